@@ -1,0 +1,58 @@
+"""What a resource sees of a CoAP request, and what it answers."""
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+
+from waypost.coap.numbers import Code
+
+
+class Request:
+    """A request with its options read and its payload whole.
+
+    A plain class: one is made for every datagram.  `observe` is 0 to register, 1 to deregister,
+    None without the option; `content_format` and `accept` are the registered numbers or None.
+    """
+
+    __slots__ = ("accept", "content_format", "id", "method", "observe", "path", "payload", "query")
+
+    def __init__(
+        self,
+        id: int,
+        method: int,
+        path: tuple[str, ...],
+        query: tuple[str, ...],
+        payload: bytes = b"",
+        content_format: int | None = None,
+        accept: int | None = None,
+        observe: int | None = None,
+    ) -> None:
+        self.id = id
+        self.method = method
+        self.path = path
+        self.query = query
+        self.payload = payload
+        self.content_format = content_format
+        self.accept = accept
+        self.observe = observe
+
+
+@dataclass(slots=True)
+class Response:
+    """An answer.  Not frozen: one is made for every datagram, and freezing costs four times as much.
+
+    `payload` is the whole representation, however large: the server cuts it into blocks.
+    `max_age` is seconds.  `observe` names what the client would be observing if it asked to; the
+    resource later tells the server that this name has changed.
+    """
+
+    code: int
+    payload: bytes = b""
+    content_format: int | None = None
+    location: tuple[str, ...] = ()
+    max_age: int | None = None
+    observe: Hashable | None = None
+
+
+def diagnostic(code: Code, sentence: str, max_age: int | None = None) -> Response:
+    """An error with its reason in words for people (RFC 7252, 5.5.2)."""
+    return Response(code, sentence.encode(), max_age=max_age)

@@ -1,0 +1,42 @@
+"""Everything Waypost raises on purpose.
+
+WaypostError
+  WireError     bytes break the format              counted and dropped
+  RemoteError   a peer broke the rules              becomes a reply or an effect
+  StateError    we were asked for what cannot be now  raised to the caller
+  StoreError    the disk broke its promise          the node stops
+  ConfigError   the configuration is wrong          exit code 2
+
+A message is one sentence, lower case, without a full stop; `hint` says what a person can do.
+A bug of ours is none of these: AssertionError, OverflowError and TypeError stay what they are.
+"""
+
+
+class WaypostError(Exception):
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class WireError(WaypostError):
+    """Bytes break the format."""
+
+
+class RemoteError(WaypostError):
+    """A peer broke the rules; `code` is the protocol's own number for it."""
+
+    def __init__(self, message: str, *, code: int, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.code = code
+
+
+class StateError(WaypostError):
+    """We were asked for what is not possible now."""
+
+
+class StoreError(WaypostError):
+    """The disk did not keep its promise; whoever sees this stops the node."""
+
+
+class ConfigError(WaypostError):
+    """The configuration is wrong; the message says where."""

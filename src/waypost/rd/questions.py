@@ -1,0 +1,166 @@
+"""What the directory can be asked, and what it answers.
+
+The same questions come from CoAP (`interface.py` reads them from requests) and from the HTTP API;
+the same outcomes go back.  `Announce` is the one question that the directory itself asks.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+Attributes = tuple[tuple[str, str | None], ...]  # in order, repeated names allowed; None: no value
+
+
+class Kind(Enum):
+    """What a lookup lists (RFC 9176, 6)."""
+
+    RESOURCES = "res"
+    ENDPOINTS = "ep"
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """RFC 9176, 5.  `implicit_base` is scheme and authority of the sender, used when `base` is None."""
+
+    ep: str
+    d: str | None
+    lt: int  # seconds
+    base: str | None
+    implicit_base: str
+    attributes: Attributes
+    links: bytes  # Limited Link Format, UTF-8
+    source: str  # the sender's address, for the quota
+
+
+@dataclass(frozen=True, slots=True)
+class Renew:
+    """RFC 9176, 5.3.1.  None leaves a value as it is; `implicit_base` replaces only an implicit base."""
+
+    location: str
+    lt: int | None
+    base: str | None
+    implicit_base: str | None
+    attributes: Attributes
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """RFC 9176, 5.3.2."""
+
+    location: str
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """One registration, with its links."""
+
+    location: str
+
+
+@dataclass(slots=True)
+class Lookup:
+    """RFC 9176, 6.2.  `count` None lists all; `structured` asks for Entry or LinkEntry, not link-format.
+
+    Not frozen: one is made for every lookup.
+    """
+
+    kind: Kind
+    criteria: tuple[tuple[str, str | None], ...]
+    page: int = 0
+    count: int | None = None
+    structured: bool = False
+
+
+Question = Register | Renew | Remove | Read | Lookup
+
+
+@dataclass(frozen=True, slots=True)
+class LinkEntry:
+    """A link as a resource lookup shows it: resolved."""
+
+    href: str
+    anchor: str | None
+    attributes: Attributes
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A registration as an endpoint lookup shows it; `expires_in` seconds; `links` only by Read."""
+
+    location: str
+    ep: str
+    d: str | None
+    base: str
+    lt: int
+    expires_in: float
+    attributes: Attributes
+    links: tuple[LinkEntry, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """Stored; `created` is False if the name was registered already and keeps its location."""
+
+    location: str
+    created: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    pass
+
+
+@dataclass(slots=True)
+class Found:
+    """`body` is link-format for a plain lookup; `entries` for a structured one.  `more`: another page follows."""
+
+    body: bytes
+    entries: "tuple[Entry, ...] | tuple[LinkEntry, ...]" = ()
+    more: bool = False
+
+
+class Reason(Enum):
+    BAD_REQUEST = "bad-request"
+    NOT_FOUND = "not-found"
+    TOO_LARGE = "too-large"
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Nothing changed; `detail` is one sentence for people."""
+
+    reason: Reason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """Over a quota or a queue's bound; nothing changed; come back after `retry_s` seconds."""
+
+    retry_s: int
+    detail: str
+
+
+Outcome = Registered | Renewed | Removed | Entry | Found | Refused | Busy
+
+
+@dataclass(frozen=True, slots=True)
+class Announce:
+    """Asked of the carrier: make `value` the record of `key`; None removes it.
+
+    The answer, Announced or Busy, comes after apply() has brought the change (design, Contracts, 5).
+    `expires_ms` is wall-clock time; past it any carrier may forget the record.
+    """
+
+    key: bytes
+    value: bytes | None
+    expires_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    pass
