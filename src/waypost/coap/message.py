@@ -82,11 +82,7 @@ def _extended(value: int) -> tuple[int, bytes]:
 
 
 def decode(data: bytes) -> Message:
-    """Raises WireError, and nothing else, for any bytes at all.
-
-    Refuses what RFC 7252 calls a message format error, and an option in the extended form that the
-    short one could hold is impossible by construction: decode(x).encode() == x.
-    """
+    """Raises WireError, and nothing else, for any bytes at all; decode(data).encode() == data."""
     end = len(data)
     if end < 4:
         raise WireError(f"a message has 4 octets at least, here are {end}")
