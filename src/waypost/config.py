@@ -1,0 +1,346 @@
+"""What a node is told before it starts: the file, then the environment, then flags; the later wins.
+
+The structs below are the one table: file keys, names in the environment, flags and the reference page all
+come from their fields.  Names end in their unit where the type does not say it.  Raises ConfigError, which
+says what is wrong and where.
+"""
+
+import os
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from msgspec import UNSET, Meta, Struct, ValidationError, convert, inspect, structs
+
+from waypost.engine import Endpoint
+from waypost.errors import ConfigError
+
+FILE_NAME: Final = "config.toml"  # read from the state directory when it is there
+PREFIX: Final = "WAYPOST_"
+NOT_KEYS: Final = ("WAYPOST_CONFIG", "WAYPOST_URL")  # read by the commands, not by the node
+KUBERNETES: Final = re.compile(r"WAYPOST_(PORT|SERVICE_(HOST|PORT))(_|$)")  # set for a service named waypost
+
+Count = Annotated[int, Meta(ge=1, le=10**9)]
+
+
+class Log(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is told on standard error."""
+
+    level: Annotated[
+        Literal["debug", "info", "warning", "error"], Meta(description="The least important message shown.")
+    ] = "info"
+    format: Annotated[Literal["human", "json"], Meta(description="Lines for people, or JSON lines.")] = "human"
+
+
+class Coap(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """CoAP over UDP (RFC 7252): registration and lookup for devices."""
+
+    listen: Annotated[
+        tuple[str, ...], Meta(description="Addresses and ports; port 0 takes a free one; empty turns CoAP off.")
+    ] = ("127.0.0.1:5683", "[::1]:5683")
+
+
+class Http(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The HTTP API under /v1/, health and metrics."""
+
+    listen: Annotated[
+        tuple[str, ...], Meta(description="Addresses and ports; port 0 takes a free one; empty turns HTTP off.")
+    ] = ("127.0.0.1:8480",)
+    hosts: Annotated[
+        tuple[str, ...], Meta(description="Names a request's Host may have, besides the addresses listened on.")
+    ] = ()
+
+
+class Rd(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The resource directory (RFC 9176)."""
+
+    registrations_max: Annotated[Count, Meta(description="Registrations held at once.")] = 1_000_000
+    registrations_per_second: Annotated[
+        Count, Meta(description="New registrations taken from one source, in the long run.")
+    ] = 1_000
+    registrations_burst: Annotated[
+        Count, Meta(description="New registrations taken from one source at once, after a rest.")
+    ] = 10_000
+    grace_s: Annotated[
+        int, Meta(ge=0, le=3600, description="Seconds an expired registration is kept for a late renewal.")
+    ] = 15
+
+
+class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The node as a whole."""
+
+    dir: Annotated[Path, Meta(description="State directory: waypost.db, keys/ and config.toml.")]
+    insecure: Annotated[
+        tuple[str, ...], Meta(description="Listeners that other machines may reach without authentication.")
+    ] = ()
+    log: Log = Log()
+    coap: Coap = Coap()
+    http: Http = Http()
+    rd: Rd = Rd()
+
+    def __post_init__(self) -> None:
+        listeners = {"coap": self.coap.listen, "http": self.http.listen}
+        for name in self.insecure:
+            if name not in listeners:
+                raise ConfigError(f"insecure: there is no listener {name!r}", hint=_did_you_mean(name, listeners))
+        for name, listen in listeners.items():
+            _check_listener(name, listen, declared=name in self.insecure)
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One setting; `default` is UNSET for the state directory, whose default is the platform's."""
+
+    section: str  # "" at the top
+    name: str
+    type: Any  # an annotation
+    default: Any
+    description: str
+
+    @property
+    def path(self) -> str:
+        return f"{self.section}.{self.name}" if self.section else self.name
+
+    @property
+    def environment(self) -> str:
+        return PREFIX + self.path.replace(".", "_").upper()
+
+    @property
+    def flag(self) -> str:
+        return "--" + self.path.replace(".", "-").replace("_", "-")
+
+    @property
+    def many(self) -> bool:
+        return isinstance(self.default, tuple)
+
+    @property
+    def expected(self) -> str:
+        """What may stand there, after "must be"."""
+        kind = inspect.type_info(self.type)
+        while isinstance(kind, inspect.Metadata):
+            kind = kind.type
+        match kind:
+            case inspect.IntType(ge=low, le=high):
+                return f"a whole number from {low} to {high}"
+            case inspect.LiteralType(values=values):
+                return "one of " + ", ".join(map(str, values))
+            case inspect.VarTupleType():
+                return "a list of texts"
+            case _:
+                return "a path"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What a key is set to, and by what: "default", a file's path, a name in the environment or a flag."""
+
+    key: Key
+    value: Any
+    source: str
+
+
+def load(flags: Mapping[str, str], environ: Mapping[str, str], file: Path | None = None) -> Config:
+    """`flags` go by key, as in "coap.listen"; lists are separated by commas there and in the environment."""
+    return build(settle(flags, environ, file).values())
+
+
+def build(settings: Iterable[Setting]) -> Config:
+    document: dict[str, Any] = {}
+    for setting in settings:
+        section = setting.key.section
+        (document.setdefault(section, {}) if section else document)[setting.key.name] = setting.value
+    return convert(document, Config)
+
+
+def settle(flags: Mapping[str, str], environ: Mapping[str, str], file: Path | None = None) -> dict[str, Setting]:
+    """Every key's setting, in the order of the table."""
+    given = _from_flags(flags)
+    environment = _from_environment(environ)
+    named = file or (Path(environ["WAYPOST_CONFIG"]) if environ.get("WAYPOST_CONFIG") else None)
+    stated: dict[str, Setting] = {}
+    if named is not None:
+        stated = _from_file(named)
+    else:
+        above = given.get("dir") or environment.get("dir")
+        beside = (above.value if above else default_directory(environ)) / FILE_NAME
+        if beside.exists():
+            stated = _from_file(beside)
+            if "dir" in stated:
+                raise ConfigError(f"{beside}: dir cannot be set by the file that lies in it", hint="use --dir")
+    settled: dict[str, Setting] = {}
+    for path, key in KEYS.items():
+        default = default_directory(environ) if key.default is UNSET else key.default
+        settled[path] = given.get(path) or environment.get(path) or stated.get(path) or Setting(key, default, "default")
+    return settled
+
+
+def default_directory(environ: Mapping[str, str]) -> Path:
+    data = environ.get("XDG_DATA_HOME", "")
+    # XDG base directories: a relative path there is to be ignored.
+    return (Path(data) if data.startswith("/") else Path("~/.local/share").expanduser()) / "waypost"
+
+
+def listen_address(text: str) -> Endpoint:
+    """ "127.0.0.1:5683", "[::1]:5683" or "localhost:5683", which is 127.0.0.1.  Raises ConfigError."""
+    match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+|localhost)):([0-9]{1,5})", text)
+    try:
+        if match is None:
+            raise ValueError
+        host = ip_address((match[1] or match[2]).replace("localhost", "127.0.0.1"))
+        if (host.version == 6) != (match[1] is not None) or int(match[3]) > 65535:
+            raise ValueError
+    except ValueError:
+        raise ConfigError(
+            f"{text!r} is not an address and a port", hint="write 127.0.0.1:5683 or [::1]:5683; port 0 takes a free one"
+        ) from None
+    return Endpoint(str(host), int(match[3]))
+
+
+def reference() -> str:
+    """The page docs/configuration.md."""
+    lines = [
+        "# Configuration",
+        "",
+        "<!-- Written by `waypost config reference`; a test keeps it current. -->",
+        "",
+        f"A node reads `{FILE_NAME}` in its state directory, or the file that `--config` or `WAYPOST_CONFIG` names;",
+        "then the environment; then flags.  The later wins.  A key that does not exist is an error.",
+        "In the environment commas separate the items of a list; a flag is repeated.",
+        "`waypost config show` tells what is set, and by what.",
+    ]
+    for section, struct in SECTIONS.items():
+        lines += ["", f"## `[{section}]`" if section else "## At the top", "", struct.__doc__ or "", ""]
+        lines += ["| key | environment | flag | value | default | |", "| --- | --- | --- | --- | --- | --- |"]
+        for key in KEYS.values():
+            if key.section == section:
+                cells = (f"`{key.name}`", f"`{key.environment}`", f"`{key.flag}`", key.expected, f"`{shown(key)}`")
+                lines.append("| " + " | ".join((*cells, key.description)) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def shown(key: Key) -> str:
+    """The default as it would stand in the file."""
+    return "$XDG_DATA_HOME/waypost or ~/.local/share/waypost" if key.default is UNSET else in_toml(key.default)
+
+
+def in_toml(value: object) -> str:
+    if isinstance(value, tuple):
+        return "[" + ", ".join(map(in_toml, value)) + "]"
+    if isinstance(value, int):
+        return str(value)
+    return '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _from_flags(flags: Mapping[str, str]) -> dict[str, Setting]:
+    for path in flags:
+        if path not in KEYS:
+            raise ConfigError(f"there is no key {path}", hint=_did_you_mean(path, KEYS))
+    return {path: _setting(KEYS[path], _split(KEYS[path], text), KEYS[path].flag) for path, text in flags.items()}
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Setting]:
+    names = {key.environment: key for key in KEYS.values()}
+    settings: dict[str, Setting] = {}
+    for name, text in environ.items():
+        if name in names:
+            settings[names[name].path] = _setting(names[name], _split(names[name], text), name)
+        elif name.startswith(PREFIX) and name not in NOT_KEYS and not KUBERNETES.match(name):
+            hint = _did_you_mean(name, [*names, *NOT_KEYS])
+            raise ConfigError(f"{name} in the environment belongs to no key", hint=hint)
+    return settings
+
+
+def _from_file(file: Path) -> dict[str, Setting]:
+    try:
+        document = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be read: {os.strerror(error.errno or 0)}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} is not TOML: {error}") from error
+    settings: dict[str, Setting] = {}
+    for name, value in document.items():
+        if name in SECTIONS and isinstance(value, dict):
+            entries = {f"{name}.{key}": item for key, item in value.items()}
+        else:
+            entries = {name: value}
+        for path, item in entries.items():
+            if path not in KEYS:
+                raise _unknown(file, path, item)
+            settings[path] = _setting(KEYS[path], item, str(file))
+    return settings
+
+
+def _unknown(file: Path, path: str, value: object) -> ConfigError:
+    section, _, name = path.rpartition(".")
+    if isinstance(value, dict) and not section:
+        hint = _did_you_mean(name, [known for known in SECTIONS if known])
+        return ConfigError(f"{file}: there is no section [{name}]", hint=hint)
+    if name in SECTIONS and not section:
+        return ConfigError(f"{file}: {name} is a section, not a key", hint=f"write [{name}] and its keys below it")
+    where = f"in [{section}]" if section else "at the top"
+    known = [key.name for key in KEYS.values() if key.section == section]
+    return ConfigError(f"{file}: there is no key {name} {where}", hint=_did_you_mean(name, known))
+
+
+def _setting(key: Key, value: object, source: str) -> Setting:
+    from_text = source in (key.flag, key.environment)  # there "15" is a number; in the file it is a text
+    try:
+        value = convert(value, key.type, strict=not from_text, dec_hook=_path)
+    except ValidationError as error:
+        where = source if from_text else f"{source}: {key.path}"
+        raise ConfigError(f"{where} must be {key.expected}, not {value!r}") from error
+    return Setting(key, value, source)
+
+
+def _path(_: type, value: object) -> Path:
+    if not isinstance(value, str):
+        raise TypeError
+    return Path(value).expanduser().absolute()
+
+
+def _split(key: Key, text: str) -> str | list[str]:
+    return [item.strip() for item in text.split(",") if item.strip()] if key.many else text
+
+
+def _check_listener(name: str, listen: tuple[str, ...], *, declared: bool) -> None:
+    seen: set[Endpoint] = set()
+    for text in listen:
+        try:
+            address = listen_address(text)
+        except ConfigError as error:
+            raise ConfigError(f"{name}.listen: {error}", hint=error.hint) from error
+        if address.port and address in seen:
+            raise ConfigError(f"{name}.listen: {text} is listed twice")
+        seen.add(address)
+        if not declared and not ip_address(address.host).is_loopback:
+            raise ConfigError(
+                f"{name}.listen: other machines can reach {text}, and access is not authenticated yet",
+                hint=f'listen on 127.0.0.1 or [::1], or declare it: insecure = ["{name}"], --insecure {name}',
+            )
+
+
+def _did_you_mean(name: str, known: Iterable[str]) -> str:
+    from difflib import get_close_matches  # only when something is wrong
+
+    known = list(known)
+    close = get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]}?" if close else "there are " + ", ".join(known)
+
+
+SECTIONS: Final[dict[str, type[Struct]]] = {"": Config, "log": Log, "coap": Coap, "http": Http, "rd": Rd}
+
+
+def _keys() -> Iterable[Key]:
+    for section, struct in SECTIONS.items():
+        for field in structs.fields(struct):
+            if field.name not in SECTIONS:
+                description = next(meta.description for meta in field.type.__metadata__ if meta.description)
+                default = UNSET if field.required else field.default
+                yield Key(section, field.name, field.type, default, description)
+
+
+KEYS: Final[dict[str, Key]] = {key.path: key for key in _keys()}
