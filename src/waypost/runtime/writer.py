@@ -1,0 +1,101 @@
+"""One thread that makes commits durable, many with one fsync.
+
+The thread takes everything that waits, up to BATCH_MAX, as one batch: while the disk works on one
+batch the next one gathers, so a slow disk means larger batches and a single commit waits for a single
+fsync.  Each batch comes back to the event loop with one call, in the order it was submitted.
+
+All methods belong to the event loop's thread.  A store that raises ends the writer: nothing is
+committed after a failure, because commits are first in, first out.
+
+Source: design, Contracts, 1.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from queue import Empty, SimpleQueue
+from typing import Final, Protocol
+
+from waypost.engine import Commit
+
+PENDING_MAX: Final = 4096  # commits submitted and not yet durable; past it `full` says so
+BATCH_MAX: Final = 128  # commits in one transaction; the loop carries out what follows them in one go
+
+
+class Store(Protocol):
+    def commit(self, batch: Sequence[Commit]) -> None:
+        """Make the batch durable as one transaction.  Raises StoreError."""
+        ...
+
+
+class Writer:
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._queue: SimpleQueue[Commit | None] = SimpleQueue()
+        self._pending = 0
+        self._idle = asyncio.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self, committed: Callable[[Sequence[Commit]], None], failed: Callable[[Exception], None]) -> None:
+        """Begin.  `committed` gets each durable batch; `failed` gets the one error, and then comes nothing more."""
+        self._committed = committed
+        self._failed = failed
+        # A daemon: what it has not written by the end of the process was never acknowledged.
+        self._thread = threading.Thread(
+            target=self._write, args=(asyncio.get_running_loop(),), name="waypost-writer", daemon=True
+        )
+        self._thread.start()
+
+    @property
+    def full(self) -> bool:
+        """The disk is behind: take no new work that ends in a commit."""
+        return self._pending >= PENDING_MAX
+
+    def submit(self, commit: Commit) -> None:
+        self._pending += 1
+        self._queue.put(commit)
+
+    async def stop(self) -> None:
+        """End the thread, after everything submitted is durable and handed back, or has failed."""
+        if self._thread is None:
+            return
+        while self._pending:
+            self._idle.clear()
+            await self._idle.wait()
+        self._queue.put(None)
+        self._thread.join()
+        self._thread = None
+
+    def _hand_back(self, batch: Sequence[Commit]) -> None:
+        self._pending -= len(batch)
+        self._committed(batch)  # may submit more
+        if not self._pending:
+            self._idle.set()
+
+    def _give_up(self, error: Exception) -> None:
+        self._pending = 0
+        self._idle.set()
+        self._failed(error)
+
+    def _write(self, loop: asyncio.AbstractEventLoop) -> None:
+        """The thread."""
+        while (batch := self._take()) is not None:
+            try:
+                self._store.commit(batch)
+            except Exception as error:  # a StoreError, or a bug of the store: either way nothing more is promised
+                loop.call_soon_threadsafe(self._give_up, error)
+                return
+            loop.call_soon_threadsafe(self._hand_back, batch)
+
+    def _take(self) -> list[Commit] | None:
+        """Wait for a commit, then add what else is there; None once stopped."""
+        first = self._queue.get()
+        if first is None:
+            return None
+        batch = [first]
+        try:
+            while len(batch) < BATCH_MAX and (commit := self._queue.get_nowait()) is not None:
+                batch.append(commit)
+        except Empty:
+            pass
+        return batch
