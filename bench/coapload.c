@@ -1,0 +1,506 @@
+/*
+ * coapload -- a load generator for CoAP over UDP, for benchmarks on loopback.
+ *
+ * Closed loop: CONNECTIONS sockets, each keeping WINDOW requests under way.  With -R RATE it sends at most RATE
+ * requests a second in all.  With -B COUNT it sends COUNT datagrams at once from one socket and counts the answers.
+ *
+ * "%d" in a path segment, query or body becomes a number of [START, START+RANGE): random, or in order with -s.  With
+ * -l FILE the path is a random line of FILE, such as -O FILE writes from the locations of 2.01 answers.
+ *
+ * Before counting, every socket asks for /.well-known/core until no answer carries Echo: its source is validated
+ * then (RFC 9175, 2.2).  Echo in a later answer is sent back once, in the connection's next request.
+ *
+ * Prints one JSON object: rate, latency, lost and truncated (Block2, more) answers, the CPU time of this process
+ * and, with -S PID, of the server's processes with all their threads.
+ */
+#define _GNU_SOURCE
+#include "coapwire.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#define PARTS_MAX 8
+#define SERVERS_MAX 16
+#define WINDOW_MAX 256
+#define BURST_MAX 65536
+#define DATAGRAM_MAX 1400
+#define VALIDATION_TRIES 5
+#define RECEIVE_BUFFER (16 << 20)
+#define SECOND_NS 1000000000ull
+
+struct exchange {
+    uint64_t sent_ns;
+    uint16_t sequence;
+    int busy;
+};
+
+struct connection {
+    int fd, busy;
+    uint16_t message_id;
+    uint8_t echo[ECHO_MAX];
+    size_t echo_size;
+    struct exchange window[WINDOW_MAX];
+};
+
+static struct {
+    const char *host, *body, *paths[PARTS_MAX], *queries[PARTS_MAX];
+    int port, connections, window, servers[SERVERS_MAX], server_count, path_count, query_count;
+    int method, type, in_order, content_format;
+    long start, range, count, burst;
+    double seconds, rate, timeout;
+    FILE *locations;
+} options = {.host = "127.0.0.1", .port = 5683, .connections = 64, .window = 4, .method = GET, .content_format = -1,
+             .range = 1, .seconds = 5, .timeout = 2};
+
+static struct {
+    uint64_t sent, done, lost, truncated, octets, codes[256], start_ns, last_ns;
+    uint32_t *latencies_us;
+    size_t latency_space;
+} result;
+
+static char **targets; /* the lines of -l FILE */
+static size_t target_count;
+static long next_number;
+static uint64_t random_state = 88172645463325252ull;
+
+static uint64_t now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * SECOND_NS + (uint64_t)t.tv_nsec;
+}
+
+static uint64_t random_number(void)
+{
+    random_state ^= random_state << 13;
+    random_state ^= random_state >> 7;
+    random_state ^= random_state << 17;
+    return random_state;
+}
+
+static size_t expand(char *out, size_t space, const char *template, long number)
+{
+    size_t size = 0;
+    for (const char *p = template; *p && size + 24 < space; p++) {
+        if (p[0] == '%' && p[1] == 'd') {
+            size += (size_t)sprintf(out + size, "%ld", number);
+            p++;
+        } else {
+            out[size++] = *p;
+        }
+    }
+    return size;
+}
+
+static uint8_t *put_target(uint8_t *p, int *last)
+{
+    const char *segment = targets[random_number() % target_count];
+    while (*segment++ == '/') {
+        size_t size = strcspn(segment, "/");
+        p = put_option(p, last, URI_PATH, segment, size);
+        segment += size;
+    }
+    return p;
+}
+
+/* The next request of the load; the connection's Echo is used up by it. */
+static size_t build_request(uint8_t *datagram, struct connection *c, uint16_t exchange, uint16_t sequence)
+{
+    char text[DATAGRAM_MAX];
+    uint8_t format = (uint8_t)options.content_format;
+    long number = options.start + (options.in_order ? next_number++ : (long)(random_number() % (uint64_t)options.range));
+    int last = 0;
+    uint8_t *p = put_head(datagram, options.type, options.method, c->message_id++, exchange, sequence);
+    if (target_count)
+        p = put_target(p, &last);
+    for (int i = 0; i < options.path_count; i++)
+        p = put_option(p, &last, URI_PATH, text, expand(text, sizeof text, options.paths[i], number));
+    if (options.content_format >= 0)
+        p = put_option(p, &last, CONTENT_FORMAT, &format, format ? 1 : 0);
+    for (int i = 0; i < options.query_count; i++)
+        p = put_option(p, &last, URI_QUERY, text, expand(text, sizeof text, options.queries[i], number));
+    if (c->echo_size)
+        p = put_option(p, &last, ECHO_OPTION, c->echo, c->echo_size);
+    c->echo_size = 0;
+    if (options.body) {
+        *p++ = 0xff;
+        p += expand((char *)p, DATAGRAM_MAX - (size_t)(p - datagram), options.body, number);
+    }
+    return (size_t)(p - datagram);
+}
+
+static void remember_echo(struct connection *c, const struct answer *answer)
+{
+    memcpy(c->echo, answer->echo, c->echo_size = answer->echo_size);
+}
+
+/* Shows the server that this source is at its address, if it wants to know. */
+static int validate(struct connection *c)
+{
+    uint8_t datagram[65536];
+    struct answer answer;
+    for (uint16_t attempt = 0; attempt < VALIDATION_TRIES; attempt++) {
+        int last = 0;
+        uint8_t *p = put_head(datagram, TYPE_CON, GET, c->message_id++, WINDOW_MAX, attempt);
+        p = put_option(p, &last, URI_PATH, ".well-known", 11);
+        p = put_option(p, &last, URI_PATH, "core", 4);
+        if (c->echo_size)
+            p = put_option(p, &last, ECHO_OPTION, c->echo, c->echo_size);
+        c->echo_size = 0;
+        if (send(c->fd, datagram, (size_t)(p - datagram), 0) < 0)
+            return 0;
+        struct pollfd readable = {.fd = c->fd, .events = POLLIN};
+        if (poll(&readable, 1, (int)(options.timeout * 1000)) <= 0)
+            continue;
+        ssize_t size = recv(c->fd, datagram, sizeof datagram, 0);
+        if (size < 0 || !read_answer(&answer, datagram, (size_t)size))
+            continue;
+        if (!answer.echo_size)
+            return 1;
+        remember_echo(c, &answer);
+    }
+    return 0;
+}
+
+static struct connection *connect_all(void)
+{
+    struct sockaddr_in6 six = {.sin6_family = AF_INET6, .sin6_port = htons((uint16_t)options.port)};
+    struct sockaddr_in four = {.sin_family = AF_INET, .sin_port = htons((uint16_t)options.port)};
+    int is_six = inet_pton(AF_INET6, options.host, &six.sin6_addr) == 1, buffer = RECEIVE_BUFFER;
+    if (!is_six && inet_pton(AF_INET, options.host, &four.sin_addr) != 1) {
+        fprintf(stderr, "coapload: %s is not an address\n", options.host);
+        exit(2);
+    }
+    struct connection *all = calloc((size_t)options.connections, sizeof *all);
+    for (int i = 0; all && i < options.connections; i++) {
+        struct connection *c = &all[i];
+        const struct sockaddr *address = is_six ? (struct sockaddr *)&six : (struct sockaddr *)&four;
+        c->fd = socket(is_six ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+        if (c->fd < 0 || connect(c->fd, address, is_six ? sizeof six : sizeof four)) {
+            perror("coapload: socket");
+            exit(1);
+        }
+        if (setsockopt(c->fd, SOL_SOCKET, SO_RCVBUFFORCE, &buffer, sizeof buffer))
+            setsockopt(c->fd, SOL_SOCKET, SO_RCVBUF, &buffer, sizeof buffer);
+        c->message_id = (uint16_t)random_number();
+        if (!validate(c)) {
+            fprintf(stderr, "coapload: %s port %d does not answer /.well-known/core, or never stops asking for Echo\n",
+                    options.host, options.port);
+            exit(1);
+        }
+    }
+    return all;
+}
+
+static void count_answer(const struct answer *answer, size_t size, uint64_t latency_ns)
+{
+    if (result.done == result.latency_space) {
+        result.latency_space = result.latency_space ? 2 * result.latency_space : 1 << 16;
+        result.latencies_us = realloc(result.latencies_us, result.latency_space * sizeof *result.latencies_us);
+    }
+    result.latencies_us[result.done++] = (uint32_t)(latency_ns / 1000);
+    result.octets += size;
+    result.codes[answer->code]++;
+    result.truncated += (uint64_t)answer->more;
+    if (options.locations && answer->code == CREATED)
+        fprintf(options.locations, "%.*s\n", (int)answer->location_size, answer->location);
+}
+
+static void acknowledge(struct connection *c, const struct answer *answer)
+{
+    const uint8_t empty[4] = {VERSION | TYPE_ACK, 0, (uint8_t)(answer->message_id >> 8), (uint8_t)answer->message_id};
+    if (answer->type == TYPE_CON && send(c->fd, empty, sizeof empty, 0) < 0)
+        perror("coapload: acknowledgement");
+}
+
+static void receive_all(struct connection *c)
+{
+    uint8_t datagram[65536];
+    struct answer answer;
+    ssize_t size;
+    while ((size = recv(c->fd, datagram, sizeof datagram, 0)) >= 0) {
+        if (!read_answer(&answer, datagram, (size_t)size))
+            continue;
+        acknowledge(c, &answer);
+        struct exchange *exchange = &c->window[answer.exchange % WINDOW_MAX];
+        if (answer.exchange >= options.window || !exchange->busy || exchange->sequence != answer.sequence)
+            continue; /* late, after we counted it as lost */
+        exchange->busy = 0;
+        c->busy--;
+        if (answer.echo_size)
+            remember_echo(c, &answer);
+        result.last_ns = now_ns();
+        count_answer(&answer, (size_t)size, result.last_ns - exchange->sent_ns);
+    }
+}
+
+static int all_sent(void)
+{
+    return options.count && result.sent >= (uint64_t)options.count;
+}
+
+/* Sends as much as the windows and the pace allow, the connections in turn. */
+static void send_some(struct connection *all, uint64_t allowed)
+{
+    static int turn;
+    uint8_t datagram[2 * DATAGRAM_MAX];
+    int full = 0;
+    while (full < options.connections && result.sent < allowed && !all_sent()) {
+        struct connection *c = &all[turn];
+        turn = (turn + 1) % options.connections;
+        if (c->busy >= options.window) {
+            full++;
+            continue;
+        }
+        uint16_t free_one = 0;
+        while (c->window[free_one].busy)
+            free_one++;
+        struct exchange *exchange = &c->window[free_one];
+        size_t size = build_request(datagram, c, free_one, ++exchange->sequence);
+        exchange->sent_ns = now_ns();
+        if (send(c->fd, datagram, size, 0) < 0) {
+            next_number--; /* so that no number of the order is left out */
+            return;
+        }
+        exchange->busy = 1;
+        c->busy++;
+        result.sent++;
+        full = 0;
+    }
+}
+
+/* Gives up what has waited too long; returns how many are still under way. */
+static int count_lost(struct connection *all, uint64_t now)
+{
+    int busy = 0;
+    for (int i = 0; i < options.connections; i++) {
+        for (int k = 0; all[i].busy && k < options.window; k++) {
+            struct exchange *exchange = &all[i].window[k];
+            if (exchange->busy && now > exchange->sent_ns && (double)(now - exchange->sent_ns) > options.timeout * 1e9) {
+                exchange->busy = 0;
+                all[i].busy--;
+                result.lost++;
+            }
+        }
+        busy += all[i].busy;
+    }
+    return busy;
+}
+
+static void run_load(struct connection *all)
+{
+    int poller = epoll_create1(0);
+    for (int i = 0; i < options.connections; i++) {
+        struct epoll_event event = {.events = EPOLLIN, .data.ptr = &all[i]};
+        epoll_ctl(poller, EPOLL_CTL_ADD, all[i].fd, &event);
+    }
+    uint64_t start = result.start_ns = result.last_ns = now_ns(), checked = start;
+    for (int stopping = 0;;) {
+        uint64_t now = now_ns();
+        stopping |= options.count ? all_sent() : (double)(now - start) >= options.seconds * 1e9;
+        if (!stopping)
+            send_some(all, options.rate > 0 ? (uint64_t)(options.rate * (double)(now - start) / 1e9) : UINT64_MAX);
+        struct epoll_event events[128];
+        int ready = epoll_wait(poller, events, 128, options.rate > 0 && !stopping ? 0 : 20);
+        for (int i = 0; i < ready; i++)
+            receive_all(events[i].data.ptr);
+        if ((now = now_ns()) - checked > SECOND_NS / 10 || (stopping && result.done + result.lost == result.sent)) {
+            checked = now;
+            if (!count_lost(all, now) && stopping)
+                return;
+        }
+    }
+}
+
+/* COUNT datagrams in as few system calls as the kernel lets us, then the answers until the timeout. */
+static void run_burst(struct connection *c)
+{
+    static uint8_t datagrams[BURST_MAX][512];
+    static struct iovec parts[BURST_MAX];
+    static struct mmsghdr messages[BURST_MAX];
+    static uint8_t answered[BURST_MAX];
+    uint8_t datagram[65536];
+    struct answer answer;
+    unsigned count = (unsigned)options.burst;
+    for (unsigned i = 0; i < count; i++) {
+        parts[i].iov_base = datagrams[i];
+        parts[i].iov_len = build_request(datagrams[i], c, (uint16_t)i, 0);
+        messages[i].msg_hdr.msg_iov = &parts[i];
+        messages[i].msg_hdr.msg_iovlen = 1;
+    }
+    result.start_ns = result.last_ns = now_ns();
+    while (result.sent < count) {
+        int sent = sendmmsg(c->fd, messages + result.sent, count - (unsigned)result.sent, 0);
+        if (sent > 0)
+            result.sent += (uint64_t)sent;
+        else
+            poll(&(struct pollfd){.fd = c->fd, .events = POLLOUT}, 1, 100);
+    }
+    while (result.done < count && (double)(now_ns() - result.last_ns) < options.timeout * 1e9) {
+        poll(&(struct pollfd){.fd = c->fd, .events = POLLIN}, 1, 100);
+        for (ssize_t size; (size = recv(c->fd, datagram, sizeof datagram, 0)) >= 0;) {
+            if (!read_answer(&answer, datagram, (size_t)size))
+                continue;
+            acknowledge(c, &answer);
+            if (answer.exchange < count && !answered[answer.exchange]++) {
+                result.last_ns = now_ns();
+                count_answer(&answer, (size_t)size, result.last_ns - result.start_ns);
+            }
+        }
+    }
+    result.lost = count - result.done;
+}
+
+/* CPU seconds of the servers with all their threads, from /proc/PID/stat. */
+static double servers_cpu(void)
+{
+    unsigned long total = 0;
+    for (int i = 0; i < options.server_count; i++) {
+        char name[64], line[2048] = {0};
+        snprintf(name, sizeof name, "/proc/%d/stat", options.servers[i]);
+        FILE *file = fopen(name, "r");
+        unsigned long user = 0, system = 0;
+        char *fields = file && fgets(line, sizeof line, file) ? strrchr(line, ')') : NULL;
+        if (fields && sscanf(fields + 2, "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &system) == 2)
+            total += user + system;
+        if (file)
+            fclose(file);
+    }
+    return (double)total / (double)sysconf(_SC_CLK_TCK);
+}
+
+static int compare(const void *a, const void *b)
+{
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+static void print_result(double server_cpu)
+{
+    struct rusage own;
+    getrusage(RUSAGE_SELF, &own);
+    double wall = (double)(result.last_ns - result.start_ns) / 1e9, done = result.done ? (double)result.done : 1;
+    double own_cpu = (double)(own.ru_utime.tv_sec + own.ru_stime.tv_sec)
+                   + (double)(own.ru_utime.tv_usec + own.ru_stime.tv_usec) / 1e6;
+    uint32_t none = 0, *latencies = result.done ? result.latencies_us : &none;
+    size_t last = result.done ? (size_t)result.done - 1 : 0;
+    qsort(latencies, last + 1, sizeof *latencies, compare);
+    printf("{\"sent\": %lu, \"done\": %lu, \"lost\": %lu, \"truncated\": %lu, \"wall_s\": %.6f, \"rate\": %.1f,"
+           " \"p50_us\": %u, \"p99_us\": %u, \"max_us\": %u, \"server_us\": %.2f, \"server_share\": %.3f,"
+           " \"generator_share\": %.3f, \"octets\": %.1f, \"codes\": {",
+           result.sent, result.done, result.lost, result.truncated, wall, wall > 0 ? (double)result.done / wall : 0,
+           latencies[last / 2], latencies[last * 99 / 100], latencies[last], server_cpu * 1e6 / done,
+           wall > 0 ? server_cpu / wall : 0, wall > 0 ? own_cpu / wall : 0, (double)result.octets / done);
+    const char *comma = "";
+    for (int code = 0; code < 256; code++) {
+        if (!result.codes[code])
+            continue;
+        printf("%s\"%d.%02d\": %lu", comma, code >> 5, code & 31, result.codes[code]);
+        comma = ", ";
+    }
+    printf("}}\n");
+}
+
+static void read_targets(const char *name)
+{
+    FILE *file = fopen(name, "r");
+    char *line = NULL;
+    size_t space = 0;
+    for (ssize_t size; file && (size = getline(&line, &space, file)) > 0;) {
+        line[strcspn(line, "\n")] = 0;
+        if (target_count % 1024 == 0)
+            targets = realloc(targets, (target_count + 1024) * sizeof *targets);
+        targets[target_count++] = strdup(line);
+    }
+    free(line);
+    if (!file || !target_count) {
+        fprintf(stderr, "coapload: no lines in %s\n", name);
+        exit(2);
+    }
+    fclose(file);
+}
+
+static int method_number(const char *name)
+{
+    static const char *const names[] = {"GET", "POST", "PUT", "DELETE"};
+    for (int i = 0; i < 4; i++)
+        if (!strcmp(name, names[i]))
+            return i + 1;
+    fprintf(stderr, "coapload: unknown method %s\n", name);
+    exit(2);
+}
+
+static void append(const char **list, int *count, const char *value)
+{
+    if (*count == PARTS_MAX) {
+        fprintf(stderr, "coapload: more than %d of one kind\n", PARTS_MAX);
+        exit(2);
+    }
+    list[(*count)++] = value;
+}
+
+static int usage(void)
+{
+    fprintf(stderr, "usage: coapload -p PORT [-h ADDRESS] [-m GET|POST|PUT|DELETE] [-P SEGMENT].. [-q QUERY].. [-N]\n"
+                    "                [-b BODY -f FORMAT] [-o START -r RANGE] [-s] [-l FILE] [-O FILE]\n"
+                    "                [-d SECONDS | -n COUNT | -B COUNT] [-c CONNECTIONS -w WINDOW] [-R RATE]\n"
+                    "                [-S PID].. [-T TIMEOUT]\n");
+    return 2;
+}
+
+static int read_options(int argc, char **argv)
+{
+    for (int option; (option = getopt(argc, argv, "h:p:d:c:w:n:B:R:m:P:q:b:f:o:r:S:T:l:O:Ns")) != -1;) {
+        switch (option) {
+        case 'h': options.host = optarg; break;
+        case 'p': options.port = atoi(optarg); break;
+        case 'd': options.seconds = atof(optarg); break;
+        case 'c': options.connections = atoi(optarg); break;
+        case 'w': options.window = atoi(optarg); break;
+        case 'n': options.count = atol(optarg); break;
+        case 'B': options.burst = atol(optarg); break;
+        case 'R': options.rate = atof(optarg); break;
+        case 'm': options.method = method_number(optarg); break;
+        case 'P': append(options.paths, &options.path_count, optarg); break;
+        case 'q': append(options.queries, &options.query_count, optarg); break;
+        case 'b': options.body = optarg; break;
+        case 'f': options.content_format = atoi(optarg); break;
+        case 'o': options.start = atol(optarg); break;
+        case 'r': options.range = atol(optarg); break;
+        case 'S': if (options.server_count < SERVERS_MAX) options.servers[options.server_count++] = atoi(optarg); break;
+        case 'T': options.timeout = atof(optarg); break;
+        case 'l': read_targets(optarg); break;
+        case 'O': options.locations = fopen(optarg, "w"); break;
+        case 'N': options.type = TYPE_NON; break;
+        case 's': options.in_order = 1; break;
+        default: return 0;
+        }
+    }
+    if (options.burst)
+        options.connections = 1;
+    return options.connections > 0 && options.window > 0 && options.window < WINDOW_MAX && options.range > 0
+        && options.burst >= 0 && options.burst <= BURST_MAX;
+}
+
+int main(int argc, char **argv)
+{
+    if (!read_options(argc, argv))
+        return usage();
+    random_state ^= (uint64_t)getpid() << 20;
+    struct connection *all = connect_all();
+    double cpu = servers_cpu();
+    if (options.burst)
+        run_burst(all);
+    else
+        run_load(all);
+    print_result(servers_cpu() - cpu);
+    return options.locations ? fclose(options.locations) != 0 : 0;
+}

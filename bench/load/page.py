@@ -1,0 +1,191 @@
+"""What was measured, as a page of the documentation and as text."""
+
+import os
+import platform
+import sqlite3
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+Report = dict[str, Any]
+
+EXACT = "endpoint lookup, ep"
+LOOKUP_CPU_US = 40.0
+LOOKUP_GROWTH = 1.5
+TIMES_AIOCOAP = 1_000.0
+REGISTRATION_OCTETS = 3 * 1024.0
+
+
+def machine(folder: Path) -> dict[str, Any]:
+    """Named with every figure; `fdatasync_ms` is what the disk under the store needs at least."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    cpu = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "kernel": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "sqlite": sqlite3.sqlite_version,
+        "fdatasync_ms": round(fdatasync_ms(folder), 2),
+    }
+
+
+def fdatasync_ms(folder: Path) -> float:
+    times = []
+    with (folder / "sync").open("wb") as file:
+        for _ in range(50):
+            file.write(bytes(4096))
+            file.flush()
+            started = time.perf_counter()
+            os.fdatasync(file.fileno())
+            times.append(1000 * (time.perf_counter() - started))
+    return median(times)
+
+
+def targets(report: Report) -> list[tuple[str, str, bool]]:
+    """(what must hold, what was measured, whether it holds)."""
+    ours = report["waypost"]
+    *_, middle, largest = sorted(ours["sizes"])
+    cpu = {size: ours["sizes"][size]["measures"][EXACT]["server_us"] for size in (middle, largest)}
+    octets = max(ours["sizes"][size]["octets"] for size in (middle, largest))
+    lost = {name: measures["lost"] for name, measures in ours["burst"].items()}
+    growth = cpu[largest] / cpu[middle] if cpu[middle] else 0.0
+    rows = [
+        (f"exact lookup at {size:,}: at most {LOOKUP_CPU_US:.0f} us of CPU", f"{us:.1f} us", us <= LOOKUP_CPU_US)
+        for size, us in cpu.items()
+    ]
+    rows.append((f"between the two: a ratio below {LOOKUP_GROWTH}", f"{growth:.2f}", growth < LOOKUP_GROWTH))
+    if report["aiocoap-rd"]:
+        size = max(report["aiocoap-rd"]["sizes"])
+        times = rate(ours["sizes"][size], EXACT) / rate(report["aiocoap-rd"]["sizes"][size], EXACT)
+        asked = f"exact lookup at {size:,}: at least {TIMES_AIOCOAP:,.0f} times aiocoap-rd's rate"
+        rows.append((asked, f"{times:,.0f}", times >= TIMES_AIOCOAP))
+    asked = f"one distinct registration of 5 links: at most {REGISTRATION_OCTETS:,.0f} octets"
+    rows.append((asked, f"{octets:,.0f}", octets <= REGISTRATION_OCTETS))
+    shown = ", ".join(f"{count} of {name}" for name, count in lost.items())
+    rows.append(("1,024 datagrams at once: none lost", shown, not any(lost.values())))
+    return rows
+
+
+def page(report: Report) -> str:
+    blocks = [
+        "# Performance",
+        "<!-- Written by `./dev bench rd --write docs/performance.md`. -->",
+        HOW.format(**report["machine"]),
+        "## What must hold",
+        table(["", "measured", ""], [[a, b, "holds" if ok else "**fell short**"] for a, b, ok in targets(report)]),
+        "## Waypost",
+        "CPU of the server for each request, and requests in a second, all sockets busy.",
+        operations(report["waypost"]),
+        *memory(report["waypost"]),
+    ]
+    if report["aiocoap-rd"]:
+        blocks += ["## aiocoap-rd", AIOCOAP, operations(report["aiocoap-rd"]), "## Side by side", *ratios(report)]
+    if report["libcoap"]:
+        blocks += ["## libcoap", *ceiling(report["libcoap"])]
+    remarks = list(all_remarks(report))
+    if remarks:
+        blocks += ["## Remarks", "\n".join(f"- {remark}" for remark in remarks)]
+    return "\n\n".join(blocks) + "\n"
+
+
+HOW = """\
+Measured on {date} on {cores} cores of {cpu}, {memory_gib} GiB, {kernel}, Python {python}, SQLite {sqlite}; the disk
+under the store needs {fdatasync_ms} ms for an fdatasync.  `./dev bench rd` measures again.
+
+The node runs as `waypost run` with its real store at full durability; only the quota of one source is lifted, since
+all load comes from one.  Every registration has five links and a document of its own, of which one link is unlike all
+others.  The load is `bench/coapload.c` over UDP on loopback: 64 sockets with 4 requests under way each, every source
+validated (RFC 9175) before anything is counted, every answer counted only if it is whole.  Figures are the middle of
+three runs.  CPU time is that of the server process with all its threads; rates depend on what else the machine does,
+CPU time hardly."""
+
+AIOCOAP = """\
+The same load with fewer requests under way.  Where a lookup has several criteria it applies only the last
+one, so two of the rows answer another question there."""
+
+
+def operations(found: Report) -> str:
+    sizes = sorted(found["sizes"])
+    names = ["register, new", *(name for name in found["sizes"][sizes[0]]["measures"] if name != "register, new")]
+    head = ["", *(f"{size:,} registrations" for size in sizes)]
+    return table(head, [[name, *(cell(found["sizes"][size]["measures"][name]) for size in sizes)] for name in names])
+
+
+def memory(found: Report) -> list[str]:
+    rows = []
+    for size, part in sorted(found["sizes"].items()):
+        fill, alone = part["fill"], part["alone"]
+        waits = f"{alone['p50_us']:,} / {alone['p99_us']:,} us"
+        busy = part["measures"][EXACT]
+        rows.append(
+            [
+                f"{size:,}",
+                f"{fill['wall_s']:.1f} s, {fill['server_us']:.0f} us each",
+                f"{part['octets']:,.0f}",
+                waits,
+                f"{busy['p50_us']:,} / {busy['p99_us']:,} us",
+            ]
+        )
+    apart = found["nothing shared"]
+    return [
+        table(["registrations", "filling", "octets each", "lookup alone, p50 / p99", "all sockets busy"], rows),
+        f"Memory is the growth of the process's resident set while it was filled.  Where no link is shared with "
+        f"another registration, {apart['size']:,} of them take {apart['octets']:,.0f} octets and "
+        f"{apart['fill']['server_us']:.0f} us each.",
+    ]
+
+
+def ratios(report: Report) -> list[str]:
+    ours, theirs = report["waypost"]["sizes"], report["aiocoap-rd"]["sizes"]
+    sizes = [size for size in sorted(theirs) if size in ours]
+    rows = [
+        [name, *(f"{rate(ours[size], name) / rate(theirs[size], name):,.0f}" for size in sizes)]
+        for name in ours[sizes[0]]["measures"]
+    ]
+    rows.append(
+        ["octets of memory, theirs to ours", *(f"{theirs[s]['octets'] / ours[s]['octets']:.1f}" for s in sizes)]
+    )
+    return ["Our requests in a second for each of aiocoap-rd's.", table(["", *(f"{size:,}" for size in sizes)], rows)]
+
+
+def ceiling(found: Report) -> list[str]:
+    burst = found["burst"]
+    return [
+        f"Its example server has no directory; a GET of `/time` is what a small answer costs in C: "
+        f"{cell(found['GET /time'])}.  Of {burst['sent']:,} datagrams at once it lost {burst['lost']:,}."
+    ]
+
+
+def all_remarks(report: Report) -> "list[str]":
+    remarks = []
+    for server in ("waypost", "aiocoap-rd"):
+        for size, part in ((report[server] or {}).get("sizes") or {}).items():
+            for name, measures in {"filling": part["fill"], **part["measures"]}.items():
+                if "remark" in measures:
+                    remarks.append(f"{server}, {size:,}, {name}: {measures['remark']}")
+    return remarks
+
+
+def rate(part: Report, name: str) -> float:
+    """Requests a second; never 0, it is divided by."""
+    return max(float(part["measures"][name]["rate"]), 1e-9)
+
+
+def cell(measures: Report) -> str:
+    us, each = measures["server_us"], measures["rate"]
+    cpu = f"{us:.1f} us" if us < 1_000 else f"{us / 1_000:,.1f} ms"
+    return f"{cpu}, {each:,.0f}/s" if each >= 10 else f"{cpu}, {each:.1f}/s"
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """Markdown, its columns aligned so that it reads as text too."""
+    cells = [head, *rows]
+    widths = [max(3, *(len(row[column]) for row in cells)) for column in range(len(head))]
+    lines = [" | ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)) for row in cells]
+    lines.insert(1, " | ".join("-" * width for width in widths))
+    return "\n".join(f"| {line} |" for line in lines)

@@ -1,0 +1,224 @@
+"""The resource directory under load, beside two servers that we did not write.
+
+    ./dev bench rd [--quick] [--json FILE] [--write docs/performance.md]
+
+Our node runs as `waypost run` with its real store, at 1,000, 10,000 and 100,000 registrations of five links, every
+document distinct; figures are medians of three runs.  aiocoap-rd runs on the same load up to 10,000, where one lookup
+takes it a second; libcoap's example server answers GET /time, as a ceiling.  The load comes over UDP on loopback
+from `coapload.c`, whose sources are validated before anything is counted.  CPU time is that of the whole server
+process, from /proc; rates on shared machines vary by a factor of two, CPU time is the steady number.
+"""
+
+import argparse
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from load.generator import CACHE, build, load
+from load.page import Report, machine, page
+from load.servers import HOST, Server, aiocoap_rd, libcoap, waypost
+
+Measures = dict[str, Any]
+Arguments = list[str | int | float | Path]
+
+LINKS = (
+    '</s/temp>;rt="temperature";if="sensor";ct=0,</s/hum>;rt="humidity";if="sensor";ct=0,'
+    '</s/light>;rt="light-lux";if="sensor";ct=0,</a/led>;rt="led";if="actuator",</id>;rt="unique-%d"'
+)
+NO_LINK_SHARED = (
+    '</s/temp-%d>;rt="temperature";if="sensor";ct=0,</s/hum-%d>;rt="humidity";if="sensor";ct=0,'
+    '</s/light-%d>;rt="light-lux";if="sensor";ct=0,</a/led-%d>;rt="led";if="actuator",</id>;rt="unique-%d"'
+)
+BURST = 1024
+
+
+@dataclass(frozen=True)
+class Plan:
+    sizes: tuple[int, ...]
+    peer_sizes: tuple[int, ...]
+    repetitions: int
+    seconds: float  # of each run
+    news: int  # new registrations of each run
+    slow: int  # requests at most to aiocoap-rd of one kind
+
+
+FULL = Plan(
+    sizes=(1_000, 10_000, 100_000), peer_sizes=(1_000, 10_000), repetitions=3, seconds=1.5, news=4_000, slow=500
+)
+QUICK = Plan(sizes=(50, 200), peer_sizes=(50,), repetitions=1, seconds=0.1, news=50, slow=20)
+
+
+class Bench:
+    """Runs the generator against one server that holds `size` registrations."""
+
+    def __init__(self, program: Path, server: Server, plan: Plan, folder: Path) -> None:
+        self.program, self.server, self.plan = program, server, plan
+        self.locations = folder / "locations"
+        self.size = 0
+        self.slow = server.name == "aiocoap-rd"
+
+    def run(self, *arguments: str | int | float | Path) -> Measures:
+        return load(self.program, HOST, self.server.port, "-S", self.server.pid, *arguments)
+
+    def register(self, count: int, links: str = LINKS) -> Measures:
+        """`count` new endpoints, in order; remembers their locations."""
+        conns: Arguments = ["-c", 16, "-T", 30] if self.slow else ["-c", 64, "-T", 10]
+        numbers: Arguments = ["-s", "-o", self.size, "-r", count, "-n", count, "-O", self.locations]
+        measures = self.run(*self.registration(links), *numbers, *conns)
+        self.size += count
+        return expect(measures, "2.01")
+
+    def registration(self, links: str = LINKS) -> Arguments:
+        query = ["-q", "ep=node%d", "-q", "base=coap://n%d.example.net", "-q", "lt=86400"]
+        return ["-m", "POST", *segments(self.server.register), *query, "-f", 40, "-b", links]
+
+    def lookup(self, path: tuple[str, ...], *query: str) -> Arguments:
+        return [*segments(path), *(word for part in query for word in ("-q", part))]
+
+    def operations(self) -> dict[str, tuple[Arguments, str]]:
+        """Name -> (what to ask, the code that every answer must have)."""
+        endpoints, resources = self.server.endpoints, self.server.resources
+        return {
+            "register again, unchanged": (self.registration(), "2.01"),
+            "renew": (["-m", "POST", "-l", self.locations], "2.04"),
+            "endpoint lookup, ep": (self.lookup(endpoints, "ep=node%d"), "2.05"),
+            "resource lookup, ep": (self.lookup(resources, "ep=node%d"), "2.05"),
+            "resource lookup, rt of one": (self.lookup(resources, "rt=unique-%d"), "2.05"),
+            "resource lookup, ep and rt": (self.lookup(resources, "ep=node%d", "rt=temperature"), "2.05"),
+            "resource lookup, rt of all, a page of 10": (
+                self.lookup(resources, "rt=temperature", "page=0", "count=10"),
+                "2.05",
+            ),
+        }
+
+    def measure(self) -> dict[str, Measures]:
+        """Every operation at the present size."""
+        return {name: self.middle(code, *ask, *self.length(name)) for name, (ask, code) in self.operations().items()}
+
+    def length(self, name: str) -> Arguments:
+        """How long to measure, over all registrations."""
+        if not self.slow:
+            return ["-r", self.size, "-d", self.plan.seconds]
+        # A lookup there takes 0.1 ms for each registration.
+        count = max(5, min(self.plan.slow, 50_000 // self.size)) if "lookup" in name else self.plan.slow
+        return ["-r", self.size, "-n", count, "-c", 4, "-w", 1, "-T", 60]
+
+    def alone(self) -> Measures:
+        """An endpoint lookup at a time: what one client waits."""
+        ask = self.lookup(self.server.endpoints, "ep=node%d")
+        return self.middle("2.05", *ask, "-r", self.size, "-c", 1, "-w", 1, "-d", self.plan.seconds)
+
+    def burst(self, *ask: str | int | float | Path) -> Measures:
+        """The worst of the runs."""
+        runs = [self.run(*ask, "-r", max(1, self.size), "-B", BURST) for _ in range(self.plan.repetitions)]
+        return max(runs, key=lambda measures: int(measures["lost"]))
+
+    def middle(self, code: str, *ask: str | int | float | Path) -> Measures:
+        """The run in the middle by CPU time; the slow peer gets one."""
+        return middle([expect(self.run(*ask), code) for _ in range(1 if self.slow else self.plan.repetitions)])
+
+
+def middle(runs: list[Measures]) -> Measures:
+    return sorted(runs, key=lambda measures: float(measures["server_us"]))[len(runs) // 2]
+
+
+def segments(path: tuple[str, ...]) -> list[str]:
+    return [word for segment in path for word in ("-P", segment)]
+
+
+def expect(measures: Measures, code: str) -> Measures:
+    """A figure counts only if everything asked was answered, whole and as it should be."""
+    if set(measures["codes"]) != {code} or measures["lost"] or measures["truncated"]:
+        measures["remark"] = f"{measures['codes']}, {measures['lost']} lost, {measures['truncated']} truncated"
+    return measures
+
+
+def measure_waypost(program: Path, plan: Plan, folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = {"sizes": {}, "burst": {}}
+    for size in plan.sizes:
+        with waypost() as server:
+            bench = Bench(program, server, plan, folder)
+            bench.register(1)  # what is loaded at the first use is not the registrations' memory
+            before = server.rss()
+            tell(f"waypost: {size:,} registrations")
+            filled = bench.register(size)
+            memory = (server.rss() - before) / size
+            measures = bench.measure()
+            alone = bench.alone()
+            measures["register, new"] = middle([bench.register(plan.news) for _ in range(plan.repetitions)])
+            found["sizes"][size] = {"fill": filled, "octets": memory, "measures": measures, "alone": alone}
+            if size == plan.sizes[-1]:
+                tell(f"waypost: {BURST} datagrams at once")
+                found["burst"]["lookups"] = bench.burst(*bench.lookup(server.endpoints, "ep=node%d"))
+                found["burst"]["registrations"] = bench.burst(*bench.registration())
+    with waypost() as server:
+        bench = Bench(program, server, plan, folder)
+        bench.register(1)
+        before = server.rss()
+        size = plan.sizes[1]
+        tell(f"waypost: {size:,} registrations that share no link")
+        filled = bench.register(size, NO_LINK_SHARED)
+        found["nothing shared"] = {"size": size, "fill": filled, "octets": (server.rss() - before) / size}
+    return found
+
+
+def measure_aiocoap(program: Path, plan: Plan, folder: Path) -> dict[str, Any] | None:
+    found: dict[str, Any] = {"sizes": {}}
+    for size in plan.peer_sizes:
+        with aiocoap_rd() as server:
+            if server is None:
+                return None
+            bench = Bench(program, server, plan, folder)
+            bench.register(1)
+            before = server.rss()
+            tell(f"aiocoap-rd: {size:,} registrations")
+            filled = bench.register(size)
+            memory = (server.rss() - before) / size
+            measures = bench.measure()
+            measures["register, new"] = bench.register(plan.slow)
+            found["sizes"][size] = {"fill": filled, "octets": memory, "measures": measures}
+    return found
+
+
+def measure_libcoap(program: Path, plan: Plan, folder: Path) -> dict[str, Any] | None:
+    with libcoap() as server:
+        if server is None:
+            return None
+        tell("libcoap: GET /time")
+        bench = Bench(program, server, plan, folder)
+        time = bench.middle("2.05", "-P", "time", "-d", plan.seconds)
+        return {"GET /time": time, "burst": bench.burst("-P", "time")}
+
+
+def tell(sentence: str) -> None:
+    print(sentence, flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="./dev bench rd", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="few registrations, a few seconds: does the bench work?")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="write the page of the documentation")
+    options = parser.parse_args()
+    plan = QUICK if options.quick else FULL
+    program = build()
+    with tempfile.TemporaryDirectory(dir=CACHE) as name:
+        folder = Path(name)
+        report: Report = {
+            "machine": machine(folder),
+            "waypost": measure_waypost(program, plan, folder),
+            "aiocoap-rd": measure_aiocoap(program, plan, folder),
+            "libcoap": measure_libcoap(program, plan, folder),
+        }
+    text = page(report)
+    print("\n" + text)
+    if options.json:
+        options.json.write_text(json.dumps(report, indent=1) + "\n")
+    if options.write:
+        options.write.write_text(text)
+
+
+if __name__ == "__main__":
+    main()
