@@ -3,6 +3,7 @@
 WaypostError
   WireError     bytes break the format              counted and dropped
   RemoteError   a peer broke the rules              becomes a reply or an effect
+  UnreachableError  a peer did not answer           exit code 3
   StateError    we were asked for what cannot be now  raised to the caller
   StoreError    the disk broke its promise          the node stops
   ConfigError   the configuration is wrong          exit code 2
@@ -28,6 +29,10 @@ class RemoteError(WaypostError):
     def __init__(self, message: str, *, code: int, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.code = code
+
+
+class UnreachableError(WaypostError):
+    """A peer did not answer, or what answered does not speak the protocol."""
 
 
 class StateError(WaypostError):
