@@ -3,7 +3,18 @@
 from collections.abc import Hashable
 from dataclasses import dataclass
 
-from waypost.coap.numbers import Code
+Block = tuple[int, bool, int]  # number, more, exponent (RFC 7959, 2.2)
+
+
+@dataclass(slots=True)
+class Transfer:
+    """How a request is carried, which is the server's concern and not the resource's."""
+
+    block1: Block | None = None
+    block2: Block | None = None
+    echo: bytes | None = None
+    no_response: int = 0  # bits of the response classes that are not wanted (RFC 7967, 2.1)
+    tag: bytes = b""
 
 
 class Request:
@@ -13,7 +24,7 @@ class Request:
     None without the option; `content_format` and `accept` are the registered numbers or None.
     """
 
-    __slots__ = ("accept", "content_format", "id", "method", "observe", "path", "payload", "query")
+    __slots__ = ("accept", "content_format", "id", "method", "observe", "path", "payload", "query", "transfer")
 
     def __init__(
         self,
@@ -25,6 +36,7 @@ class Request:
         content_format: int | None = None,
         accept: int | None = None,
         observe: int | None = None,
+        transfer: Transfer | None = None,
     ) -> None:
         self.id = id
         self.method = method
@@ -34,6 +46,7 @@ class Request:
         self.content_format = content_format
         self.accept = accept
         self.observe = observe
+        self.transfer = transfer
 
 
 @dataclass(slots=True)
@@ -53,6 +66,6 @@ class Response:
     observe: Hashable | None = None
 
 
-def diagnostic(code: Code, sentence: str, max_age: int | None = None) -> Response:
+def diagnostic(code: int, sentence: str, max_age: int | None = None) -> Response:
     """An error with its reason in words for people (RFC 7252, 5.5.2)."""
     return Response(code, sentence.encode(), max_age=max_age)

@@ -30,7 +30,7 @@ class Hlc:
 class HlcClock:
     """Hands out times, each later than every one before and every one observed."""
 
-    def __init__(self, last: Hlc = Hlc(0, 0)) -> None:  # noqa: B008 -- frozen, so one is enough
+    def __init__(self, last: Hlc = Hlc(0, 0)) -> None:
         self.last = last
 
     def tick(self, wall_ms: int) -> Hlc:
