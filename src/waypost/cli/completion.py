@@ -1,0 +1,25 @@
+"""The verb that writes a shell's completion, names of a running node included (`names.py`)."""
+
+import click
+from click.shell_completion import get_completion_class
+
+from waypost.cli.output import emit, output_option
+
+VARIABLE = "_WAYPOST_COMPLETE"
+WHERE = {
+    "bash": '~/.bashrc:  eval "$(waypost completion bash)"',
+    "zsh": '~/.zshrc:  eval "$(waypost completion zsh)"',
+    "fish": "~/.config/fish/completions/waypost.fish",
+}
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(list(WHERE)))
+@output_option
+@click.pass_context
+def completion(ctx: click.Context, shell: str, output: str) -> None:
+    """Write the completion script of SHELL; it belongs into that shell's start file."""
+    kind = get_completion_class(shell)
+    assert kind is not None
+    script = kind(ctx.find_root().command, {}, "waypost", VARIABLE).source()
+    emit({"shell": shell, "where": WHERE[shell], "script": script}, output, table=f"# {WHERE[shell]}\n{script}")

@@ -1,0 +1,78 @@
+"""Verbs about the configuration; no node needs to run."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from waypost import config as table
+from waypost.cli.output import emit, output_option, rows
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def config_options(function: F) -> F:
+    """--config and a flag for each key; they arrive as `file` and `flags`, see chosen()."""
+    for key in reversed(table.KEYS.values()):
+        function = click.option(
+            key.flag, _parameter(key), multiple=key.many, metavar="TEXT", help=f"{key.description} [{table.shown(key)}]"
+        )(function)
+    return click.option("--config", "file", type=click.Path(path_type=Path), help="Read this file.")(function)
+
+
+def chosen(options: dict[str, Any]) -> dict[str, str]:
+    """The flags that were given, by key."""
+    flags: dict[str, str] = {}
+    for path, key in table.KEYS.items():
+        value = options[_parameter(key)]
+        if value not in (None, ()):
+            flags[path] = ",".join(value) if key.many else value
+    return flags
+
+
+def _parameter(key: table.Key) -> str:
+    return key.path.replace(".", "_")
+
+
+@click.group()
+def config() -> None:
+    """Show, check and describe the configuration."""
+
+
+@config.command()
+@config_options
+@output_option
+def show(file: Path | None, output: str, **options: Any) -> None:
+    """Show each key's value, and what set it."""
+    settings = table.settle(chosen(options), os.environ, file).values()
+    table.build(settings)
+    items = [{"key": s.key.path, "value": _plain(s.value), "source": s.source} for s in settings]
+    shown = [item | {"value": table.in_toml(s.value)} for item, s in zip(items, settings, strict=True)]
+    emit(items, output, rows(shown, ("key", "value", "source")))
+
+
+@config.command()
+@config_options
+@output_option
+def check(file: Path | None, output: str, **options: Any) -> None:
+    """Say whether a node would accept the configuration."""
+    loaded = table.load(chosen(options), os.environ, file)
+    emit({"ok": True, "dir": str(loaded.dir)}, output, table="the configuration is right")
+
+
+@config.command()
+@output_option
+def reference(output: str) -> None:
+    """Write the reference page of all keys."""
+    items = [
+        {"key": k.path, "environment": k.environment, "flag": k.flag, "value": k.expected, "default": table.shown(k)}
+        | {"description": k.description}
+        for k in table.KEYS.values()
+    ]
+    emit(items, output, table.reference().rstrip("\n"))
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, Path) else value

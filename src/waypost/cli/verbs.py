@@ -1,0 +1,60 @@
+"""The table of verbs, and the one way in."""
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Final
+
+import click
+
+from waypost import __version__
+from waypost.cli.ending import Exit, end, wants_json
+
+VERBS: Final = {  # a verb, and the file it is in
+    "config": "config",
+    "completion": "completion",
+}
+
+
+class Verbs(click.Group):
+    """Imports the file of a verb when the verb is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        file = VERBS.get(cmd_name)
+        if file is None:
+            return None
+        command = getattr(import_module(f"waypost.cli.{file}"), cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in VERBS and not args[0].startswith("-") and not ctx.resilient_parsing:
+            from difflib import get_close_matches
+
+            close = get_close_matches(args[0], VERBS, n=1)
+            ctx.fail(f"there is no verb {args[0]!r}" + (f"; did you mean {close[0]}?" if close else ""))
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="waypost", message="%(prog)s %(version)s")
+def waypost() -> None:
+    """A registry without a centre.
+
+    Start with `waypost demo`, or with `waypost run` in one terminal and `waypost status` in another.
+    """
+
+
+def call(args: Sequence[str]) -> int:
+    """Carry out one command line; returns the exit code.  Nothing is raised but what is a bug of ours."""
+    try:
+        result = waypost.main(list(args), prog_name="waypost", standalone_mode=False)
+        sys.stdout.flush()
+    except (Exception, KeyboardInterrupt) as error:
+        return end(error, as_json=wants_json(args))
+    return result if isinstance(result, int) else Exit.OK

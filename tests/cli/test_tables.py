@@ -1,0 +1,48 @@
+"""Tables for people, JSON for programs."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from waypost.cli.output import cell, emit, fields, printable, rows
+
+
+def test_columns_are_as_wide_as_their_widest_cell() -> None:
+    items = [{"ep": "lamp", "lt": 60, "d": None}, {"ep": "thermometer", "lt": 90000, "d": "cellar"}]
+    assert rows(items, ("ep", "lt", "d")) == "EP           LT     D\nlamp         60     -\nthermometer  90000  cellar"
+
+
+def test_one_thing_is_shown_a_line_for_each_name() -> None:
+    assert fields({"id": "a", "expires_in": 1.6}) == "id          a\nexpires in  2"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "-"),
+        ("", "-"),
+        ([], "-"),
+        (True, "yes"),
+        (0, "0"),
+        (59.7, "60"),
+        ([["rt", "temperature"], ["obs", None]], "rt=temperature obs"),
+    ],
+)
+def test_a_cell_is_short(value: object, text: str) -> None:
+    assert cell(value) == text
+
+
+@given(st.text())
+def test_no_text_of_a_peer_can_command_the_terminal(text: str) -> None:
+    assert printable(text).isprintable()
+
+
+def test_json_lines_are_one_for_each_item(capsys: pytest.CaptureFixture[str]) -> None:
+    emit([{"a": 1}, {"a": 2}], "jsonl")
+    assert capsys.readouterr().out == '{"a":1}\n{"a":2}\n'
+    emit([], "jsonl")
+    assert capsys.readouterr().out == ""
+    emit({"a": "ä"}, "json")
+    assert json.loads(capsys.readouterr().out) == {"a": "ä"}
