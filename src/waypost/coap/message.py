@@ -52,7 +52,7 @@ class Message:
         for number, value in self.options:
             delta, size = number - last, len(value)
             last = number
-            if delta < 13 and size < 13:
+            if 0 <= delta < 13 and size < 13:
                 parts += (_SHORT[delta << 4 | size], value)
             else:
                 parts += (_long(delta, size), value)

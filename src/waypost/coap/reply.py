@@ -63,7 +63,7 @@ def one_block(
     options.append((Option.BLOCK2, block(offset // size, more, exponent)))
     if head.block1 is not None:
         options.append((Option.BLOCK1, block(*head.block1)))
-    if offset == 0:
+    if offset == 0 and exponent == BLOCK_EXPONENT_MAX:  # a small block has no octets to spare for it
         options.append((Option.SIZE2, uint(len(response.payload))))
     if echo is not None:
         options.append((Option.ECHO, echo))

@@ -206,7 +206,7 @@ class Server:
         if kept is None and key not in self._waiting:
             return False
         self.duplicated += 1
-        if kept:
+        if kept and (len(kept) <= AMPLIFICATION_MAX * exchange.size or self._validated(exchange.path, now)):
             self._effects.append(Send(exchange.path, kept))
         return True
 
