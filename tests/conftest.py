@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ import pytest
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fuzz-seconds", type=float, default=None, help="fuzz each decoder for so long")
+    parser.addoption("--update-golden", action="store_true", help="rewrite the transcripts in tests/golden")
+    parser.addoption("--seeds", type=int, default=None, help="storm with so many seeds")
 
 
 def pytest_configure() -> None:
@@ -24,3 +27,29 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.fail(f"{', '.join(missing)}: not installed", pytrace=False)
     if missing:
         pytest.skip(f"{', '.join(missing)}: not installed")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """`@pytest.mark.storm(300, 3000)`: `seed` is each of the first 300, with --long of 3,000, or as --seeds says."""
+    for mark in metafunc.definition.iter_markers("storm"):
+        short, long = mark.args
+        asked = metafunc.config.getoption("--seeds")
+        marks = [pytest.mark.long]
+        seeds = [
+            seed if asked is not None or seed < short else pytest.param(seed, marks=marks)
+            for seed in range(long if asked is None else asked)
+        ]
+        metafunc.parametrize("seed", seeds)
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """golden(text) compares with the test's transcript in tests/golden; --update-golden rewrites it."""
+    path = Path(__file__).parent / "golden" / f"{request.node.name}.txt"
+
+    def compare(text: str) -> None:
+        if request.config.getoption("--update-golden"):
+            path.write_text(text, encoding="utf-8")
+        assert text == path.read_text(encoding="utf-8"), "the transcript has changed: see --update-golden"
+
+    return compare

@@ -1,0 +1,30 @@
+"""Whole networks of engines in one process, from one seed: clocks, datagrams, disks and what befalls them.
+
+Read `world.py` (the heap of events), `node.py` (how effects are carried out), then `network.py` and
+`disk.py` (what can go wrong), `storm.py` (all of it at random) and `trace.py` (what happened).
+"""
+
+from waypost.sim.disk import Disk
+from waypost.sim.network import FAIR, Network, Weather, udp_path
+from waypost.sim.node import Node
+from waypost.sim.storm import Odds, Storm, bad_weather, repeatable
+from waypost.sim.trace import Trace
+from waypost.sim.world import COAP_PORT, EPOCH_MS, Client, World
+
+__all__ = [
+    "COAP_PORT",
+    "EPOCH_MS",
+    "FAIR",
+    "Client",
+    "Disk",
+    "Network",
+    "Node",
+    "Odds",
+    "Storm",
+    "Trace",
+    "Weather",
+    "World",
+    "bad_weather",
+    "repeatable",
+    "udp_path",
+]
