@@ -1,0 +1,172 @@
+"""What the clients send and how they read the answer; who carries it is their affair.
+
+Sources: RFC 9110 (HTTP), RFC 9457 (problem documents); the routes are those of `routes.py`.
+"""
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import NoneType
+from typing import Final, Generic, Literal, TypeVar
+from urllib.parse import quote, urlsplit
+
+import msgspec
+
+from waypost import __version__
+from waypost.api.schemas import (
+    JSON,
+    Endpoint,
+    Endpoints,
+    Link,
+    Links,
+    NodeStatus,
+    Problem,
+    Registered,
+)
+from waypost.errors import ConfigError, RemoteError, UnreachableError
+
+TIMEOUT_S: Final = 10.0
+COUNT: Final = 100  # entries of a page
+ANSWER_MAX: Final = 64 << 20  # octets
+
+Found = Literal["endpoints", "links"]
+Pairs = Iterable[tuple[str, str | None]]
+T = TypeVar("T")
+P = TypeVar("P", Endpoints, Links)
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[T]):
+    """A request, and the type of its answer's body."""
+
+    method: str
+    target: str  # path and query
+    answer: type[T]
+    body: bytes | None = None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        headers = {"Accept": JSON, "User-Agent": f"waypost/{__version__}"}
+        return headers if self.body is None else headers | {"Content-Type": JSON}
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where the node is."""
+
+    secure: bool
+    host: str
+    port: int
+
+    @property
+    def url(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self.secure else 'http'}://{host}:{self.port}"
+
+
+def origin(url: str) -> Origin:
+    """Raises ConfigError."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise ConfigError(f"{url!r} is not a URL: {error}") from error
+    more = parts.path.strip("/") or parts.query or parts.fragment or parts.username or parts.password
+    if parts.scheme not in ("http", "https") or not parts.hostname or more:
+        raise ConfigError(f"{url!r} is not the URL of a node", hint="write it like http://127.0.0.1:8480")
+    secure = parts.scheme == "https"
+    return Origin(secure, parts.hostname, port or (443 if secure else 80))
+
+
+def register(
+    ep: str,
+    *,
+    base: str,
+    links: Iterable[Link] = (),
+    lt: int | None = None,
+    d: str | None = None,
+    attributes: Pairs = (),
+) -> Call[Registered]:
+    body = {"ep": ep, "base": base, "links": tuple(links), "lt": lt, "d": d, "attributes": tuple(attributes)}
+    return Call("POST", "/v1/endpoints", Registered, _json(body))
+
+
+def renew(id: str, *, lt: int | None = None, base: str | None = None, attributes: Pairs = ()) -> Call[Endpoint]:
+    return Call("PATCH", _path(id), Endpoint, _json({"lt": lt, "base": base, "attributes": tuple(attributes)}))
+
+
+def unregister(id: str) -> Call[None]:
+    return Call("DELETE", _path(id), NoneType)
+
+
+def get(id: str) -> Call[Endpoint]:
+    return Call("GET", _path(id), Endpoint)
+
+
+def status() -> Call[NodeStatus]:
+    return Call("GET", "/v1/status", NodeStatus)
+
+
+def endpoints(criteria: Pairs, count: int) -> Call[Endpoints]:
+    return Call("GET", _lookup("/v1/endpoints", criteria, count), Endpoints)
+
+
+def links(criteria: Pairs, count: int) -> Call[Links]:
+    return Call("GET", _lookup("/v1/links", criteria, count), Links)
+
+
+def following(call: Call[P], page: P) -> Call[P] | None:
+    """The call for the page after `page`, the answer to `call`."""
+    if page.next is None:
+        return None
+    if not page.next.startswith("/v1/"):  # never to another host
+        raise RemoteError(f"the node names {page.next!r} as the next page", code=200)
+    return Call("GET", page.next, call.answer)
+
+
+def read(call: Call[T], status: int, headers: Mapping[str, str], body: bytes) -> T:
+    """The answer to `call`.  `headers` by name in any case.  Raises RemoteError or UnreachableError."""
+    if len(body) > ANSWER_MAX:
+        raise UnreachableError(f"what answered sends more than {ANSWER_MAX} octets")
+    if not 200 <= status < 300:
+        raise _refusal(status, {name.lower(): value for name, value in headers.items()}, body)
+    try:
+        return msgspec.json.decode(body or b"null", type=call.answer)
+    except msgspec.DecodeError as error:  # also a body of the wrong shape
+        raise UnreachableError(f"what answered is not a node: {error}") from error
+
+
+def unreachable(origin: Origin, error: Exception) -> UnreachableError:
+    if isinstance(error, TimeoutError):
+        sentence = "it takes too long"
+    elif isinstance(error, OSError) and error.errno is not None and error.errno > 0:
+        sentence = os.strerror(error.errno).lower()
+    else:
+        sentence = str(error) or type(error).__name__
+    return UnreachableError(f"no answer from {origin.url}: {sentence}", hint="is the node running?  `waypost run`")
+
+
+def _refusal(status: int, headers: Mapping[str, str], body: bytes) -> RemoteError:
+    retry = headers.get("retry-after")
+    hint = f"try again in {retry} s" if retry else None
+    try:
+        problem = msgspec.json.decode(body, type=Problem)
+    except msgspec.DecodeError:
+        return RemoteError(f"the node answered with status {status}", code=status, hint=hint)
+    return RemoteError(problem.detail or problem.title, code=status, hint=hint)
+
+
+def _path(id: str) -> str:
+    return f"/v1/endpoints/{quote(id, safe='')}"
+
+
+def _lookup(path: str, criteria: Pairs, count: int) -> str:
+    parts = [
+        quote(name, safe="") if value is None else f"{quote(name, safe='')}={quote(value, safe='*/:')}"
+        for name, value in criteria
+    ]
+    return f"{path}?{'&'.join([*parts, f'count={count}'])}"
+
+
+def _json(body: Mapping[str, object]) -> bytes:
+    return msgspec.json.encode({name: value for name, value in body.items() if value is not None})

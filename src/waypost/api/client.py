@@ -1,0 +1,126 @@
+"""The client for programs on asyncio."""
+
+from collections.abc import AsyncIterator, Iterable
+from types import TracebackType
+from typing import Literal, TypeVar, assert_never, overload
+
+import aiohttp
+
+from waypost.api import calls
+from waypost.api.calls import COUNT, TIMEOUT_S, Call, Pairs
+from waypost.api.schemas import Endpoint, Endpoints, Link, Links, NodeStatus, Registered
+from waypost.errors import StateError
+
+T = TypeVar("T")
+P = TypeVar("P", Endpoints, Links)
+
+
+class Client:
+    """Talks to the node at `url`, as in http://127.0.0.1:8480.
+
+    Methods raise UnreachableError if there is no answer within `timeout_s`, and RemoteError, with the
+    HTTP status as `code`, if the node refuses.
+    """
+
+    def __init__(self, url: str, *, timeout_s: float = TIMEOUT_S) -> None:
+        self._origin = calls.origin(url)
+        self._timeout = aiohttp.ClientTimeout(total=timeout_s)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> "Client":
+        # Nothing compressed is asked for, and so nothing can swell.
+        self._session = aiohttp.ClientSession(
+            self._origin.url,
+            timeout=self._timeout,
+            headers={"Accept-Encoding": "identity"},
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def register(
+        self,
+        ep: str,
+        *,
+        base: str,
+        links: Iterable[Link] = (),
+        lt: int | None = None,
+        d: str | None = None,
+        attributes: Pairs = (),
+    ) -> Registered:
+        """Register `ep`, or replace what it stands for.  `lt` seconds."""
+        return await self._call(calls.register(ep, base=base, links=links, lt=lt, d=d, attributes=attributes))
+
+    async def renew(
+        self, id: str, *, lt: int | None = None, base: str | None = None, attributes: Pairs = ()
+    ) -> Endpoint:
+        """Start the lifetime anew, and change what is given."""
+        return await self._call(calls.renew(id, lt=lt, base=base, attributes=attributes))
+
+    async def unregister(self, id: str) -> None:
+        await self._call(calls.unregister(id))
+
+    async def get(self, id: str) -> Endpoint:
+        return await self._call(calls.get(id))
+
+    async def status(self) -> NodeStatus:
+        return await self._call(calls.status())
+
+    @overload
+    def find(
+        self, kind: Literal["endpoints"] = ..., criteria: Pairs = ..., *, count: int = ..., **named: str
+    ) -> AsyncIterator[Endpoint]: ...
+    @overload
+    def find(
+        self, kind: Literal["links"], criteria: Pairs = ..., *, count: int = ..., **named: str
+    ) -> AsyncIterator[Link]: ...
+    def find(
+        self, kind: calls.Found = "endpoints", criteria: Pairs = (), *, count: int = COUNT, **named: str
+    ) -> AsyncIterator[Endpoint] | AsyncIterator[Link]:
+        """What meets all criteria, read page by page, `count` at a time, as the iterator is drawn."""
+        wanted = (*criteria, *named.items())
+        match kind:
+            case "endpoints":
+                return (entry async for page in self._pages(calls.endpoints(wanted, count)) for entry in page.endpoints)
+            case "links":
+                return (link async for page in self._pages(calls.links(wanted, count)) for link in page.links)
+            case _:
+                assert_never(kind)
+
+    async def _pages(self, call: Call[P]) -> AsyncIterator[P]:
+        next: Call[P] | None = call
+        while next is not None:
+            page = await self._call(next)
+            yield page
+            next = calls.following(next, page)
+
+    async def _call(self, call: Call[T], *, again: bool = True) -> T:
+        if self._session is None:
+            raise StateError("the client is closed", hint="use it inside `async with`")
+        body = bytearray()
+        try:
+            async with self._session.request(
+                call.method, call.target, data=call.body, headers=call.headers, allow_redirects=False
+            ) as response:
+                async for chunk in response.content.iter_any():
+                    body += chunk
+                    if len(body) > calls.ANSWER_MAX:
+                        break
+        except aiohttp.ServerDisconnectedError as error:
+            if again:
+                # The node closed the idle connection; every call of ours may be made twice.
+                return await self._call(call, again=False)
+            raise calls.unreachable(self._origin, error) from error
+        except (OSError, aiohttp.ClientError) as error:
+            raise calls.unreachable(self._origin, error) from error
+        return calls.read(call, response.status, response.headers, bytes(body))

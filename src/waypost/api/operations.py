@@ -1,0 +1,253 @@
+"""What each route does: a question to the node, and its outcome as a reply.
+
+Nothing here knows HTTP's framing: `server.py` reads requests and writes replies.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, NoReturn
+from urllib.parse import quote
+
+from msgspec import Struct
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+
+from waypost import __version__
+from waypost.api import reading, schemas
+from waypost.api.metrics import Metrics
+from waypost.api.problem import Refusal
+from waypost.api.reading import Pairs
+from waypost.api.schemas import JSON, LINK_FORMAT
+from waypost.assembly.questions import Report, Status
+from waypost.coap import links as linkformat
+from waypost.errors import WireError
+from waypost.rd.questions import (
+    Attributes,
+    Busy,
+    Entry,
+    Found,
+    Kind,
+    LinkEntry,
+    Lookup,
+    Read,
+    Reason,
+    Refused,
+    Register,
+    Registered,
+    Remove,
+    Removed,
+    Renew,
+    Renewed,
+)
+
+Ask = Callable[[object], Awaitable[object]]
+Ready = Callable[[], Mapping[str, bool]]
+
+STATUSES: Final = {Reason.BAD_REQUEST: 400, Reason.NOT_FOUND: 404, Reason.TOO_LARGE: 413}
+BASE_NEEDED: Final = (
+    "a base is needed over HTTP, as in coap://[2001:db8::1]: "
+    "the address an HTTP request comes from is not where CoAP resources are"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """`media` is the type the reply will have, `body_media` the type of `body`; `source` the sender's address."""
+
+    path: str
+    query: Pairs
+    id: str
+    media: str
+    body_media: str
+    body: bytes
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """`body` is a structure for JSON, octets for anything else."""
+
+    status: int
+    body: Struct | bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Operations:
+    """`ask` puts a question to the node; `ready` names what readiness depends on, and whether it is well."""
+
+    def __init__(self, ask: Ask, ready: Ready, metrics: Metrics, description: bytes) -> None:
+        self._ask = ask
+        self._ready = ready
+        self._metrics = metrics
+        self._description = description
+
+    async def find_endpoints(self, request: Request) -> Reply:
+        criteria, page, count = reading.paging(request.query)
+        found = await self._find(Lookup(Kind.ENDPOINTS, _local(criteria), page, count, structured=True))
+        entries = [entry for entry in found.entries if isinstance(entry, Entry)]
+        following = _following(request.path, criteria, page, count) if found.more else None
+        if request.media == LINK_FORMAT:
+            return _page(linkformat.serialise(map(_endpoint_link, entries)), following)
+        return Reply(200, schemas.Endpoints(tuple(map(_endpoint, entries)), following))
+
+    async def find_links(self, request: Request) -> Reply:
+        criteria, page, count = reading.paging(request.query)
+        structured = request.media == JSON
+        found = await self._find(Lookup(Kind.RESOURCES, _local(criteria), page, count, structured=structured))
+        following = _following(request.path, criteria, page, count) if found.more else None
+        if not structured:
+            return _page(found.body, following)
+        return Reply(200, schemas.Links(_links(found.entries), following))
+
+    async def register_endpoint(self, request: Request) -> Reply:
+        if request.body_media == LINK_FORMAT:
+            wanted, links = reading.registration(request.query), request.body
+        else:
+            _no_query(request.query)
+            wanted = reading.json(request.body, schemas.Registration)
+            links = _document(wanted.links)
+        if wanted.base is None:
+            raise Refusal(400, BASE_NEEDED)
+        outcome = await self._ask(
+            Register(wanted.ep, wanted.d, wanted.lt, wanted.base, "", wanted.attributes, links, request.source)
+        )
+        if not isinstance(outcome, Registered):
+            _refuse(outcome)
+        location = {"Location": _location(outcome.location)}
+        return Reply(201 if outcome.created else 200, schemas.Registered(outcome.location, outcome.created), location)
+
+    async def get_endpoint(self, request: Request) -> Reply:
+        _no_query(request.query)
+        outcome = await self._ask(Read(request.id))
+        if not isinstance(outcome, Entry):
+            _refuse(outcome)
+        return Reply(200, _endpoint(outcome))
+
+    async def renew_endpoint(self, request: Request) -> Reply:
+        _no_query(request.query)
+        wanted = reading.json(request.body or b"{}", schemas.Renewal)
+        outcome = await self._ask(Renew(request.id, wanted.lt, wanted.base, None, wanted.attributes))
+        if not isinstance(outcome, Renewed):
+            _refuse(outcome)
+        return await self.get_endpoint(request)
+
+    async def unregister_endpoint(self, request: Request) -> Reply:
+        _no_query(request.query)
+        outcome = await self._ask(Remove(request.id))
+        if not isinstance(outcome, Removed):
+            _refuse(outcome)
+        return Reply(204, b"")
+
+    async def get_status(self, request: Request) -> Reply:
+        report, checks = await self._report(), dict(self._ready())
+        well = all(checks.values())
+        return Reply(200, schemas.NodeStatus(__version__, well, checks, dict(report.counters), dict(report.gauges)))
+
+    async def get_description(self, request: Request) -> Reply:
+        return Reply(200, self._description)
+
+    async def is_live(self, request: Request) -> Reply:
+        return Reply(200, b"ok\n")
+
+    async def is_ready(self, request: Request) -> Reply:
+        checks = self._ready()
+        missing = [name for name, well in checks.items() if not well]
+        if missing:
+            raise Refusal(503, f"not ready: {', '.join(missing)}", retry_s=1)
+        verbose = any(name == "verbose" for name, _ in request.query)
+        return Reply(200, "".join(f"{name} ok\n" for name in checks).encode() if verbose else b"ok\n")
+
+    async def get_metrics(self, request: Request) -> Reply:
+        text = self._metrics.text(await self._report(), self._ready())
+        return Reply(200, text, {"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
+
+    async def _find(self, lookup: Lookup) -> Found:
+        outcome = await self._ask(lookup)
+        return outcome if isinstance(outcome, Found) else _refuse(outcome)
+
+    async def _report(self) -> Report:
+        outcome = await self._ask(Status())
+        return outcome if isinstance(outcome, Report) else _refuse(outcome)
+
+
+def _refuse(outcome: object) -> NoReturn:
+    match outcome:
+        case Refused(reason=reason, detail=detail):
+            raise Refusal(STATUSES[reason], detail)
+        case Busy(retry_s=retry_s, detail=detail):
+            raise Refusal(503, detail, retry_s=retry_s)
+        case _:
+            raise AssertionError(f"{outcome!r} is no answer to what was asked")
+
+
+def _no_query(query: Pairs) -> None:
+    if query:
+        raise Refusal(400, f"there are no parameters here, and {query[0][0]!r} is given")
+
+
+def _location(id: str) -> str:
+    return f"/v1/endpoints/{quote(id, safe='')}"
+
+
+def _local(criteria: Pairs) -> Pairs:
+    """The criteria as the directory knows its registrations: by their path on CoAP (RFC 9176, 6.2, href)."""
+    prefix = "/v1/endpoints/"
+    return tuple(
+        (name, "/reg/" + value.removeprefix(prefix))
+        if name == "href" and value is not None and value.startswith(prefix)
+        else (name, value)
+        for name, value in criteria
+    )
+
+
+def _following(path: str, criteria: Pairs, page: int, count: int) -> str:
+    """The next page's URL, relative to this one's origin."""
+    query = (*criteria, ("page", str(page + 1)), ("count", str(count)))
+    return (
+        path
+        + "?"
+        + "&".join(
+            quote(name, safe="") if value is None else f"{quote(name, safe='')}={quote(value, safe='*/:')}"
+            for name, value in query
+        )
+    )
+
+
+def _page(body: bytes, following: str | None) -> Reply:
+    return Reply(200, body, {"Link": f'<{following}>; rel="next"'} if following else {})  # RFC 8288
+
+
+def _document(links: Iterable[schemas.NewLink]) -> bytes:
+    """The links as link-format, which some texts do not fit."""
+    document: list[linkformat.Link] = []
+    for index, link in enumerate(links):
+        anchor: Attributes = () if link.anchor is None else (("anchor", link.anchor),)
+        written = linkformat.Link(link.href, anchor + link.attributes)
+        try:
+            same = linkformat.parse(linkformat.serialise([written])) == [written]
+        except WireError as error:
+            raise Refusal(400, f"{error} - at `$.links[{index}]`") from error
+        if not same:
+            raise Refusal(400, f"the link cannot be written as link-format - at `$.links[{index}]`")
+        document.append(written)
+    return linkformat.serialise(document)
+
+
+def _endpoint_link(entry: Entry) -> linkformat.Link:
+    """RFC 9176, 6.4; the target is the registration's path here."""
+    sector: Attributes = () if entry.d is None else (("d", entry.d),)
+    own: Attributes = (("ep", entry.ep), *sector, ("base", entry.base))
+    return linkformat.Link(_location(entry.location), (*own, *entry.attributes, ("rt", "core.rd-ep")))
+
+
+def _endpoint(entry: Entry) -> schemas.Endpoint:
+    links = None if entry.links is None else _links(entry.links)
+    expires_in = round(max(entry.expires_in, 0.0), 3)
+    return schemas.Endpoint(
+        entry.location, entry.ep, entry.d, entry.base, entry.lt, expires_in, entry.attributes, links
+    )
+
+
+def _links(entries: Iterable[Entry | LinkEntry]) -> tuple[schemas.Link, ...]:
+    return tuple(
+        schemas.Link(link.href, link.anchor, link.attributes) for link in entries if isinstance(link, LinkEntry)
+    )

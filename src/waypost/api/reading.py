@@ -1,0 +1,164 @@
+"""What a request says: its host, its query, its media types, its body.  Raises Refusal for what is wrong.
+
+Source: RFC 9110 (12.5.1 Accept, 8.3 Content-Type, 7.2 Host), RFC 9176, 6.2 (page and count).
+"""
+
+import re
+from collections.abc import Collection, Iterable, Sequence
+from difflib import get_close_matches
+from ipaddress import ip_address
+from typing import Final, TypeVar
+from urllib.parse import unquote_to_bytes
+
+import msgspec
+
+from waypost.api.problem import Refusal
+from waypost.api.schemas import JSON, LIFETIME_DEFAULT, LIFETIME_MAX, NewLink, Registration
+
+COUNT_DEFAULT: Final = 100
+COUNT_MAX: Final = 1000
+PAGE_MAX: Final = 2**32 - 1
+PAIRS_MAX: Final = 100  # parameters of one query
+
+Pairs = tuple[tuple[str, str | None], ...]
+T = TypeVar("T", bound=msgspec.Struct)
+UNKNOWN_FIELD: Final = re.compile("unknown field `(.*?)`", re.DOTALL)
+
+
+def served(host: str | None, hosts: Collection[str]) -> bool:
+    """Whether a Host field names this machine's loopback or one of `hosts`, on any port.
+
+    A page elsewhere can have its own name resolve to us, but cannot give our name as its own
+    (DNS rebinding).
+    """
+    match = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:@/\s]+)(?::[0-9]{1,5})?", host or "")
+    if match is None:
+        return False
+    name = match[1].strip("[]").rstrip(".").lower()
+    if name == "localhost" or name in hosts:
+        return True
+    try:
+        return ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def pairs(query: str) -> Pairs:
+    """The query's parameters in order; one without "=" has the value None.  "+" is a space."""
+    parts = [part for part in query.split("&") if part]
+    if len(parts) > PAIRS_MAX:
+        raise Refusal(400, f"the query has more than {PAIRS_MAX} parameters")
+    found: list[tuple[str, str | None]] = []
+    for part in parts:
+        name, equals, value = part.partition("=")
+        found.append((_decoded(name), _decoded(value) if equals else None))
+    return tuple(found)
+
+
+def _decoded(text: str) -> str:
+    try:
+        return unquote_to_bytes(text.replace("+", " ").encode("utf-8", "surrogateescape")).decode()
+    except UnicodeError:
+        raise Refusal(400, "the query is not percent-encoded UTF-8") from None
+
+
+def paging(query: Pairs) -> tuple[Pairs, int, int]:
+    """The criteria, `page` and `count` of a lookup."""
+    criteria = tuple(pair for pair in query if pair[0] not in ("page", "count"))
+    page, count = _single(query, "page"), _single(query, "count")
+    if page is not None and count is None:
+        raise Refusal(400, "page needs count")  # RFC 9176, 6.2
+    return (
+        criteria,
+        0 if page is None else _number("page", page, 0, PAGE_MAX),
+        COUNT_DEFAULT if count is None else _number("count", count, 1, COUNT_MAX),
+    )
+
+
+def registration(query: Pairs) -> Registration:
+    """What a link-format body leaves to the query (RFC 9176, 5); `links` stays empty."""
+    ep, lt = _single(query, "ep"), _single(query, "lt")
+    if not ep:
+        raise Refusal(400, "the query needs ep, the endpoint's name")
+    return Registration(
+        ep=ep,
+        d=_single(query, "d"),
+        lt=LIFETIME_DEFAULT if lt is None else _number("lt", lt, 1, LIFETIME_MAX),
+        base=_single(query, "base"),
+        attributes=tuple(pair for pair in query if pair[0] not in ("ep", "d", "lt", "base")),
+    )
+
+
+def _single(query: Pairs, name: str) -> str | None:
+    values = [value for key, value in query if key == name]
+    if len(values) > 1:
+        raise Refusal(400, f"{name} is given more than once")
+    if values and values[0] is None:
+        raise Refusal(400, f"{name} has no value")
+    return values[0] if values else None
+
+
+def _number(name: str, text: str, low: int, high: int) -> int:
+    if re.fullmatch("[0-9]{1,10}", text) and low <= int(text) <= high:
+        return int(text)
+    raise Refusal(400, f"{name} must be a whole number from {low} to {high}")
+
+
+def chosen(accept: str | None, offered: Sequence[str]) -> str:
+    """The media type of `offered` that the client likes best; the first of those it likes equally."""
+    ranges = list(_ranges(accept or "*/*"))
+    best = max(offered, key=lambda media: _quality(media, ranges))  # max keeps the first of equals
+    if _quality(best, ranges) <= 0:
+        raise Refusal(406, f"the request accepts none of what is here: {', '.join(offered)}")
+    return best
+
+
+def _ranges(accept: str) -> Iterable[tuple[str, float]]:
+    for item in accept.split(","):
+        media, *parameters = (part.strip().lower() for part in item.split(";"))
+        weight = next((part[2:] for part in parameters if part.startswith("q=")), "1")
+        yield media, float(weight) if re.fullmatch(r"[01](\.[0-9]{0,3})?", weight) else 0.0
+
+
+def _quality(media: str, ranges: Iterable[tuple[str, float]]) -> float:
+    """The weight of the most specific range that covers `media`."""
+    weights = dict(ranges)
+    for range_ in (media, media.partition("/")[0] + "/*", "*/*"):
+        if range_ in weights:
+            return weights[range_]
+    return 0.0
+
+
+def content_type(field: str | None, encoding: str | None, understood: Collection[str]) -> str:
+    """The body's media type, one of `understood`.
+
+    It must be named: a page of another origin may send a body without a type, or a text, but must
+    ask before it sends one of these.
+    """
+    media = (field or "").partition(";")[0].strip().lower()
+    if media not in understood:
+        wanted = " or ".join(understood)
+        raise Refusal(415, f"the body must be {wanted}, not {media or 'of no stated type'}")
+    if (encoding or "identity").strip().lower() != "identity":
+        raise Refusal(415, "compressed bodies are not understood")
+    return media
+
+
+def json(body: bytes, kind: type[T]) -> T:
+    """`body` as `kind`; the refusal says what is wrong and where."""
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.ValidationError as error:
+        raise Refusal(400, _sentence(str(error), kind)) from None
+    except msgspec.DecodeError as error:
+        raise Refusal(400, f"the body is not {JSON}: {str(error)[:200]}") from None
+
+
+def _sentence(message: str, kind: type[msgspec.Struct]) -> str:
+    message = message[:1].lower() + message[1:300]
+    unknown = UNKNOWN_FIELD.search(message)
+    if unknown is None:
+        return message
+    known = (NewLink if "`$.links[" in message else kind).__struct_fields__
+    close = get_close_matches(unknown[1], known, n=1)
+    return f"{message}; did you mean `{close[0]}`?" if close else f"{message}; there are {', '.join(known)}"

@@ -1,0 +1,214 @@
+"""The table of routes: what the server registers, and what the API description is made of.
+
+A body is given by an example for each media type; the example's type is the schema.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Final
+
+from msgspec import Meta, Struct
+
+from waypost.api import schemas
+from waypost.api.operations import Operations, Reply, Request
+from waypost.api.reading import COUNT_DEFAULT, COUNT_MAX, PAGE_MAX
+from waypost.api.schemas import JSON, LINK_FORMAT, TEXT
+
+Bodies = Mapping[str, Struct | str | dict[str, object]]
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """`type` is one that JSON Schema can describe."""
+
+    name: str
+    description: str
+    type: object = str
+    example: object = None
+    place: str = "query"
+    required: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    description: str
+    bodies: Bodies = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)  # name, description
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """`refusals` are the statuses beside those that any request can get."""
+
+    method: str
+    path: str
+    operation: Callable[[Operations, Request], Awaitable[Reply]]
+    summary: str
+    answers: Mapping[int, Answer]
+    parameters: tuple[Parameter, ...] = ()
+    bodies: Bodies = field(default_factory=dict)
+    body_required: bool = False
+    refusals: tuple[int, ...] = ()
+
+    @property
+    def media(self) -> tuple[str, ...]:
+        """The media types on offer; the first is the default."""
+        return tuple(dict.fromkeys(media for answer in self.answers.values() for media in answer.bodies))
+
+
+ANY_REFUSALS: Final = (400, 406, 421, 500, 503)
+
+_ID: Final = "6f1d3c62-6a3b-4f6e-9d53-0f5f0f4b6c11"
+_LINK: Final = schemas.NewLink("/sensors/temperature", attributes=(("rt", "temperature"), ("ct", "0")))
+_FOUND_LINK: Final = schemas.Link("coap://[2001:db8::1]/sensors/temperature", attributes=_LINK.attributes)
+_LISTED: Final = schemas.Endpoint(_ID, "lamp-3", None, "coap://[2001:db8::1]", 90_000, 86_012.5, (("et", "lamp"),))
+_ENDPOINT: Final = schemas.Endpoint(
+    _ID, "lamp-3", None, "coap://[2001:db8::1]", 90_000, 86_012.5, (("et", "lamp"),), (_FOUND_LINK,)
+)
+_CRITERIA: Final = Parameter(
+    "criteria",
+    "Any number of name=value: an attribute of the endpoint or of its links, or href, anchor, ep, d, base; all must "
+    "match.  A trailing * matches any ending (RFC 9176, 6.2).",
+    dict[str, str],
+    {"rt": "temperature*"},
+)
+_PAGING: Final = (
+    Parameter("page", "The page's number, from 0; needs count.", Annotated[int, Meta(ge=0, le=PAGE_MAX)], 0),
+    Parameter(
+        "count", f"Entries of a page; {COUNT_DEFAULT} if not given.", Annotated[int, Meta(ge=1, le=COUNT_MAX)], 100
+    ),
+)
+_ENDPOINT_ID: Final = Parameter("id", "The registration's id.", str, _ID, "path", True)
+_NEXT: Final = {"Link": 'The next page, with rel="next", if there is one (link-format only).'}
+
+ROUTES: Final = (
+    Route(
+        "GET",
+        "/v1/endpoints",
+        Operations.find_endpoints,
+        "List endpoints",
+        {
+            200: Answer(
+                "The endpoints that match, in a stable order; perhaps none.",
+                {
+                    JSON: schemas.Endpoints((_LISTED,), "/v1/endpoints?et=lamp&page=1&count=100"),
+                    LINK_FORMAT: f'</v1/endpoints/{_ID}>;ep="lamp-3";base="coap://[2001:db8::1]";et="lamp";rt="core.rd-ep"',
+                },
+                _NEXT,
+            )
+        },
+        (_CRITERIA, *_PAGING),
+    ),
+    Route(
+        "POST",
+        "/v1/endpoints",
+        Operations.register_endpoint,
+        "Register an endpoint, or replace what its name stands for",
+        {
+            status: Answer(
+                description,
+                {JSON: schemas.Registered(_ID, status == 201)},
+                {"Location": "The registration's path."},
+            )
+            for status, description in ((200, "Replaced; the id is the same."), (201, "Registered."))
+        },
+        tuple(
+            Parameter(name, f"{name} of a link-format body; further parameters are attributes.", example=example)
+            for name, example in (("ep", "lamp-3"), ("d", "floor-1"), ("lt", "90000"), ("base", "coap://[2001:db8::1]"))
+        ),
+        {
+            JSON: schemas.Registration(
+                "lamp-3", base="coap://[2001:db8::1]", attributes=(("et", "lamp"),), links=(_LINK,)
+            ),
+            LINK_FORMAT: '</sensors/temperature>;rt="temperature";ct=0',
+        },
+        True,
+        (413, 415),
+    ),
+    Route(
+        "GET",
+        "/v1/endpoints/{id}",
+        Operations.get_endpoint,
+        "Get one endpoint with its links",
+        {200: Answer("The endpoint.", {JSON: _ENDPOINT})},
+        (_ENDPOINT_ID,),
+        refusals=(404,),
+    ),
+    Route(
+        "PATCH",
+        "/v1/endpoints/{id}",
+        Operations.renew_endpoint,
+        "Renew a registration, and change what the body names",
+        {200: Answer("The endpoint as it is now.", {JSON: _ENDPOINT})},
+        (_ENDPOINT_ID,),
+        {JSON: schemas.Renewal(lt=3600)},
+        refusals=(404, 413, 415),
+    ),
+    Route(
+        "DELETE",
+        "/v1/endpoints/{id}",
+        Operations.unregister_endpoint,
+        "Remove a registration",
+        {204: Answer("Removed.")},
+        (_ENDPOINT_ID,),
+        refusals=(404,),
+    ),
+    Route(
+        "GET",
+        "/v1/links",
+        Operations.find_links,
+        "List links of all endpoints, resolved",
+        {
+            200: Answer(
+                "The links that match, in a stable order; perhaps none.",
+                {
+                    JSON: schemas.Links((_FOUND_LINK,), None),
+                    LINK_FORMAT: '<coap://[2001:db8::1]/sensors/temperature>;rt="temperature";ct=0',
+                },
+                _NEXT,
+            )
+        },
+        (_CRITERIA, *_PAGING),
+    ),
+    Route(
+        "GET",
+        "/v1/status",
+        Operations.get_status,
+        "How the node is",
+        {
+            200: Answer(
+                "Its figures.",
+                {JSON: schemas.NodeStatus("0.1.0", True, {"storage": True}, {"lookups": 12}, {"registrations": 3})},
+            )
+        },
+    ),
+    Route(
+        "GET",
+        "/v1/openapi.json",
+        Operations.get_description,
+        "This description",
+        {200: Answer("An OpenAPI 3.1 document.", {JSON: {}})},
+    ),
+    Route(
+        "GET",
+        "/livez",
+        Operations.is_live,
+        "Whether the node answers at all",
+        {200: Answer("It does.", {TEXT: "ok\n"})},
+    ),
+    Route(
+        "GET",
+        "/readyz",
+        Operations.is_ready,
+        "Whether the node can do its work",
+        {200: Answer("It can; 503 if it cannot.", {TEXT: "ok\n"})},
+        (Parameter("verbose", "A line for each thing it depends on.", example=""),),
+    ),
+    Route(
+        "GET",
+        "/metrics",
+        Operations.get_metrics,
+        "The node's figures for Prometheus",
+        {200: Answer("Text format 0.0.4.", {TEXT: "waypost_registrations 3.0\n"})},
+    ),
+)

@@ -1,0 +1,116 @@
+"""The bodies of the HTTP API; names are those of RFC 9176 and RFC 9457.
+
+What clients send refuses unknown fields; what the server sends does not, so that an older client can
+read a newer server.
+"""
+
+from typing import Annotated, Final
+
+from msgspec import Meta, Struct
+
+LIFETIME_DEFAULT: Final = 90_000  # seconds (RFC 9176, 5)
+LIFETIME_MAX: Final = 2**32 - 1
+LINK_FORMAT: Final = "application/link-format"  # RFC 6690
+JSON: Final = "application/json"
+PROBLEM_JSON: Final = "application/problem+json"
+TEXT: Final = "text/plain"
+
+Name = Annotated[
+    str, Meta(min_length=1, max_length=63, description="At most 63 bytes of UTF-8, no control characters.")
+]
+Lifetime = Annotated[int, Meta(ge=1, le=LIFETIME_MAX, description="Seconds until it expires unless renewed.")]
+Base = Annotated[str, Meta(description="URI that the links are relative to.", examples=["coap://[2001:db8::1]"])]
+Attributes = Annotated[
+    tuple[tuple[str, str | None], ...],
+    Meta(description="Pairs of name and value in order; null: no value.", examples=[[["et", "lamp"]]]),
+]
+
+
+class Link(Struct, frozen=True):
+    """A web link (RFC 8288); `href` and `anchor` are URI references."""
+
+    href: str
+    anchor: str | None = None
+    attributes: Attributes = ()
+
+
+class NewLink(Struct, frozen=True, forbid_unknown_fields=True):
+    """A link to register: target and anchor start with a scheme or with one slash (RFC 9176, C)."""
+
+    href: Annotated[str, Meta(examples=["/sensors/temperature"])]
+    anchor: str | None = None
+    attributes: Attributes = ()
+
+
+class Registration(Struct, frozen=True, forbid_unknown_fields=True):
+    """An endpoint to register (RFC 9176, 5)."""
+
+    ep: Name
+    d: Name | None = None
+    lt: Lifetime = LIFETIME_DEFAULT
+    base: Base | None = None
+    attributes: Attributes = ()
+    links: tuple[NewLink, ...] = ()
+
+
+class Renewal(Struct, frozen=True, forbid_unknown_fields=True):
+    """What to change of a registration besides its deadline (RFC 9176, 5.3.1); null leaves a value as it is."""
+
+    lt: Lifetime | None = None
+    base: Base | None = None
+    attributes: Attributes = ()
+
+
+class Registered(Struct, frozen=True):
+    """`created` is false if the name was registered already: it keeps its id."""
+
+    id: str
+    created: bool
+
+
+class Endpoint(Struct, frozen=True, omit_defaults=True):
+    """A registration; `expires_in` seconds from now.  Lists leave out `links`."""
+
+    id: str
+    ep: str
+    d: str | None
+    base: str
+    lt: int
+    expires_in: float
+    attributes: tuple[tuple[str, str | None], ...]
+    links: tuple[Link, ...] | None = None
+
+
+class Endpoints(Struct, frozen=True):
+    """A page; `next` is the following one's URL, or null."""
+
+    endpoints: tuple[Endpoint, ...]
+    next: str | None
+
+
+class Links(Struct, frozen=True):
+    """A page of resolved links; `next` is the following one's URL, or null."""
+
+    links: tuple[Link, ...]
+    next: str | None
+
+
+class NodeStatus(Struct, frozen=True):
+    """`checks` names what readiness depends on; counters start at zero with the node."""
+
+    version: str
+    ready: bool
+    checks: dict[str, bool]
+    counters: dict[str, int]
+    gauges: dict[str, int]
+
+
+class Problem(Struct, frozen=True, omit_defaults=True):
+    """RFC 9457.  `type` points to the problem's entry in the API description; `request` finds it in the log."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    request: str | None = None

@@ -1,0 +1,135 @@
+"""The API as an aiohttp application: the rules that hold for every request, whatever the route.
+
+Every answer that is not a success is a problem document.  What broke is in the log, with the number
+that the problem carries, and never in the answer.
+"""
+
+import logging
+import secrets
+import time
+from collections.abc import Collection
+from typing import Final
+from urllib.parse import quote
+
+import msgspec
+from aiohttp import ClientPayloadError, web
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.typedefs import Handler, Middleware
+
+from waypost.api import openapi, reading
+from waypost.api.metrics import Metrics
+from waypost.api.operations import Ask, Operations, Ready, Reply, Request
+from waypost.api.problem import Refusal, problem
+from waypost.api.routes import ROUTES, Route
+from waypost.api.schemas import PROBLEM_JSON
+from waypost.errors import StateError
+
+BODY_MAX: Final = 1 << 20  # octets
+BUSY_RETRY_S: Final = 1
+# Answers age at once, a browser takes none for a script or a page, and none says what it was made with.
+HEADERS: Final = {"Cache-Control": "no-store", "Server": "waypost", "X-Content-Type-Options": "nosniff"}
+
+log = logging.getLogger(__name__)
+
+
+def application(ask: Ask, ready: Ready, *, hosts: Collection[str] = ()) -> web.Application:
+    """`hosts` are the names, lower case, that a request's Host may have beside those of the loopback."""
+    metrics = Metrics()
+    operations = Operations(ask, ready, metrics, openapi.text())
+    app = web.Application(middlewares=[_guard(metrics, frozenset(hosts))], client_max_size=BODY_MAX)
+    for route in ROUTES:
+        handler = _handler(route, operations)
+        if route.method == "GET":
+            app.router.add_get(route.path, handler)  # and HEAD
+        else:
+            app.router.add_route(route.method, route.path, handler)
+    return app
+
+
+def _handler(route: Route, operations: Operations) -> Handler:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        wanted = await _read(request, route)
+        return _write(await route.operation(operations, wanted), wanted.media)
+
+    return handle
+
+
+async def _read(request: web.Request, route: Route) -> Request:
+    accept = ",".join(request.headers.getall("Accept", ["*/*"]))
+    media = reading.chosen(accept, route.media) if route.media else ""
+    body, body_media = b"", ""
+    if route.bodies and (route.body_required or request.can_read_body):
+        headers = request.headers
+        body_media = reading.content_type(
+            headers.get("Content-Type"), headers.get("Content-Encoding"), tuple(route.bodies)
+        )
+        try:
+            body = await request.read()
+        except (web.RequestPayloadError, ClientPayloadError, HttpProcessingError) as error:
+            raise Refusal(400, "the body does not arrive whole") from error
+    path, _, query = request.raw_path.partition("?")
+    return Request(
+        path=path,
+        query=reading.pairs(query),
+        id=request.match_info.get("id", ""),
+        media=media,
+        body_media=body_media,
+        body=body,
+        source=request.remote or "",
+    )
+
+
+def _write(reply: Reply, media: str) -> web.Response:
+    body = reply.body if isinstance(reply.body, bytes) else msgspec.json.encode(reply.body)
+    named = {"Content-Type": media + "; charset=utf-8" if media.startswith("text/") else media} if media else {}
+    return web.Response(status=reply.status, body=body, headers={**named, **reply.headers})
+
+
+def _guard(metrics: Metrics, hosts: Collection[str]) -> Middleware:
+    @web.middleware
+    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+        start = time.perf_counter()
+        try:
+            if not reading.served(",".join(request.headers.getall("Host", [])), hosts):
+                raise Refusal(421, "the Host of the request is none of this node's names")
+            response = await handler(request)
+        except Exception as error:
+            response = _problem(request, error)
+        response.headers.update(HEADERS)
+        resource = request.match_info.route.resource
+        route = None if resource is None else resource.canonical
+        metrics.count(request.method, route, response.status, time.perf_counter() - start)
+        return response
+
+    return guard
+
+
+def _problem(request: web.Request, error: Exception) -> web.Response:
+    number, headers = None, {}
+    match error:
+        case Refusal(code=status, retry_s=retry_s):
+            detail = str(error)
+            if retry_s is not None:
+                headers["Retry-After"] = str(retry_s)
+        case StateError():
+            status, detail = 503, str(error)
+            headers["Retry-After"] = str(BUSY_RETRY_S)
+        case web.HTTPMethodNotAllowed():
+            allowed = ", ".join(sorted(error.allowed_methods))
+            status, detail = 405, f"the methods here are {allowed}"
+            headers["Allow"] = allowed
+        case web.HTTPNotFound():
+            status, detail = 404, "there is no such path; /v1/openapi.json lists those there are"
+        case web.HTTPRequestEntityTooLarge():
+            status, detail = 413, f"the body has more than {BODY_MAX} octets"
+        case web.HTTPException():
+            status, detail = error.status, error.reason
+        case _:
+            number = secrets.token_hex(8)
+            status, detail = 500, "the node could not do this; its log says why, under the number of the request"
+            log.error("request %s: %s %r failed", number, request.method, request.path, exc_info=error)
+    path = request.raw_path.partition("?")[0].encode("utf-8", "surrogateescape")
+    document = problem(status, detail, quote(path, safe="/%:@!$&'()*+,;=~"), request=number)
+    return web.Response(
+        status=status, body=msgspec.json.encode(document), headers={"Content-Type": PROBLEM_JSON, **headers}
+    )
