@@ -1,14 +1,16 @@
 """The UDP driver on real sockets, in front of a host that sends everything back."""
 
 import asyncio
+import errno
 import socket
 from collections.abc import Sequence
 
 import pytest
 
 from waypost.engine import Endpoint, Path
+from waypost.errors import ConfigError
 from waypost.runtime.host import Sender
-from waypost.runtime.udp import Address, open_udp
+from waypost.runtime.udp import DRAIN_MAX, Address, Ancillary, UdpDriver, open_udp
 
 
 class Echo:
@@ -34,6 +36,10 @@ class Echo:
                 self.send(path, data)
             else:
                 self.finished.set()
+
+    async def ended(self) -> None:
+        async with asyncio.timeout(5):
+            await self.finished.wait()
 
 
 class Client:
@@ -101,5 +107,161 @@ def test_an_ipv6_wildcard_socket_tells_which_address_was_asked() -> None:
             assert address[:2] == ("::1", driver.address.port)
         assert echo.paths[0].local == Endpoint("::1", driver.address.port)
         driver.close()
+
+    asyncio.run(story())
+
+
+class FaultySocket:
+    """A real socket whose next sends or receives fail with the given error numbers, or come cut short."""
+
+    def __init__(self, address: str, *, sends: Sequence[int] = (), receives: Sequence[int] = (), cut: int = 0) -> None:
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.setblocking(False)
+        self._socket.bind((address, 0))
+        self._sends = list(sends)
+        self._receives = list(receives)
+        self._cut = cut
+        self.family = self._socket.family
+        self.fileno = self._socket.fileno
+        self.getsockname = self._socket.getsockname
+        self.getsockopt = self._socket.getsockopt
+        self.close = self._socket.close
+
+    def recvfrom(self, size: int, /) -> tuple[bytes, Address]:
+        if self._receives:
+            raise OSError(self._receives.pop(0), "injected")
+        return self._socket.recvfrom(size)
+
+    def recvmsg(self, size: int, space: int, /) -> tuple[bytes, Ancillary, int, Address]:
+        return self._socket.recvmsg(self._cut or size, space)
+
+    def sendto(self, data: bytes, address: Address, /) -> int:
+        if self._sends:
+            raise OSError(self._sends.pop(0), "injected")
+        return self._socket.sendto(data, address)
+
+    def sendmsg(self, parts: tuple[bytes], ancillary: Ancillary, flags: int, address: Address, /) -> int:
+        return self._socket.sendmsg(parts, ancillary, flags, address)
+
+
+ERRORS = (
+    errno.EPERM,
+    errno.ENETUNREACH,
+    errno.EHOSTUNREACH,
+    errno.EMSGSIZE,
+    errno.ENOBUFS,
+    errno.ECONNREFUSED,
+    errno.EAGAIN,
+)
+
+
+def test_no_error_of_a_send_ends_the_driver() -> None:
+    async def story() -> None:
+        sock = FaultySocket("127.0.0.1", sends=ERRORS)
+        driver = UdpDriver(Echo(), sock)
+        with Client() as client:
+            for _ in ERRORS:
+                client.send(b"lost", "127.0.0.1", driver.address.port)
+            client.send(b"answered", "127.0.0.1", driver.address.port)
+            assert (await client.receive())[0] == b"answered"
+        assert driver.errors == {errno.errorcode[number]: 1 for number in ERRORS}
+        driver.close()
+
+    asyncio.run(story())
+
+
+def test_no_error_of_a_receive_ends_the_driver() -> None:
+    async def story() -> None:
+        driver = UdpDriver(Echo(), FaultySocket("127.0.0.1", receives=[errno.ECONNREFUSED, errno.ENOMEM]))
+        with Client() as client:
+            client.send(b"answered", "127.0.0.1", driver.address.port)
+            assert (await client.receive())[0] == b"answered"
+        assert driver.errors == {"ECONNREFUSED": 1, "ENOMEM": 1}
+        driver.close()
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0"])
+def test_a_message_too_large_for_a_datagram_is_counted(address: str) -> None:
+    async def story() -> None:
+        echo = Echo()
+        driver = open_udp(echo, address, 0)
+        with Client() as client:
+            client.send(b"", "127.0.0.1", driver.address.port)
+            await echo.ended()
+        echo.send(echo.paths[0], bytes(70_000))
+        assert driver.errors == {"EMSGSIZE": 1}
+        driver.close()
+
+    asyncio.run(story())
+
+
+def test_a_datagram_cut_short_is_dropped() -> None:
+    async def story() -> None:
+        echo = Echo()
+        sock = FaultySocket("0.0.0.0", cut=8)
+        driver = UdpDriver(echo, sock)
+        with Client() as client:
+            client.send(b"longer than eight octets", "127.0.0.1", driver.address.port)
+            client.send(b"", "127.0.0.1", driver.address.port)
+            await echo.ended()
+        assert (driver.dropped, len(echo.paths)) == (1, 1)
+        driver.close()
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0"])
+def test_a_burst_of_1024_datagrams_is_received_whole(address: str) -> None:
+    async def story() -> None:
+        echo = Echo()
+        driver = open_udp(echo, address, 0)
+        with Client() as client:
+            for _ in range(1023):
+                client.send(bytes(100), "127.0.0.1", driver.address.port)
+            client.send(b"", "127.0.0.1", driver.address.port)
+            await echo.ended()
+        assert sum(echo.batches) == 1024
+        assert max(echo.batches) == DRAIN_MAX
+        assert len(set(map(id, echo.paths))) == 1  # one peer, one Path
+        driver.close()
+
+    asyncio.run(story())
+
+
+def test_a_datagram_to_a_broadcast_address_is_dropped() -> None:
+    """Answering a group needs leisure (RFC 7252, 8.2)."""
+
+    async def story() -> None:
+        echo = Echo()
+        driver = open_udp(echo, "0.0.0.0", 0)
+        with Client() as client:
+            client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+            client.send(b"everybody", "127.255.255.255", driver.address.port)
+            client.send(b"", "127.0.0.1", driver.address.port)
+            await echo.ended()
+        assert (driver.dropped, len(echo.paths)) == (1, 1)
+        driver.close()
+
+    asyncio.run(story())
+
+
+def test_ipv4_and_ipv6_share_a_port() -> None:
+    async def story() -> None:
+        first = open_udp(Echo(), "::", 0)
+        second = open_udp(Echo(), "0.0.0.0", first.address.port)
+        assert second.address == Endpoint("0.0.0.0", first.address.port)
+        first.close()
+        second.close()
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("address", ["localhost", "192.0.2.1", "no address"])
+def test_an_address_that_is_not_ours_is_a_mistake_in_the_configuration(address: str) -> None:
+    async def story() -> None:
+        with pytest.raises(ConfigError):
+            open_udp(Echo(), address, 0)
 
     asyncio.run(story())

@@ -62,6 +62,7 @@ class DatagramSocket(Protocol):
     def family(self) -> int: ...
     def fileno(self) -> int: ...
     def getsockname(self) -> Address: ...
+    def getsockopt(self, level: int, option: int, /) -> int: ...
     def recvfrom(self, size: int, /) -> tuple[bytes, Address]: ...
     def recvmsg(self, size: int, space: int, /) -> tuple[bytes, Ancillary, int, Address]: ...
     def sendto(self, data: bytes, address: Address, /) -> int: ...
@@ -72,8 +73,8 @@ class DatagramSocket(Protocol):
 class UdpDriver:
     """Reads from the moment it is made until close().
 
-    `errors` counts failures by the system's name for them ("EPERM"); `dropped` counts datagrams that
-    were cut short or sent to a group.
+    `address` is the bound one, with the real port; `receive_buffer` its octets.  `errors` counts
+    failures by the system's name for them ("EPERM"), `dropped` the datagrams cut short or sent to a group.
     """
 
     def __init__(self, host: Receiver, sock: DatagramSocket) -> None:
@@ -81,6 +82,8 @@ class UdpDriver:
         self._sock = sock
         self._ipv4 = sock.family == socket.AF_INET
         self.address = _endpoint(sock.getsockname())
+        # The kernel reports twice what it keeps for data (socket(7)).
+        self.receive_buffer = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2
         self._paths: dict[object, Path] = {}
         self._ancillaries: dict[Endpoint, Ancillary] = {}
         self.errors: Counter[str] = Counter()
@@ -133,7 +136,9 @@ class UdpDriver:
             self._host.receive(batch)
 
     def _find(self, address: Address, info: bytes) -> Path | None:
-        local = (_local_ipv4 if self._ipv4 else _local_ipv6)(info, self.address.port)
+        local: Endpoint | None = self.address
+        if info:
+            local = (_local_ipv4 if self._ipv4 else _local_ipv6)(info, self.address.port)
         return None if local is None else self._remember((address, info), address, local)
 
     def _remember(self, key: object, address: Address, local: Endpoint) -> Path:
@@ -194,7 +199,15 @@ def open_udp(host: Receiver, address: str, port: int) -> UdpDriver:
     except OSError as error:
         sock.close()
         raise ConfigError(f"udp {address} port {port}: {error.strerror}") from error
-    return UdpDriver(host, sock)
+    driver = UdpDriver(host, sock)
+    if driver.receive_buffer < RECEIVE_BUFFER:
+        log.warning(
+            "udp %s: a receive buffer of %d octets may lose a burst; sysctl net.core.rmem_max=%d allows more",
+            address,
+            driver.receive_buffer,
+            RECEIVE_BUFFER,
+        )
+    return driver
 
 
 def _enlarge_buffer(sock: socket.socket) -> None:
@@ -203,9 +216,6 @@ def _enlarge_buffer(sock: socket.socket) -> None:
         sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
     except OSError:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-    size = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2  # the kernel doubles it (socket(7))
-    if size < RECEIVE_BUFFER:
-        log.warning("a receive buffer of %d octets may lose a burst; sysctl net.core.rmem_max=%d", size, RECEIVE_BUFFER)
 
 
 def _endpoint(address: Address) -> Endpoint:
@@ -214,14 +224,12 @@ def _endpoint(address: Address) -> Endpoint:
 
 def _local_ipv4(info: bytes, port: int) -> Endpoint | None:
     """The address that was asked, or None if it was a group's."""
-    if len(info) != _IN_PKTINFO.size:
-        return None
     _, local, destination = _IN_PKTINFO.unpack(info)
     return Endpoint(socket.inet_ntop(socket.AF_INET, local), port) if local == destination else None
 
 
 def _local_ipv6(info: bytes, port: int) -> Endpoint | None:
-    if len(info) != _IN6_PKTINFO.size or info[0] == 0xFF:
+    if info[0] == 0xFF:
         return None
     address, interface = _IN6_PKTINFO.unpack(info)
     link_local = info[0] == 0xFE and info[1] & 0xC0 == 0x80

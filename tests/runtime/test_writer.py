@@ -1,0 +1,128 @@
+"""The writer thread, over a store that the test holds up and breaks."""
+
+import asyncio
+import threading
+from collections.abc import Sequence
+
+import pytest
+
+from waypost.engine import Answer, Commit
+from waypost.errors import StoreError
+from waypost.runtime.writer import BATCH_MAX, PENDING_MAX, Writer
+
+
+class SlowStore:
+    """Each commit waits for the gate; batch number `breaks_at`, counted from 0, fails."""
+
+    def __init__(self, breaks_at: int | None = None) -> None:
+        self.gate = threading.Event()
+        self.batches: list[Sequence[Commit]] = []
+        self._breaks_at = breaks_at
+
+    def commit(self, batch: Sequence[Commit]) -> None:
+        assert self.gate.wait(5)
+        if len(self.batches) == self._breaks_at:
+            raise StoreError("the disk is full")
+        self.batches.append(batch)
+
+
+class Owner:
+    """Keeps what the writer hands back."""
+
+    def __init__(self) -> None:
+        self.committed: list[Commit] = []
+        self.calls = 0
+        self.error: Exception | None = None
+
+    def on_committed(self, batch: Sequence[Commit]) -> None:
+        self.calls += 1
+        self.committed += batch
+
+    def on_failed(self, error: Exception) -> None:
+        assert self.error is None
+        self.error = error
+
+
+def commit(number: int) -> Commit:
+    return Commit(then=(Answer(number, None),))
+
+
+def test_what_gathers_while_the_disk_works_is_one_transaction() -> None:
+    async def story() -> None:
+        store, owner = SlowStore(), Owner()
+        writer = Writer(store)
+        writer.start(owner.on_committed, owner.on_failed)
+        commits = [commit(number) for number in range(BATCH_MAX + 10)]
+        for item in commits:
+            writer.submit(item)
+        store.gate.set()
+        await writer.stop()
+        assert owner.committed == commits
+        assert [item for batch in store.batches for item in batch] == commits
+        assert owner.calls == len(store.batches) <= 3  # the first may have been taken alone
+        assert max(map(len, store.batches)) <= BATCH_MAX
+
+    asyncio.run(story())
+
+
+def test_stop_waits_for_commits_that_follow_from_commits() -> None:
+    async def story() -> None:
+        store, owner = SlowStore(), Owner()
+        writer = Writer(store)
+
+        def on_committed(batch: Sequence[Commit]) -> None:
+            owner.on_committed(batch)
+            if len(owner.committed) < 3:
+                writer.submit(commit(len(owner.committed)))
+
+        writer.start(on_committed, owner.on_failed)
+        writer.submit(commit(0))
+        store.gate.set()
+        await writer.stop()
+        assert owner.committed == [commit(0), commit(1), commit(2)]
+
+    asyncio.run(story())
+
+
+def test_after_a_failure_nothing_more_is_committed() -> None:
+    async def story() -> None:
+        store, owner = SlowStore(breaks_at=0), Owner()
+        writer = Writer(store)
+        writer.start(owner.on_committed, owner.on_failed)
+        store.gate.set()
+        writer.submit(commit(0))
+        writer.submit(commit(1))
+        await writer.stop()
+        assert isinstance(owner.error, StoreError)
+        assert (owner.committed, store.batches) == ([], [])
+
+    asyncio.run(story())
+
+
+def test_the_writer_says_when_it_is_full() -> None:
+    async def story() -> None:
+        store, owner = SlowStore(), Owner()
+        writer = Writer(store)
+        writer.start(owner.on_committed, owner.on_failed)
+        for number in range(PENDING_MAX - 1):
+            writer.submit(commit(number))
+        assert not writer.full
+        writer.submit(commit(PENDING_MAX))
+        assert writer.full
+        store.gate.set()
+        await writer.stop()
+        assert not writer.full
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("started", [False, True])
+def test_an_idle_writer_stops_at_once(started: bool) -> None:
+    async def story() -> None:
+        writer, owner = Writer(SlowStore()), Owner()
+        if started:
+            writer.start(owner.on_committed, owner.on_failed)
+        await writer.stop()
+        assert owner.calls == 0
+
+    asyncio.run(story())
