@@ -163,6 +163,10 @@ class Deadlines(Generic[K]):
     def __len__(self) -> int:
         return len(self._when)
 
+    def entries(self) -> int:
+        """Places taken in the heap."""
+        return len(self._heap)
+
     def set(self, key: K, when: float) -> None:
         old = self._when.get(key)
         self._when[key] = when
