@@ -7,7 +7,7 @@ Read `world.py` (the heap of events), `node.py` (how effects are carried out), t
 from waypost.sim.disk import Disk
 from waypost.sim.network import FAIR, Network, Weather, udp_path
 from waypost.sim.node import Node
-from waypost.sim.storm import Odds, Storm, bad_weather, repeatable
+from waypost.sim.storm import TROUBLES, Odds, Storm, bad_weather, repeatable
 from waypost.sim.trace import Trace
 from waypost.sim.world import COAP_PORT, EPOCH_MS, Client, World
 
@@ -15,6 +15,7 @@ __all__ = [
     "COAP_PORT",
     "EPOCH_MS",
     "FAIR",
+    "TROUBLES",
     "Client",
     "Disk",
     "Network",

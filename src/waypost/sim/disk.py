@@ -71,6 +71,12 @@ class Disk:
         """The next batch will be reported as failed: it did not happen, or it did all the same."""
         self._failure = "happened" if happened else "did not happen"
 
+    def mend(self) -> None:
+        """Neither full nor slow, and no batch will fail."""
+        self.full = False
+        self.slow = 1.0
+        self._failure = None
+
     def begin(self, batch: Sequence[Commit]) -> float:
         """Write the batch, not synced yet; return the seconds until finish() is due."""
         assert not self._batch, "one batch at a time"

@@ -100,8 +100,8 @@ class Node(Generic[E]):
         self._writing = ()
         self._waiting.clear()
 
-    def crash_after(self, effects: int) -> None:
-        """Lose power before one of the next effects is carried out: the one after so many."""
+    def crash_after(self, effects: int | None) -> None:
+        """Lose power between two effects: when so many more are carried out; None: not at all."""
         self._fuse = effects
 
     def pause(self, seconds: float) -> None:

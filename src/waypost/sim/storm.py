@@ -100,7 +100,8 @@ class Storm:
         self._world.network.weather = FAIR
         self._world.network.heal()
         for node in self._world.nodes.values():
-            _mend(node)
+            node.disk.mend()
+            node.crash_after(None)
             if node.engine is None:
                 node.start()
 
@@ -129,7 +130,7 @@ class Storm:
             self._world.network.heal()
         for node in self._world.nodes.values():
             if (node.disk.full or node.disk.slow != 1.0) and self._comes("mend_disk"):
-                _mend(node)
+                node.disk.mend()
             if node.engine is None and self._comes("restart"):
                 node.start()
 
@@ -174,8 +175,3 @@ class Storm:
 
     def _seconds(self) -> float:
         return self._odds.seconds_max * self._rng.random()
-
-
-def _mend(node: Node[Any]) -> None:
-    node.disk.full = False
-    node.disk.slow = 1.0
