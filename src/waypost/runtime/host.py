@@ -83,6 +83,11 @@ class Host:
         if self._failure is not None:
             raise self._failure
 
+    @property
+    def running(self) -> bool:
+        """Between start() and stop(), and not failed."""
+        return self._running
+
     def link(self, send: Sender) -> int:
         """Add a way out; returns the number for Path.link."""
         self._last_link += 1
