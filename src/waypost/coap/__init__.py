@@ -2,5 +2,5 @@
 
 Read `message.py` (one message on the wire), `numbers.py` (codes, options, limits), `request.py`
 (what a resource sees and answers), `links.py` (RFC 6690), then `server.py`, whose organs are
-`exchange.py`, `block.py`, `observe.py` and `echo.py`; `client.py` is the other role.
+`options.py`, `block.py`, `observing.py`, `reply.py` and `outbox.py`; `client.py` is the other role.
 """

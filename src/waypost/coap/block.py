@@ -20,11 +20,15 @@ from waypost.coap.numbers import (
     SNAPSHOTS_OCTETS_MAX,
     Code,
 )
-from waypost.coap.request import Block, Response
-from waypost.engine import Endpoint
+from waypost.coap.request import Block, Request, Response
+from waypost.engine import Endpoint, Path
 from waypost.errors import RemoteError
 
 Key = tuple[Endpoint, Hashable]
+
+
+def snapshot_key(path: Path, request: Request) -> Key:
+    return path.peer, (request.method, request.path, request.query, request.accept)
 
 
 def etag(payload: bytes) -> bytes:
@@ -54,8 +58,9 @@ class Snapshots:
         return snapshot
 
     def put(self, key: Key, response: Response, now: float) -> Snapshot:
-        self._drop(key)
-        snapshot = Snapshot(response, etag(response.payload), 0.0)
+        snapshot = self._drop(key)
+        if snapshot is None or snapshot.response is not response:
+            snapshot = Snapshot(response, etag(response.payload), 0.0)
         self._keep(key, snapshot, now)
         while len(self._kept) > SNAPSHOTS_MAX or self.octets > SNAPSHOTS_OCTETS_MAX:
             oldest = next(iter(self._kept))

@@ -31,7 +31,7 @@ class Observation:
     message_id: int | None = None  # of the last notification, by which a reset names it
     unconfirmed: int = 0  # notifications since the last confirmable one
     confirmed_at: float = 0.0
-    waiting: bool = False  # for the acknowledgement of a confirmable one
+    waiting: bool = False  # for its resource, or for the acknowledgement of a confirmable one
     stale: bool = False  # it changed while waiting
 
     @property

@@ -9,24 +9,22 @@ Datagrams that do not decode are counted in `dropped`: nothing a peer sends can 
 Source: RFC 7252, 4 and 5; RFC 7641; RFC 7959; RFC 7967; RFC 9175.
 """
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from random import Random
 from typing import Final
 
 from waypost.coap import reply
-from waypost.coap.block import Assemblies, Snapshots
-from waypost.coap.echo import Sources
-from waypost.coap.exchange import Duplicates, Retransmissions
+from waypost.coap.block import Assemblies, Snapshots, snapshot_key
+from waypost.coap.exchange import Duplicates
 from waypost.coap.message import Message, decode
 from waypost.coap.numbers import AMPLIFICATION_MAX, EMPTY_ACK_AFTER, EXCHANGES_MAX, Code, Type
-from waypost.coap.observe import Observation, Observations
+from waypost.coap.observing import Observing, Serve
 from waypost.coap.options import read_request
+from waypost.coap.outbox import Outbox
 from waypost.coap.request import Request, Response, diagnostic
-from waypost.engine import Deadlines, Effect, Endpoint, Path, Send
+from waypost.engine import Deadlines, Effect, Endpoint, Path
 from waypost.errors import RemoteError, WireError
-
-Serve = Callable[[Request, Path, float], Response | None]
 
 ANSWER_SIZE: Final = 48  # octets, without token, of the longest answer that cannot be cut: a location
 BUSY_RETRY: Final = 5  # seconds, the Max-Age of 5.03 when too many requests wait
@@ -49,7 +47,6 @@ class _Exchange:
     request: Request
     repeatable: bool
     acknowledged: bool = False
-    observation: Observation | None = None  # the answer is this one's next notification
 
 
 class Server:
@@ -59,24 +56,20 @@ class Server:
         self._serve = serve
         self._ids = ids
         self._idempotent = idempotent
-        self._sources = Sources(rng)
+        self._outbox = Outbox(rng)
         self._duplicates = Duplicates()
-        self._retransmissions = Retransmissions(rng)
         self._snapshots = Snapshots()
         self._assemblies = Assemblies()
-        self._observations = Observations()
+        self._observing = Observing(serve, ids, self._outbox, self._snapshots)
         self._exchanges: dict[int, _Exchange] = {}
         self._waiting: dict[tuple[Endpoint, int], int] = {}  # message -> exchange, of those not repeatable
         self._acknowledge: Deadlines[int] = Deadlines()
-        self._message_id = rng.getrandbits(16)
         self._sweep_at: float | None = None
-        self._effects: list[Effect] = []
         self.received = 0
         self.dropped = 0
         self.requests = 0
         self.errors = 0  # answers of class 4 and 5
         self.duplicated = 0
-        self.notifications = 0
 
     # datagrams
 
@@ -87,37 +80,35 @@ class Server:
         except WireError:
             self.dropped += 1
             if len(data) >= 4 and data[0] >> 4 == 0b0100:  # RFC 7252, 4.2: reject a confirmable one
-                self._send_empty(_RST, data[2] << 8 | data[3], path)
+                self._outbox.send_empty(path, _RST, data[2] << 8 | data[3])
             return
         kind, code = message.type, message.code
         if kind <= _NON and 0 < code < 32:
             self._on_request(message, len(data), path, now)
         elif kind == _ACK:
-            self._on_acknowledgement(path, message.id, now)
+            self._observing.on_acknowledged(self._outbox.retransmissions.end(path.peer, message.id), now)
         elif kind == _RST:
-            self._on_reset(path, message.id)
+            self._observing.on_reset(self._outbox.retransmissions.end(path.peer, message.id), path.peer, message.id)
         elif kind == _CON:  # a ping, a response we did not ask for, a reserved code: RFC 7252, 4.2 and 4.3
-            self._send_empty(_RST, message.id, path)
+            self._outbox.send_empty(path, _RST, message.id)
         else:
             self.dropped += 1
 
     def respond(self, id: int, response: Response, now: float) -> None:
         """Answer the request that a resource had answered with None."""
+        if self._observing.respond(id, response, now):
+            return
         exchange = self._exchanges.pop(id)
         self._acknowledge.clear(id)
-        if exchange.observation is not None:
-            self._notify(exchange.observation, response, now)
-            return
         self._waiting.pop((exchange.path.peer, exchange.message_id), None)
         self._answer(exchange, response, now)
 
     def waits_for(self, id: int) -> bool:
-        return id in self._exchanges
+        return id in self._exchanges or self._observing.waits_for(id)
 
     def changed(self, name: Hashable, now: float) -> None:
         """What observers know under `name` has changed: ask the resource again and tell them."""
-        for observation in self._observations.of(name):
-            self._refresh(observation, now)
+        self._observing.changed(name, now)
 
     # the engine's other calls
 
@@ -125,22 +116,18 @@ class Server:
         for id in self._acknowledge.pop_due(now):
             exchange = self._exchanges[id]
             exchange.acknowledged = True
-            self._send_empty(_ACK, exchange.message_id, exchange.path)
-        again, given_up = self._retransmissions.due(now)
-        self._effects += again
-        for owner in given_up:
-            if isinstance(owner, tuple):
-                self._observations.remove_source(owner[0])
+            self._outbox.send_empty(exchange.path, _ACK, exchange.message_id)
+        for owner in self._outbox.retransmit(now):
+            self._observing.on_given_up(owner)
         if self._sweep_at is not None and self._sweep_at <= now:
             self._sweep(now)
 
     def next_timer(self) -> float | None:
-        times = [t for t in (self._acknowledge.next(), self._retransmissions.next(), self._sweep_at) if t is not None]
-        return min(times, default=None)
+        times = (self._acknowledge.next(), self._outbox.retransmissions.next(), self._sweep_at)
+        return min((when for when in times if when is not None), default=None)
 
     def take_effects(self) -> list[Effect]:
-        effects, self._effects = self._effects, []
-        return effects
+        return self._outbox.take_effects()
 
     def counters(self) -> dict[str, int]:
         return {
@@ -149,22 +136,22 @@ class Server:
             "coap_requests": self.requests,
             "coap_errors": self.errors,
             "coap_duplicates": self.duplicated,
-            "coap_notifications": self.notifications,
+            "coap_notifications": self._observing.notifications,
         }
 
     def gauges(self) -> dict[str, int]:
         return {
             "coap_exchanges": len(self._exchanges),
-            "coap_retransmissions": len(self._retransmissions),
+            "coap_retransmissions": len(self._outbox.retransmissions),
             "coap_replies_kept": len(self._duplicates),
             "coap_blockwise_answers": len(self._snapshots),
             "coap_blockwise_requests": len(self._assemblies),
-            "coap_observations": len(self._observations),
-            "coap_validated_sources": len(self._sources),
+            "coap_observations": len(self._observing.observations),
+            "coap_validated_sources": len(self._outbox.sources),
         }
 
     def check(self) -> None:
-        self._observations.check()
+        self._observing.observations.check()
         assert len(self._acknowledge) <= len(self._exchanges) <= EXCHANGES_MAX
         assert all(id in self._exchanges for id in self._waiting.values())
 
@@ -206,8 +193,8 @@ class Server:
         if kept is None and key not in self._waiting:
             return False
         self.duplicated += 1
-        if kept and (len(kept) <= AMPLIFICATION_MAX * exchange.size or self._validated(exchange.path, now)):
-            self._effects.append(Send(exchange.path, kept))
+        if kept and (len(kept) <= AMPLIFICATION_MAX * exchange.size or self._outbox.validated(exchange.path, now)):
+            self._outbox.send(exchange.path, kept)
         return True
 
     def _early(self, exchange: _Exchange, now: float) -> Response | None:
@@ -215,11 +202,11 @@ class Server:
         request, path = exchange.request, exchange.path
         transfer = request.transfer
         if transfer is not None and transfer.echo is not None:
-            self._sources.accept(path.peer, transfer.echo, now)
+            self._outbox.sources.accept(path.peer, transfer.echo, now)
         if (
             request.method != _GET
             and AMPLIFICATION_MAX * exchange.size < ANSWER_SIZE + len(exchange.token)
-            and not self._validated(path, now)
+            and not self._outbox.validated(path, now)
         ):  # too short for its answer to be within three times its size: first show that you are there
             return Response(Code.UNAUTHORIZED)
         if transfer is None:
@@ -235,14 +222,11 @@ class Server:
             request.payload = body
             self._arm_sweep(now)
         if transfer.block2 is not None and transfer.block2[0]:
-            snapshot = self._snapshots.get(_snapshot_key(path, request), now)
+            snapshot = self._snapshots.get(snapshot_key(path, request), now)
             return snapshot.response if snapshot is not None else None
         return None
 
     # answers
-
-    def _validated(self, path: Path, now: float) -> bool:
-        return path.validated or self._sources.validated(path.peer, now)
 
     def _answer(self, exchange: _Exchange, response: Response, now: float) -> None:
         if response.code >= 0x80:
@@ -251,23 +235,20 @@ class Server:
         transfer = request.transfer
         if transfer is not None and transfer.no_response >> (response.code >> 5) - 1 & 1:  # RFC 7967, 2.1
             if exchange.type == _CON and not exchange.acknowledged:
-                self._send_empty(_ACK, exchange.message_id, exchange.path)
-            return None
+                self._outbox.send_empty(exchange.path, _ACK, exchange.message_id)
+            return
         head = self._head(exchange, now)
-        limit = None
         data = None
         if request.observe is not None and request.method == _GET:
-            data = self._observed(exchange, head, response, now)
+            data = self._observing.begin(exchange.path, exchange.size, head, request, response, now)
         if data is None:
+            allowed = AMPLIFICATION_MAX * exchange.size - 4 * exchange.acknowledged
             if len(response.payload) <= reply.BLOCK_MAX and (transfer is None or transfer.block2 is None):
                 data = reply.whole(head, response)
-                if len(data) <= AMPLIFICATION_MAX * exchange.size - 4 * exchange.acknowledged:
-                    return self._send(exchange, head, data, now)
-            if not self._validated(exchange.path, now):
-                limit = AMPLIFICATION_MAX * exchange.size - 4 * exchange.acknowledged
-            if data is None or limit is not None:
+            limit = None if self._outbox.validated(exchange.path, now) else allowed
+            if data is None or (limit is not None and len(data) > limit):
                 data = self._fitted(exchange, head, response, limit, now)
-        return self._send(exchange, head, data, now)
+        self._send(exchange, head, data, now)
 
     def _head(self, exchange: _Exchange, now: float) -> reply.Head:
         # A NON is answered under its own id: its sender uses it once, and so the pair (we, id) is unique for
@@ -275,8 +256,9 @@ class Server:
         head = reply.Head(_ACK if exchange.type == _CON else _NON, exchange.message_id, exchange.token)
         if exchange.acknowledged:
             # RFC 7252, 5.2.2; only a validated source is sent a separate answer more than once
-            head.type = _CON if self._validated(exchange.path, now) and not self._retransmissions.full() else _NON
-            head.id = self._next_message_id(exchange.path)
+            reliable = self._outbox.validated(exchange.path, now) and not self._outbox.retransmissions.full()
+            head.type = _CON if reliable else _NON
+            head.id = self._outbox.next_message_id(exchange.path)
         transfer = exchange.request.transfer
         if transfer is not None:
             head.block1 = transfer.block1
@@ -286,10 +268,10 @@ class Server:
         self, exchange: _Exchange, head: reply.Head, response: Response, limit: int | None, now: float
     ) -> bytes:
         """`response` in at most `limit` octets, whatever has to be left for a later block."""
-        echo = self._sources.value(exchange.path.peer, now) if limit is not None else None
+        echo = self._outbox.sources.value(exchange.path.peer, now) if limit is not None else None
         if response.code == Code.CONTENT:
             transfer = exchange.request.transfer
-            key = _snapshot_key(exchange.path, exchange.request)
+            key = snapshot_key(exchange.path, exchange.request)
             tag = self._snapshots.put(key, response, now).tag
             self._arm_sweep(now)
             data = reply.fitted_block(head, response, tag, transfer.block2 if transfer else None, limit, echo)
@@ -303,110 +285,13 @@ class Server:
         return reply.cut(head, response, limit)
 
     def _send(self, exchange: _Exchange, head: reply.Head, data: bytes, now: float) -> None:
-        self._effects.append(Send(exchange.path, data))
         if head.type == _CON:
-            self._retransmissions.start(exchange.path, head.id, data, _SEPARATE, now)
+            self._outbox.send_confirmable(exchange.path, head.id, data, _SEPARATE, now)
+        else:
+            self._outbox.send(exchange.path, data)
         if not exchange.repeatable:
             self._duplicates.put((exchange.path.peer, exchange.message_id), data, now)
             self._arm_sweep(now)
-
-    def _send_empty(self, type: int, id: int, path: Path) -> None:
-        self._effects.append(Send(path, bytes((0x40 | type << 4, Code.EMPTY, id >> 8, id & 0xFF))))
-
-    def _next_message_id(self, path: Path) -> int:
-        self._message_id = self._message_id + 1 & 0xFFFF
-        while (path.peer, self._message_id) in self._retransmissions:
-            self._message_id = self._message_id + 1 & 0xFFFF
-        return self._message_id
-
-    # observing
-
-    def _observed(self, exchange: _Exchange, head: reply.Head, response: Response, now: float) -> bytes | None:
-        """The first notification, if the client asks to observe and may; else its observation ends."""
-        request, path = exchange.request, exchange.path
-        if request.observe != 0 or response.code != Code.CONTENT or response.observe is None:
-            self._observations.remove((path.peer, exchange.token))  # RFC 7641, 3.6 and 4.1
-            return None
-        head.observe = 0
-        limit = None if self._validated(path, now) else AMPLIFICATION_MAX * exchange.size // 2
-        data = reply.whole(head, response)
-        if len(response.payload) > reply.BLOCK_MAX or (limit is not None and len(data) > limit):
-            self._snapshots.put(_snapshot_key(path, request), response, now)
-            fitted = reply.fitted_block(head, response, None, None, limit, None)
-            if fitted is None:
-                head.observe = None
-                return None
-            data = fitted
-        credit = AMPLIFICATION_MAX * exchange.size - len(data)
-        again = Request(0, request.method, request.path, request.query, accept=request.accept)
-        observation = Observation(
-            path, exchange.token, again, response.observe, exchange.size, credit, confirmed_at=now
-        )
-        if not self._observations.add(observation):
-            head.observe = None
-            return None
-        return data
-
-    def _refresh(self, observation: Observation, now: float) -> None:
-        if observation.waiting:
-            observation.stale = True
-            return
-        old = observation.request
-        request = Request(next(self._ids), old.method, old.path, old.query, accept=old.accept)
-        response = self._serve(request, observation.path, now)
-        if response is not None:
-            self._notify(observation, response, now)
-        elif len(self._exchanges) < EXCHANGES_MAX:
-            self._exchanges[request.id] = _Exchange(
-                observation.path, _NON, 0, observation.token, observation.size, request, True, observation=observation
-            )
-
-    def _notify(self, observation: Observation, response: Response, now: float) -> None:
-        if self._observations.get(observation.key) is not observation:
-            return  # it ended while the resource was busy
-        path = observation.path
-        validated = self._validated(path, now)
-        confirm = observation.confirm(validated, now)
-        head = reply.Head(_CON if confirm else _NON, self._next_message_id(path), observation.token)
-        limit = None if validated else observation.credit
-        if response.code != Code.CONTENT:  # RFC 7641, 4.2: an error is the last notification
-            self._observations.remove(observation.key)
-            self._effects.append(Send(path, reply.cut(reply.Head(_NON, head.id, head.token), response, limit)))
-            return
-        observation.sequence = head.observe = observation.sequence + 1 & 0xFFFFFF
-        data: bytes | None = reply.whole(head, response)
-        if len(response.payload) > reply.BLOCK_MAX or (limit is not None and len(data or b"") > limit):
-            self._snapshots.put(_snapshot_key(path, observation.request), response, now)
-            data = reply.fitted_block(head, response, None, None, limit, None)
-        if data is None or (confirm and self._retransmissions.full()):
-            self._observations.remove(observation.key)  # 4.5: it cannot be told reliably any more
-            return
-        observation.credit -= len(data)
-        observation.unconfirmed = 0 if confirm else observation.unconfirmed + 1
-        self._observations.sent(observation, head.id)
-        self._effects.append(Send(path, data))
-        self.notifications += 1
-        if confirm:
-            observation.waiting, observation.confirmed_at = True, now
-            self._retransmissions.start(path, head.id, data, observation.key, now, once=not validated)
-
-    def _on_acknowledgement(self, path: Path, id: int, now: float) -> None:
-        owner = self._retransmissions.end(path.peer, id)
-        observation = self._observations.get(owner) if isinstance(owner, tuple) else None
-        if observation is None:
-            return
-        observation.waiting = False
-        observation.credit = AMPLIFICATION_MAX * observation.size
-        if observation.stale:
-            observation.stale = False
-            self._refresh(observation, now)
-
-    def _on_reset(self, path: Path, id: int) -> None:
-        owner = self._retransmissions.end(path.peer, id)
-        if isinstance(owner, tuple):
-            self._observations.remove(owner)
-        else:
-            self._observations.reset(path.peer, id)
 
     # keeping within bounds
 
@@ -419,7 +304,3 @@ class Server:
             kept.expire(now)
         left = len(self._duplicates) + len(self._snapshots) + len(self._assemblies)
         self._sweep_at = now + SWEEP_EVERY if left else None
-
-
-def _snapshot_key(path: Path, request: Request) -> tuple[Endpoint, Hashable]:
-    return path.peer, (request.method, request.path, request.query, request.accept)

@@ -1,0 +1,139 @@
+"""Telling observers: when, in which kind of message, and until when.
+
+While a confirmable notification waits for its acknowledgement, or a resource for its answer, the
+observation is only marked stale: what is told next is the newest state, not every state.
+
+Source: RFC 7641, 3 and 4.
+"""
+
+from collections.abc import Callable, Hashable, Iterator
+
+from waypost.coap import reply
+from waypost.coap.block import Snapshots, snapshot_key
+from waypost.coap.numbers import AMPLIFICATION_MAX, Code, Type
+from waypost.coap.observe import Observation, Observations
+from waypost.coap.outbox import Outbox
+from waypost.coap.request import Request, Response
+from waypost.engine import Endpoint, Path
+
+Serve = Callable[[Request, Path, float], Response | None]
+
+
+class Observing:
+    def __init__(self, serve: Serve, ids: Iterator[int], outbox: Outbox, snapshots: Snapshots) -> None:
+        self._serve = serve
+        self._ids = ids
+        self._outbox = outbox
+        self._snapshots = snapshots
+        self._asked: dict[int, Observation] = {}  # by the id under which the resource will answer
+        self.observations = Observations()
+        self.notifications = 0
+
+    def begin(
+        self, path: Path, size: int, head: reply.Head, request: Request, response: Response, now: float
+    ) -> bytes | None:
+        """The first notification, if the client asks to observe and may; else None, and its observation ends.
+
+        `size` is that of the request in octets.
+        """
+        if request.observe != 0 or response.code != Code.CONTENT or response.observe is None:
+            self.observations.remove((path.peer, head.token))  # RFC 7641, 3.6 and 4.1
+            return None
+        head.observe = 0
+        limit = None if self._outbox.validated(path, now) else AMPLIFICATION_MAX * size // 2
+        data = self._fitted(path, head, request, response, limit, now)
+        if data is not None:
+            again = Request(0, request.method, request.path, request.query, accept=request.accept)
+            credit = AMPLIFICATION_MAX * size - len(data)
+            observation = Observation(path, head.token, again, response.observe, size, credit, confirmed_at=now)
+            if self.observations.add(observation):
+                return data
+        head.observe = None
+        return None
+
+    def changed(self, name: Hashable, now: float) -> None:
+        for observation in self.observations.of(name):
+            self._refresh(observation, now)
+
+    def waits_for(self, id: int) -> bool:
+        return id in self._asked
+
+    def respond(self, id: int, response: Response, now: float) -> bool:
+        """A resource answers late; False if it was not for an observer."""
+        observation = self._asked.pop(id, None)
+        if observation is None:
+            return False
+        observation.waiting = False
+        self._notify(observation, response, now)
+        return True
+
+    def on_acknowledged(self, owner: Hashable, now: float) -> None:
+        observation = self.observations.get(owner) if isinstance(owner, tuple) else None
+        if observation is not None:
+            observation.waiting = False
+            observation.credit = AMPLIFICATION_MAX * observation.size
+            if observation.stale:
+                self._refresh(observation, now)
+
+    def on_reset(self, owner: Hashable, peer: Endpoint, message_id: int) -> None:
+        if isinstance(owner, tuple):
+            self.observations.remove(owner)
+        else:
+            self.observations.reset(peer, message_id)
+
+    def on_given_up(self, owner: Hashable) -> None:
+        if isinstance(owner, tuple):
+            self.observations.remove_source(owner[0])
+
+    def _refresh(self, observation: Observation, now: float) -> None:
+        observation.stale = observation.waiting
+        if observation.waiting:
+            return
+        old = observation.request
+        request = Request(next(self._ids), old.method, old.path, old.query, accept=old.accept)
+        response = self._serve(request, observation.path, now)
+        if response is not None:
+            self._notify(observation, response, now)
+        else:
+            observation.waiting = True
+            self._asked[request.id] = observation
+
+    def _notify(self, observation: Observation, response: Response, now: float) -> None:
+        if self.observations.get(observation.key) is not observation:
+            return  # it ended while the resource was busy
+        path = observation.path
+        validated = self._outbox.validated(path, now)
+        confirm = observation.confirm(validated, now)
+        head = reply.Head(Type.CON if confirm else Type.NON, self._outbox.next_message_id(path), observation.token)
+        limit = None if validated else observation.credit
+        if response.code != Code.CONTENT:  # RFC 7641, 4.2: an error is the last notification
+            self.observations.remove(observation.key)
+            head.type = Type.NON
+            self._outbox.send(path, reply.cut(head, response, limit))
+            return
+        observation.sequence = head.observe = observation.sequence + 1 & 0xFFFFFF
+        data = self._fitted(path, head, observation.request, response, limit, now)
+        if data is None or (confirm and self._outbox.retransmissions.full()):
+            self.observations.remove(observation.key)  # 4.5: it cannot be told reliably any more
+            return
+        observation.credit -= len(data)
+        self.notifications += 1
+        self.observations.sent(observation, head.id)
+        if confirm:
+            observation.waiting, observation.unconfirmed, observation.confirmed_at = True, 0, now
+            self._outbox.send_confirmable(path, head.id, data, observation.key, now, once=not validated)
+            return
+        observation.unconfirmed += 1
+        self._outbox.send(path, data)
+        if observation.stale:
+            self._refresh(observation, now)
+
+    def _fitted(
+        self, path: Path, head: reply.Head, request: Request, response: Response, limit: int | None, now: float
+    ) -> bytes | None:
+        """`response` whole, or its first block; None if not even that fits into `limit` octets."""
+        data = reply.whole(head, response)
+        if len(response.payload) <= reply.BLOCK_MAX and (limit is None or len(data) <= limit):
+            return data
+        tag = self._snapshots.put(snapshot_key(path, request), response, now).tag
+        return reply.fitted_block(head, response, tag, None, limit, None)

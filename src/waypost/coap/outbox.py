@@ -1,0 +1,54 @@
+"""The message layer's way out: message ids, retransmission, and what may be sent to whom.
+
+Source: RFC 7252, 4; design, "UDP answers at most three times".
+"""
+
+from collections.abc import Hashable
+from random import Random
+
+from waypost.coap.echo import Sources
+from waypost.coap.exchange import Retransmissions
+from waypost.coap.numbers import Code
+from waypost.engine import Effect, Path, Send
+
+
+class Outbox:
+    def __init__(self, rng: Random) -> None:
+        self.sources = Sources(rng)
+        self.retransmissions = Retransmissions(rng)
+        self._message_id = rng.getrandbits(16)
+        self._effects: list[Effect] = []
+
+    def validated(self, path: Path, now: float) -> bool:
+        """Has the peer shown to be at its address, by its transport or by an Echo value?"""
+        return path.validated or self.sources.validated(path.peer, now)
+
+    def next_message_id(self, path: Path) -> int:
+        self._message_id = self._message_id + 1 & 0xFFFF
+        while (path.peer, self._message_id) in self.retransmissions:
+            self._message_id = self._message_id + 1 & 0xFFFF
+        return self._message_id
+
+    def send(self, path: Path, data: bytes) -> None:
+        self._effects.append(Send(path, data))
+
+    def send_empty(self, path: Path, type: int, id: int) -> None:
+        """An acknowledgement or a reset of message `id`."""
+        self.send(path, bytes((0x40 | type << 4, Code.EMPTY, id >> 8, id & 0xFF)))
+
+    def send_confirmable(
+        self, path: Path, id: int, data: bytes, owner: Hashable, now: float, *, once: bool = False
+    ) -> None:
+        """Send until it is acknowledged, or once and wait for that; `owner` is who wants to know."""
+        self.send(path, data)
+        self.retransmissions.start(path, id, data, owner, now, once=once)
+
+    def retransmit(self, now: float) -> list[Hashable]:
+        """Send again what is due; the owners of what is given up."""
+        again, given_up = self.retransmissions.due(now)
+        self._effects += again
+        return given_up
+
+    def take_effects(self) -> list[Effect]:
+        effects, self._effects = self._effects, []
+        return effects
