@@ -18,7 +18,10 @@ WHERE = {
 @output_option
 @click.pass_context
 def completion(ctx: click.Context, shell: str, output: str) -> None:
-    """Write the completion script of SHELL; it belongs into that shell's start file."""
+    """Write the completion script of SHELL.
+
+    Its first line says where to put it.
+    """
     kind = get_completion_class(shell)
     assert kind is not None
     script = kind(ctx.find_root().command, {}, "waypost", VARIABLE).source()

@@ -36,7 +36,7 @@ def _parameter(key: table.Key) -> str:
     return key.path.replace(".", "_")
 
 
-@click.group()
+@click.group(no_args_is_help=False)
 def config() -> None:
     """Show, check and describe the configuration."""
 

@@ -11,6 +11,11 @@ from waypost import __version__
 from waypost.cli.ending import Exit, end, wants_json
 
 VERBS: Final = {  # a verb, and the file it is in
+    "status": "node",
+    "register": "directory",
+    "renew": "directory",
+    "unregister": "directory",
+    "find": "find",
     "config": "config",
     "completion": "completion",
 }
@@ -41,7 +46,9 @@ class Verbs(click.Group):
         return super().resolve_command(ctx, args)
 
 
-@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=Verbs, no_args_is_help=False, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(__version__, prog_name="waypost", message="%(prog)s %(version)s")
 def waypost() -> None:
     """A registry without a centre.
@@ -53,7 +60,7 @@ def waypost() -> None:
 def call(args: Sequence[str]) -> int:
     """Carry out one command line; returns the exit code.  Nothing is raised but what is a bug of ours."""
     try:
-        result = waypost.main(list(args), prog_name="waypost", standalone_mode=False)
+        result = waypost.main(list(args) or ["--help"], prog_name="waypost", standalone_mode=False)
         sys.stdout.flush()
     except (Exception, KeyboardInterrupt) as error:
         return end(error, as_json=wants_json(args))

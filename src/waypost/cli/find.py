@@ -1,0 +1,51 @@
+"""The verb that looks up (RFC 9176, 6.2)."""
+
+from itertools import islice
+
+import click
+from msgspec import to_builtins
+
+from waypost.api.sync import SyncClient
+from waypost.cli.ending import Exit
+from waypost.cli.names import complete_criterion
+from waypost.cli.node import node_option
+from waypost.cli.output import emit, note, output_option, rows
+
+PAGE_MAX = 1000  # the most that the node puts on one page
+
+
+@click.command()
+@click.argument("criteria", nargs=-1, metavar="[NAME=VALUE]...", shell_complete=complete_criterion)
+@click.option("--links/--endpoints", default=True, show_default=True, help="What to list.")
+@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="List that many at most.")
+@node_option
+@output_option
+def find(criteria: tuple[str, ...], links: bool, limit: int, url: str, output: str) -> Exit:
+    """Find links, or endpoints, that meet all criteria.
+
+    A criterion is an attribute of the link or of its endpoint; a star at the end stands for any ending:
+
+        waypost find rt=temperature ep=cellar*
+
+    Exit code 1 if nothing was found.
+    """
+    wanted = [_criterion(text) for text in criteria]
+    with SyncClient(url) as node:
+        count = min(limit + 1, PAGE_MAX)
+        found = list(islice(node.find("links" if links else "endpoints", wanted, count=count), limit + 1))
+    items = to_builtins(found[:limit])
+    columns = ("href", "anchor", "attributes") if links else ("id", "ep", "d", "base", "expires_in", "attributes")
+    if items or output != "table":
+        emit(items, output, rows(items, columns))
+    if not items and output == "table":
+        note("nothing found")
+    if len(found) > limit:
+        note(f"there is more: --limit {10 * limit} shows more of it")
+    return Exit.OK if items else Exit.NOT_FOUND
+
+
+def _criterion(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise click.BadArgumentUsage(f"{text!r} is not a criterion; write it like rt=temperature")
+    return name, value
