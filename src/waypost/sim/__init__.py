@@ -1,9 +1,11 @@
 """Whole networks of engines in one process, from one seed: clocks, datagrams, disks and what befalls them.
 
 Read `world.py` (the heap of events), `node.py` (how effects are carried out), then `network.py` and
-`disk.py` (what can go wrong), `storm.py` (all of it at random) and `trace.py` (what happened).
+`disk.py` (what can go wrong), `storm.py` (all of it at random), `trace.py` (what happened) and
+`device.py` (a CoAP device to play with).
 """
 
+from waypost.sim.device import Device
 from waypost.sim.disk import Disk
 from waypost.sim.network import FAIR, Network, Weather, udp_path
 from waypost.sim.node import Node
@@ -17,6 +19,7 @@ __all__ = [
     "FAIR",
     "TROUBLES",
     "Client",
+    "Device",
     "Disk",
     "Network",
     "Node",
