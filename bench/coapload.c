@@ -14,23 +14,15 @@
  * and, with -S PID, of the server's processes with all their threads.
  */
 #define _GNU_SOURCE
-#include "coapwire.h"
+#include "coapresult.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <poll.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
-#include <unistd.h>
 
-#define PARTS_MAX 8
-#define SERVERS_MAX 16
-#define WINDOW_MAX 256
-#define BURST_MAX 65536
 #define DATAGRAM_MAX 1400
 #define VALIDATION_TRIES 5
 #define RECEIVE_BUFFER (16 << 20)
@@ -50,24 +42,6 @@ struct connection {
     struct exchange window[WINDOW_MAX];
 };
 
-static struct {
-    const char *host, *body, *paths[PARTS_MAX], *queries[PARTS_MAX];
-    int port, connections, window, servers[SERVERS_MAX], server_count, path_count, query_count;
-    int method, type, in_order, content_format;
-    long start, range, count, burst;
-    double seconds, rate, timeout;
-    FILE *locations;
-} options = {.host = "127.0.0.1", .port = 5683, .connections = 64, .window = 4, .method = GET, .content_format = -1,
-             .range = 1, .seconds = 5, .timeout = 2};
-
-static struct {
-    uint64_t sent, done, lost, truncated, octets, codes[256], start_ns, last_ns;
-    uint32_t *latencies_us;
-    size_t latency_space;
-} result;
-
-static char **targets; /* the lines of -l FILE */
-static size_t target_count;
 static long next_number;
 static uint64_t random_state = 88172645463325252ull;
 
@@ -198,20 +172,6 @@ static struct connection *connect_all(void)
         }
     }
     return all;
-}
-
-static void count_answer(const struct answer *answer, size_t size, uint64_t latency_ns)
-{
-    if (result.done == result.latency_space) {
-        result.latency_space = result.latency_space ? 2 * result.latency_space : 1 << 16;
-        result.latencies_us = realloc(result.latencies_us, result.latency_space * sizeof *result.latencies_us);
-    }
-    result.latencies_us[result.done++] = (uint32_t)(latency_ns / 1000);
-    result.octets += size;
-    result.codes[answer->code]++;
-    result.truncated += (uint64_t)answer->more;
-    if (options.locations && answer->code == CREATED)
-        fprintf(options.locations, "%.*s\n", (int)answer->location_size, answer->location);
 }
 
 static void acknowledge(struct connection *c, const struct answer *answer)
@@ -357,137 +317,6 @@ static void run_burst(struct connection *c)
         }
     }
     result.lost = count - result.done;
-}
-
-/* CPU seconds of the servers with all their threads, from /proc/PID/stat. */
-static double servers_cpu(void)
-{
-    unsigned long total = 0;
-    for (int i = 0; i < options.server_count; i++) {
-        char name[64], line[2048] = {0};
-        snprintf(name, sizeof name, "/proc/%d/stat", options.servers[i]);
-        FILE *file = fopen(name, "r");
-        unsigned long user = 0, system = 0;
-        char *fields = file && fgets(line, sizeof line, file) ? strrchr(line, ')') : NULL;
-        if (fields && sscanf(fields + 2, "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &system) == 2)
-            total += user + system;
-        if (file)
-            fclose(file);
-    }
-    return (double)total / (double)sysconf(_SC_CLK_TCK);
-}
-
-static int compare(const void *a, const void *b)
-{
-    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-    return x < y ? -1 : x > y;
-}
-
-static void print_result(double server_cpu)
-{
-    struct rusage own;
-    getrusage(RUSAGE_SELF, &own);
-    double wall = (double)(result.last_ns - result.start_ns) / 1e9, done = result.done ? (double)result.done : 1;
-    double own_cpu = (double)(own.ru_utime.tv_sec + own.ru_stime.tv_sec)
-                   + (double)(own.ru_utime.tv_usec + own.ru_stime.tv_usec) / 1e6;
-    uint32_t none = 0, *latencies = result.done ? result.latencies_us : &none;
-    size_t last = result.done ? (size_t)result.done - 1 : 0;
-    qsort(latencies, last + 1, sizeof *latencies, compare);
-    printf("{\"sent\": %lu, \"done\": %lu, \"lost\": %lu, \"truncated\": %lu, \"wall_s\": %.6f, \"rate\": %.1f,"
-           " \"p50_us\": %u, \"p99_us\": %u, \"max_us\": %u, \"server_us\": %.2f, \"server_share\": %.3f,"
-           " \"generator_share\": %.3f, \"octets\": %.1f, \"codes\": {",
-           result.sent, result.done, result.lost, result.truncated, wall, wall > 0 ? (double)result.done / wall : 0,
-           latencies[last / 2], latencies[last * 99 / 100], latencies[last], server_cpu * 1e6 / done,
-           wall > 0 ? server_cpu / wall : 0, wall > 0 ? own_cpu / wall : 0, (double)result.octets / done);
-    const char *comma = "";
-    for (int code = 0; code < 256; code++) {
-        if (!result.codes[code])
-            continue;
-        printf("%s\"%d.%02d\": %lu", comma, code >> 5, code & 31, result.codes[code]);
-        comma = ", ";
-    }
-    printf("}}\n");
-}
-
-static void read_targets(const char *name)
-{
-    FILE *file = fopen(name, "r");
-    char *line = NULL;
-    size_t space = 0;
-    for (ssize_t size; file && (size = getline(&line, &space, file)) > 0;) {
-        line[strcspn(line, "\n")] = 0;
-        if (target_count % 1024 == 0)
-            targets = realloc(targets, (target_count + 1024) * sizeof *targets);
-        targets[target_count++] = strdup(line);
-    }
-    free(line);
-    if (!file || !target_count) {
-        fprintf(stderr, "coapload: no lines in %s\n", name);
-        exit(2);
-    }
-    fclose(file);
-}
-
-static int method_number(const char *name)
-{
-    static const char *const names[] = {"GET", "POST", "PUT", "DELETE"};
-    for (int i = 0; i < 4; i++)
-        if (!strcmp(name, names[i]))
-            return i + 1;
-    fprintf(stderr, "coapload: unknown method %s\n", name);
-    exit(2);
-}
-
-static void append(const char **list, int *count, const char *value)
-{
-    if (*count == PARTS_MAX) {
-        fprintf(stderr, "coapload: more than %d of one kind\n", PARTS_MAX);
-        exit(2);
-    }
-    list[(*count)++] = value;
-}
-
-static int usage(void)
-{
-    fprintf(stderr, "usage: coapload -p PORT [-h ADDRESS] [-m GET|POST|PUT|DELETE] [-P SEGMENT].. [-q QUERY].. [-N]\n"
-                    "                [-b BODY -f FORMAT] [-o START -r RANGE] [-s] [-l FILE] [-O FILE]\n"
-                    "                [-d SECONDS | -n COUNT | -B COUNT] [-c CONNECTIONS -w WINDOW] [-R RATE]\n"
-                    "                [-S PID].. [-T TIMEOUT]\n");
-    return 2;
-}
-
-static int read_options(int argc, char **argv)
-{
-    for (int option; (option = getopt(argc, argv, "h:p:d:c:w:n:B:R:m:P:q:b:f:o:r:S:T:l:O:Ns")) != -1;) {
-        switch (option) {
-        case 'h': options.host = optarg; break;
-        case 'p': options.port = atoi(optarg); break;
-        case 'd': options.seconds = atof(optarg); break;
-        case 'c': options.connections = atoi(optarg); break;
-        case 'w': options.window = atoi(optarg); break;
-        case 'n': options.count = atol(optarg); break;
-        case 'B': options.burst = atol(optarg); break;
-        case 'R': options.rate = atof(optarg); break;
-        case 'm': options.method = method_number(optarg); break;
-        case 'P': append(options.paths, &options.path_count, optarg); break;
-        case 'q': append(options.queries, &options.query_count, optarg); break;
-        case 'b': options.body = optarg; break;
-        case 'f': options.content_format = atoi(optarg); break;
-        case 'o': options.start = atol(optarg); break;
-        case 'r': options.range = atol(optarg); break;
-        case 'S': if (options.server_count < SERVERS_MAX) options.servers[options.server_count++] = atoi(optarg); break;
-        case 'T': options.timeout = atof(optarg); break;
-        case 'l': read_targets(optarg); break;
-        case 'O': options.locations = fopen(optarg, "w"); break;
-        case 'N': options.type = TYPE_NON; break;
-        case 's': options.in_order = 1; break;
-        default: return 0;
-        }
-    }
-    if (options.burst)
-        options.connections = 1;
-    return options.connections > 0 && options.window > 0 && options.window < WINDOW_MAX && options.range > 0
-        && options.burst >= 0 && options.burst <= BURST_MAX;
 }
 
 int main(int argc, char **argv)

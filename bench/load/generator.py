@@ -9,7 +9,7 @@ from typing import Any
 
 BENCH = Path(__file__).resolve().parents[1]
 CACHE = BENCH.parent / ".dev"
-SOURCES = (BENCH / "coapload.c", BENCH / "coapwire.h")
+SOURCES = tuple(BENCH / name for name in ("coapload.c", "coapoptions.h", "coapresult.h", "coapwire.h"))
 
 
 def build() -> Path:
