@@ -25,6 +25,7 @@ NOT_KEYS: Final = ("WAYPOST_CONFIG", "WAYPOST_URL")  # read by the commands, not
 KUBERNETES: Final = re.compile(r"WAYPOST_(PORT|SERVICE_(HOST|PORT))(_|$)")  # set for a service named waypost
 
 Count = Annotated[int, Meta(ge=1, le=10**9)]
+Natural = Annotated[int, Meta(ge=0, le=10**9)]
 
 
 class Log(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -60,14 +61,14 @@ class Rd(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     registrations_max: Annotated[Count, Meta(description="Registrations held at once.")] = 1_000_000
     registrations_per_second: Annotated[
-        Count, Meta(description="New registrations taken from one source, in the long run.")
-    ] = 1_000
+        Natural, Meta(description="Registrations taken from one source, in the long run; 0 for any number.")
+    ] = 200
     registrations_burst: Annotated[
-        Count, Meta(description="New registrations taken from one source at once, after a rest.")
-    ] = 10_000
+        Count, Meta(description="Registrations taken from one source at once, after a rest.")
+    ] = 2_000
     grace_s: Annotated[
-        int, Meta(ge=0, le=3600, description="Seconds an expired registration is kept for a late renewal.")
-    ] = 15
+        Natural, Meta(description="Seconds after its end in which a registration can still be renewed.")
+    ] = 86_400
 
 
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from waypost.config import FILE_NAME, KEYS, Coap, Config, Http, default_directory, listen_address, load, reference
 from waypost.engine import Endpoint
 from waypost.errors import ConfigError
+from waypost.rd.engine import Settings
 
 PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
 
@@ -63,7 +64,7 @@ def test_flags_win_over_the_environment_and_that_over_the_file(
         write(directory, f"[rd]\ngrace_s = {file}\n")
     environ = {"WAYPOST_RD_GRACE_S": str(variable)} if variable is not None else {}
     flags = {"rd.grace_s": str(flag)} if flag is not None else {}
-    expected = next((value for value in (flag, variable, file) if value is not None), 15)
+    expected = next((value for value in (flag, variable, file) if value is not None), 86_400)
     assert load(flags | {"dir": str(directory)}, environ).rd.grace_s == expected
 
 
@@ -89,10 +90,10 @@ def test_variables_of_others_are_left_alone(environ: dict[str, str]) -> None:
         ("[coap]\nlisen = []\n", "there is no key lisen in [coap]", "did you mean listen?"),
         ("colour = 1\n", "there is no key colour at the top", None),
         ("coap = 5\n", "coap is a section, not a key", "write [coap] and its keys below it"),
-        ("[rd]\ngrace_s = 'long'\n", "rd.grace_s must be a whole number from 0 to 3600, not 'long'", None),
-        ("[rd]\ngrace_s = '15'\n", "rd.grace_s must be a whole number from 0 to 3600, not '15'", None),
-        ("[rd]\ngrace_s = 1.5\n", "rd.grace_s must be a whole number from 0 to 3600, not 1.5", None),
-        ("[rd]\ngrace_s = -1\n", "rd.grace_s must be a whole number from 0 to 3600, not -1", None),
+        ("[rd]\ngrace_s = 'long'\n", "rd.grace_s must be a whole number from 0 to 1000000000, not 'long'", None),
+        ("[rd]\ngrace_s = '15'\n", "rd.grace_s must be a whole number from 0 to 1000000000, not '15'", None),
+        ("[rd]\ngrace_s = 1.5\n", "rd.grace_s must be a whole number from 0 to 1000000000, not 1.5", None),
+        ("[rd]\ngrace_s = -1\n", "rd.grace_s must be a whole number from 0 to 1000000000, not -1", None),
         (
             "[rd]\nregistrations_max = 0\n",
             "rd.registrations_max must be a whole number from 1 to 1000000000, not 0",
@@ -125,7 +126,7 @@ def test_a_wrong_file_is_refused_and_told_where(
             "WAYPOST_RD_GRACES in the environment belongs to no key",
             "did you mean WAYPOST_RD_GRACE_S?",
         ),
-        ("WAYPOST_RD_GRACE_S", "x", "WAYPOST_RD_GRACE_S must be a whole number from 0 to 3600, not 'x'", None),
+        ("WAYPOST_RD_GRACE_S", "x", "WAYPOST_RD_GRACE_S must be a whole number from 0 to 1000000000, not 'x'", None),
         ("WAYPOST_LOG_FORMAT", "xml", "WAYPOST_LOG_FORMAT must be one of human, json, not 'xml'", None),
         ("WAYPOST_CONFIG", "/nowhere/at.all", "/nowhere/at.all cannot be read: No such file or directory", None),
     ],
@@ -140,7 +141,7 @@ def test_a_wrong_variable_is_refused_by_name(
 
 
 def test_a_wrong_flag_is_refused_by_name(environ: dict[str, str]) -> None:
-    with pytest.raises(ConfigError, match=r"^--rd-grace-s must be a whole number from 0 to 3600, not 'x'$"):
+    with pytest.raises(ConfigError, match=r"^--rd-grace-s must be a whole number from 0 to 1000000000, not 'x'$"):
         load({"rd.grace_s": "x"}, environ)
     with pytest.raises(ConfigError, match=r"^there is no key rd.grace$") as caught:
         load({"rd.grace": "1"}, environ)
@@ -214,6 +215,14 @@ def test_only_listeners_are_declared_insecure(tmp_path: Path) -> None:
 def test_every_key_has_a_description_and_names_of_its_own() -> None:
     assert all(key.description.endswith(".") for key in KEYS.values())
     assert len({key.environment for key in KEYS.values()}) == len({key.flag for key in KEYS.values()}) == len(KEYS)
+
+
+def test_the_defaults_are_those_of_the_directory(tmp_path: Path) -> None:
+    rd, settings = Config(dir=tmp_path).rd, Settings()
+    assert rd.registrations_max == settings.registrations_max
+    assert rd.registrations_per_second == settings.registrations_per_second
+    assert rd.registrations_burst == settings.burst
+    assert rd.grace_s == settings.grace_s
 
 
 def test_the_reference_page_is_current() -> None:
