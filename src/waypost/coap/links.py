@@ -29,6 +29,7 @@ LISTS: Final = frozenset(("rt", "if", "rel"))  # attributes whose value is a lis
 CARDINALS: Final = frozenset(("ct", "sz"))  # attributes written without quotes (RFC 6690, 3.3; RFC 7252, 7.2.1)
 
 _TARGET = re.compile(r"[ \t\r\n]*+<([!#-;=?-~]*+)>")  # a URI reference is visible ASCII without <, > and "
+_URI = re.compile(r"[!#-;=?-~]*+")
 _ATTRIBUTE = re.compile(
     r"[ \t\r\n]*+;[ \t\r\n]*+([!#$&+\-.^_`|~0-9A-Za-z]++\*?+)"  # parmname of RFC 5987, perhaps with a star
     r'(?:[ \t\r\n]*+=[ \t\r\n]*+(?:"((?:[^"\\\x00-\x08\x0a-\x1f\x7f]|\\[^\x00-\x1f\x7f])*+)"'
@@ -88,7 +89,7 @@ def _attributes(text: str, position: int) -> tuple[Attributes, int]:
         if len(name) > NAME_MAX or (value is not None and len(value) > VALUE_MAX):
             raise WireError(f"an attribute has a name over {NAME_MAX} or a value over {VALUE_MAX} characters")
         if name == "anchor":
-            if anchored or value is None or len(value) > TARGET_MAX or not value.isascii():
+            if anchored or value is None or len(value) > TARGET_MAX or _URI.fullmatch(value) is None:
                 raise WireError("anchor wants one URI reference, once in a link")
             anchored = True
         if len(attributes) == ATTRIBUTES_MAX:
@@ -136,10 +137,12 @@ def is_limited(reference: str) -> bool:
     return _SCHEME.match(reference) is not None
 
 
-def matching(links: Iterable[Link], query: Sequence[str]) -> list[Link]:
-    """The links that match every `name=value` of a /.well-known/core request (RFC 6690, 4.1)."""
+def filter_links(links: Iterable[Link], query: Sequence[str]) -> bytes:
+    """The document of those that match every `name=value` of a /.well-known/core request (RFC 6690, 4.1)."""
     filters = [item.partition("=") for item in query]
-    return [link for link in links if all(_matches(link, name, value, bool(eq)) for name, eq, value in filters)]
+    return serialise(
+        link for link in links if all(_matches(link, name, value, bool(equals)) for name, equals, value in filters)
+    )
 
 
 def _matches(link: Link, name: str, wanted: str, valued: bool) -> bool:

@@ -33,13 +33,17 @@ class Register:
 
 @dataclass(frozen=True, slots=True)
 class Renew:
-    """RFC 9176, 5.3.1.  None leaves a value as it is; `implicit_base` replaces only an implicit base."""
+    """RFC 9176, 5.3.1.  None leaves a value as it is; `implicit_base` replaces only an implicit base.
+
+    `source` is the sender's address, for the quota; empty, it has none.
+    """
 
     location: str
     lt: int | None
     base: str | None
     implicit_base: str | None
     attributes: Attributes
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)

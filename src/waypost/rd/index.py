@@ -1,0 +1,322 @@
+"""What is registered, and how it is found.
+
+A fleet of equal devices posts equal documents: a document is parsed once, each distinct link exists
+once, and "rt=temperature" leads to the link, which knows the registrations that have it.  To
+register a known document costs a few dict insertions.
+
+Documents and links live as long as a registration, hidden or not, has them.  Owners and postings
+show visible registrations only.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from waypost.coap import links as linkformat
+from waypost.rd.postings import T, Values
+from waypost.rd.questions import Attributes, Entry, LinkEntry
+
+LOCATION: Final = "/reg/"  # before a registration's UUID
+REFERENCES: Final = frozenset(("href", "anchor"))  # searched as resolved URIs (RFC 9176, 6.2)
+
+Pairs = tuple[tuple[str, str | None], ...]
+
+
+class Registration:
+    """What one endpoint announced.
+
+    `expires` is what the client was told, monotonic seconds; `stored_ms` is the stored expiry, wall clock.
+    """
+
+    __slots__ = (
+        "attributes",
+        "base",
+        "d",
+        "document",
+        "ep",
+        "expires",
+        "explicit",
+        "key",
+        "location",
+        "lt",
+        "origin",
+        "stored_ms",
+        "visible",
+    )
+    weight = 1
+
+    attributes: Attributes
+    base: str
+    d: str | None
+    document: "Document"
+    ep: str
+    expires: float
+    explicit: bool
+    key: bytes
+    location: str
+    lt: int
+    origin: str
+    stored_ms: int
+    visible: bool
+
+    def pairs(self) -> Pairs:
+        """What finds the registration: each (name, value) once."""
+        named: list[tuple[str, str | None]] = [("ep", self.ep), ("base", self.base)]
+        if self.d is not None:
+            named.append(("d", self.d))
+        return (*named, *search_pairs(self.attributes))
+
+    def line(self) -> str:
+        """As an endpoint lookup shows it (RFC 9176, 6.2): not lt."""
+        own: Attributes = (("ep", self.ep), ("base", self.base))
+        if self.d is not None:
+            own = (("ep", self.ep), ("d", self.d), ("base", self.base))
+        return f'<{LOCATION}{self.location}>{linkformat.attribute_text(own + self.attributes)};rt="core.rd-ep"'
+
+    def entry(self, now: float, links: tuple[LinkEntry, ...] | None = None) -> Entry:
+        return Entry(
+            self.location, self.ep, self.d, self.base, self.lt, max(0.0, self.expires - now), self.attributes, links
+        )
+
+
+class Link:
+    """One distinct link, shared by all documents that have it.
+
+    `owner` is the one visible registration with it, or several in the order they came.  `tail` is
+    the text after the target where the line of a lookup is base, href and tail; None where the
+    target or an anchor must be resolved first.
+    """
+
+    __slots__ = ("attributes", "documents", "href", "owner", "pairs", "tail")
+
+    def __init__(self, href: str, attributes: Attributes) -> None:
+        self.href = href
+        self.attributes = attributes
+        self.documents = 0
+        self.owner: Registration | dict[Registration, None] | None = None
+        anchor = self.anchor
+        self.pairs = search_pairs(attributes)
+        if not href.startswith("/"):
+            self.pairs += (("href", linkformat.resolve("", href)),)
+        plain = anchor is None and href.startswith("/") and "/." not in href
+        self.tail = ">" + linkformat.attribute_text(attributes) if plain else None
+
+    @property
+    def weight(self) -> int:
+        owner = self.owner
+        return 0 if owner is None else len(owner) if isinstance(owner, dict) else 1
+
+    @property
+    def anchor(self) -> str | None:
+        for name, value in self.attributes:
+            if name == "anchor":
+                return value
+        return None
+
+    def owners(self) -> Sequence[Registration]:
+        owner = self.owner
+        return () if owner is None else list(owner) if isinstance(owner, dict) else (owner,)
+
+    def target(self, registration: Registration) -> str:
+        if self.tail is not None:
+            return registration.origin + self.href
+        return linkformat.resolve(registration.base, self.href)
+
+    def context(self, registration: Registration) -> str | None:
+        """The anchor, resolved, if there is one (RFC 9176, 6.1)."""
+        anchor = self.anchor
+        return None if anchor is None else linkformat.resolve(registration.base, anchor)
+
+    def line(self, registration: Registration) -> str:
+        """As a resource lookup shows it."""
+        if self.tail is not None:
+            return f"<{registration.origin}{self.href}{self.tail}"
+        context = self.context(registration)
+        shown = tuple((name, context if name == "anchor" else value) for name, value in self.attributes)
+        return f"<{self.target(registration)}>{linkformat.attribute_text(shown)}"
+
+    def entry(self, registration: Registration) -> LinkEntry:
+        shown = tuple(pair for pair in self.attributes if pair[0] != "anchor")
+        return LinkEntry(self.target(registration), self.context(registration), shown)
+
+
+class Document:
+    """One distinct payload and its distinct links; `users` registrations have it."""
+
+    __slots__ = ("links", "payload", "users")
+
+    def __init__(self, payload: bytes, links: tuple[Link, ...]) -> None:
+        self.payload = payload
+        self.links = links
+        self.users = 0
+
+
+def search_pairs(attributes: Attributes) -> Pairs:
+    """(name, value) by which attributes are found: lists split, each once, an absolute anchor resolved."""
+    for name, value in attributes:
+        if name in REFERENCES or (value is not None and " " in value):
+            break
+    else:
+        if len({name for name, _ in attributes}) == len(attributes):
+            return attributes  # the common case costs nothing
+    pairs: dict[tuple[str, str | None], None] = {}
+    for name, value in attributes:
+        if name == "anchor":
+            if value and not value.startswith("/"):
+                pairs[name, linkformat.resolve("", value)] = None
+        elif name != "href":  # that is the target's name in a search
+            for item in linkformat.values(name, value):
+                pairs[name, item] = None
+    return tuple(pairs)
+
+
+def parse_limited(payload: bytes) -> list[linkformat.Link]:
+    """Raises WireError unless `payload` is Limited Link Format (RFC 9176, appendix C)."""
+    parsed = linkformat.parse(payload)
+    linkformat.require_limited(parsed)
+    return parsed
+
+
+class Index:
+    """`generation` grows with every change of what a lookup could find."""
+
+    def __init__(self) -> None:
+        self.documents: dict[bytes, Document] = {}
+        self.octets = 0  # of all documents
+        self.links: dict[linkformat.Link, Link] = {}
+        self.visible: dict[Registration, None] = {}
+        self.by_location: dict[str, Registration] = {}  # hidden ones too
+        self.of_links: dict[str, Values[Link]] = {}
+        self.of_registrations: dict[str, Values[Registration]] = {}
+        self.generation = 0
+
+    def acquire(self, payload: bytes, parsed: Iterable[linkformat.Link] | None) -> Document:
+        """The document of `payload`, with one more user; `parsed` spares parsing it again.
+
+        Raises WireError if it is not Limited Link Format.
+        """
+        document = self.documents.get(payload)
+        if document is None:
+            interned: dict[Link, None] = {}
+            for key in parse_limited(payload) if parsed is None else parsed:
+                link = self.links.get(key)
+                if link is None:
+                    link = self.links[key] = Link(*key)
+                interned[link] = None
+            for link in interned:
+                link.documents += 1
+            document = self.documents[payload] = Document(payload, tuple(interned))
+            self.octets += len(payload)
+        document.users += 1
+        return document
+
+    def release(self, document: Document) -> None:
+        document.users -= 1
+        if document.users:
+            return
+        del self.documents[document.payload]
+        self.octets -= len(document.payload)
+        for link in document.links:
+            link.documents -= 1
+            if not link.documents:
+                assert link.owner is None, "a link outlives its owners"
+                del self.links[linkformat.Link(link.href, link.attributes)]
+
+    def at(self, location: str) -> Registration | None:
+        """The visible registration there."""
+        registration = self.by_location.get(location)
+        return registration if registration is not None and registration.visible else None
+
+    def show(self, registration: Registration) -> None:
+        """Let lookups find it."""
+        self.generation += 1
+        registration.visible = True
+        self.visible[registration] = None
+        for link in registration.document.links:
+            owner = link.owner
+            if owner is None:
+                link.owner = registration
+                _add(self.of_links, link.pairs, link)
+                continue
+            if isinstance(owner, dict):
+                owner[registration] = None
+            else:
+                link.owner = {owner: None, registration: None}
+            for name, value in link.pairs:
+                self.of_links[name].grow(value or "", 1)
+        _add(self.of_registrations, registration.pairs(), registration)
+
+    def hide(self, registration: Registration) -> None:
+        """Undo show(); to be called before anything of the registration is changed."""
+        self.generation += 1
+        registration.visible = False
+        del self.visible[registration]
+        for link in registration.document.links:
+            owner = link.owner
+            if not isinstance(owner, dict):
+                _remove(self.of_links, link.pairs, link)
+                link.owner = None
+                continue
+            for name, value in link.pairs:
+                self.of_links[name].grow(value or "", -1)
+            del owner[registration]
+            if len(owner) == 1:
+                (link.owner,) = owner
+        _remove(self.of_registrations, registration.pairs(), registration)
+
+    def check(self, registrations: Iterable[Registration]) -> None:
+        """Assert that every table agrees with `registrations`, all there are."""
+        documents: dict[bytes, int] = {}
+        owners: dict[Link, list[Registration]] = {}
+        visible = 0
+        for registration in registrations:
+            payload = registration.document.payload
+            documents[payload] = documents.get(payload, 0) + 1
+            assert self.documents[payload] is registration.document
+            assert (registration in self.visible) == registration.visible
+            if registration.visible:
+                visible += 1
+                for link in registration.document.links:
+                    owners.setdefault(link, []).append(registration)
+                _require_posted(self.of_registrations, registration.pairs(), registration)
+        assert visible == len(self.visible)
+        assert documents == {payload: document.users for payload, document in self.documents.items()}
+        assert self.octets == sum(map(len, documents))
+        users: dict[Link, int] = {}
+        for document in self.documents.values():
+            for link in document.links:
+                users[link] = users.get(link, 0) + 1
+        assert len(users) == len(self.links)
+        for link, number in users.items():
+            assert link.documents == number
+            assert set(link.owners()) == set(owners.get(link, ())), "owners are the visible registrations"
+            if link in owners:
+                _require_posted(self.of_links, link.pairs, link)
+        for of_links in self.of_links.values():
+            of_links.check()
+        for of_registrations in self.of_registrations.values():
+            of_registrations.check()
+        weighed = sum(len(link.pairs) * len(having) for link, having in owners.items())
+        assert sum(values.total for values in self.of_links.values()) == weighed, "nothing else is posted"
+        weighed = sum(len(registration.pairs()) for registration in self.visible)
+        assert sum(values.total for values in self.of_registrations.values()) == weighed
+
+
+def _add(index: dict[str, Values[T]], pairs: Pairs, owner: T) -> None:
+    for name, value in pairs:
+        values = index.get(name)
+        if values is None:
+            values = index[name] = Values()
+        values.add(value or "", owner)
+
+
+def _remove(index: dict[str, Values[T]], pairs: Pairs, owner: T) -> None:
+    for name, value in pairs:
+        values = index[name]
+        values.remove(value or "", owner)
+        if not values:
+            del index[name]
+
+
+def _require_posted(index: Mapping[str, Values[T]], pairs: Pairs, owner: T) -> None:
+    for name, value in pairs:
+        assert index[name].has(value or "", owner), f"{name} is posted"

@@ -1,0 +1,324 @@
+"""Lookups: the cheapest criterion proposes, all criteria verify.
+
+A Search proposes candidates from the postings of its rarest criterion and verifies each against
+every criterion.  It can stop after any candidate and go on later: what changed meanwhile is seen as
+it is then.  What a candidate costs is the number of links looked at.
+
+A link matches a criterion if it or its endpoint does; an endpoint, if it or any of its links does.
+Each match is listed once, without a memory of what was listed:
+  - through a link, an endpoint is listed by its first link that proposes it, and only if it does
+    not propose itself;
+  - through an endpoint, only links that do not propose themselves are listed;
+  - through a prefix, an owner is listed under its first value with that prefix.
+
+Source: RFC 9176, 6.1, 6.2 and 6.3.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+from waypost.coap import links as linkformat
+from waypost.rd.index import LOCATION, REFERENCES, Index, Link, Pairs, Registration
+from waypost.rd.parameters import require_lookup
+from waypost.rd.postings import T, Values
+from waypost.rd.questions import Entry, Found, Kind, LinkEntry, Lookup, Reason, Refused
+
+OCTETS_MAX: Final = 1 << 20  # of one answer in link-format
+ENTRIES_MAX: Final = 10_000  # of one structured answer
+LINKS_OF_REGISTRATION: Final = 8  # guessed, to compare costs
+
+TOO_LARGE: Final = Refused(Reason.TOO_LARGE, "the answer is too large: ask for pages, with count=100&page=0")
+
+Candidate = tuple[str | None, Registration, Link | None]  # the prefix's value, and who was found through what
+
+
+class Criterion:
+    """`name=text`, or a prefix.  A bare name is the prefix "": any value, or none."""
+
+    __slots__ = ("exact", "name", "origin", "reference", "text")
+
+    def __init__(self, name: str, value: str | None) -> None:
+        self.name = name
+        self.exact = value is not None and not value.endswith("*")
+        self.text = "" if value is None else value if self.exact else value[:-1]
+        self.reference = name in REFERENCES
+        self.origin: str | None = None  # of a reference that names a whole one
+        if self.reference and "://" in self.text:
+            origin = linkformat.origin(self.text)
+            if self.exact or len(origin) < len(self.text):
+                self.origin = origin
+
+    def accepts(self, value: str | None) -> bool:
+        if self.exact:
+            return (value or "") == self.text
+        return (value or "").startswith(self.text)
+
+    def first(self, pairs: Pairs) -> str | None:
+        """The least matching value of `pairs`."""
+        found: str | None = None
+        for name, value in pairs:
+            if name == self.name and self.accepts(value) and (found is None or (value or "") < found):
+                found = value or ""
+        return found
+
+    def posts(self, link: Link) -> bool:
+        """The link proposes itself, at any base."""
+        return any(name == self.name and self.accepts(value) for name, value in link.pairs)
+
+    def lists(self, registration: Registration, kind: Kind) -> bool:
+        """The registration proposes itself."""
+        if not self.reference:
+            return self.matches(registration, kind)
+        if self.names_locations():
+            return self.matches(registration, kind)
+        return self._near(registration.base)
+
+    def matches(self, registration: Registration, kind: Kind) -> bool:
+        match self.name:
+            case "ep":
+                if self.accepts(registration.ep):
+                    return True
+            case "d":
+                if registration.d is not None and self.accepts(registration.d):
+                    return True
+            case "base":
+                if self.accepts(registration.base):
+                    return True
+            case "rt":
+                if kind is Kind.ENDPOINTS and self.accepts("core.rd-ep"):
+                    return True
+            case "href":
+                return self.accepts(LOCATION + registration.location)
+            case "anchor":
+                return False
+            case _:
+                pass
+        for name, value in registration.attributes:
+            if name == self.name and any(map(self.accepts, linkformat.values(name, value))):
+                return True
+        return False
+
+    def matches_link(self, link: Link, registration: Registration) -> bool:
+        if not self.reference:
+            return self.posts(link)
+        uri = link.target(registration) if self.name == "href" else link.context(registration)
+        return uri is not None and self.accepts(uri)
+
+    def names_locations(self) -> bool:
+        """`href` of registration resources, which are path-absolute; links are shown as URIs (RFC 9176, 6.2)."""
+        return self.name == "href" and (self.text.startswith("/") or not self.text)
+
+    def names_all(self, kind: Kind) -> bool:
+        """Every registration matches, or too many to list them by a value."""
+        if self.name == "rt":
+            return kind is Kind.ENDPOINTS and self.accepts("core.rd-ep")
+        return self.names_locations() and not self.exact
+
+    def _near(self, base: str) -> bool:
+        """References at `base` may resolve to what is sought."""
+        if self.origin is not None:
+            return base == self.origin or base.startswith(self.origin + "/")
+        return not self.exact and base.startswith(self.text)
+
+
+class Search:
+    """One lookup under way; `outcome` is there once step() returns True."""
+
+    __slots__ = (
+        "_candidates",
+        "_criteria",
+        "_endpoints",
+        "_generation",
+        "_index",
+        "_kind",
+        "_lead",
+        "_limit",
+        "_lines",
+        "_octets",
+        "_resources",
+        "_skip",
+        "_structured",
+        "outcome",
+    )
+
+    def __init__(self, index: Index, lookup: Lookup) -> None:
+        """Raises WireError for a lookup that cannot be."""
+        require_lookup(lookup)
+        self._index = index
+        self._generation = index.generation
+        self._kind = kind = lookup.kind
+        self._structured = lookup.structured
+        self._limit = lookup.count
+        self._skip = 0 if lookup.count is None else lookup.page * lookup.count
+        self._lines: list[str] = []
+        self._endpoints: list[Entry] = []
+        self._resources: list[LinkEntry] = []
+        self._octets = 0
+        self._criteria = criteria = [Criterion(name, value) for name, value in lookup.criteria]
+        self.outcome: Found | Refused | None = None
+        lead: Criterion | None = None
+        if len(criteria) == 1:
+            lead = criteria[0]
+        elif criteria:
+            lead = min(criteria, key=lambda criterion: estimate(index, criterion, kind))
+        self._lead = None if lead is None or lead.names_all(kind) else lead
+        self._candidates = every(index) if self._lead is None else propose(index, self._lead)
+
+    def step(self, budget: int, now: float) -> bool:
+        """Look at about `budget` links; True when the outcome is there."""
+        look = self._look_endpoint if self._kind is Kind.ENDPOINTS else self._look_resource
+        for value, registration, link in self._candidates:
+            budget -= look(value, registration, link, now)
+            if self.outcome is not None:
+                return True
+            if budget <= 0:
+                return False
+        self._finish(more=False)
+        return True
+
+    def _look_resource(self, value: str | None, registration: Registration, link: Link | None, now: float) -> int:
+        lead, links = self._lead, registration.document.links
+        if self._is_stale(registration, link):
+            return 1
+        if lead is not None and value is not None:
+            pairs = registration.pairs() if link is None else link.pairs
+            if lead.first(pairs) != value:
+                return len(pairs)
+        open_criteria = [item for item in self._criteria if not item.matches(registration, self._kind)]
+        for candidate in links if link is None else (link,):
+            if link is None and lead is not None and lead.posts(candidate):
+                continue
+            for criterion in open_criteria:
+                if not criterion.matches_link(candidate, registration):
+                    break
+            else:
+                self._list(registration, candidate, now)
+                if self.outcome is not None:
+                    break
+        return 1 + len(links) if link is None else 1
+
+    def _look_endpoint(self, value: str | None, registration: Registration, link: Link | None, now: float) -> int:
+        lead, links = self._lead, registration.document.links
+        cost = 1
+        if self._is_stale(registration, link):
+            return cost
+        if lead is not None and value is not None:
+            pairs = registration.pairs() if link is None else link.pairs
+            if lead.first(pairs) != value:
+                return len(pairs)
+        if lead is not None and link is not None:
+            if lead.lists(registration, self._kind):
+                return cost
+            for candidate in links:
+                cost += 1
+                if lead.posts(candidate):
+                    if candidate is not link:
+                        return cost
+                    break
+        for criterion in self._criteria:
+            if not criterion.matches(registration, self._kind):
+                cost += len(links)
+                for candidate in links:
+                    if criterion.matches_link(candidate, registration):
+                        break
+                else:
+                    return cost
+        self._list(registration, None, now)
+        return cost
+
+    def _is_stale(self, registration: Registration, link: Link | None) -> bool:
+        """The candidate was proposed before it changed."""
+        if self._generation == self._index.generation:
+            return False
+        return not registration.visible or (link is not None and link not in registration.document.links)
+
+    def _list(self, registration: Registration, link: Link | None, now: float) -> None:
+        if self._skip:
+            self._skip -= 1
+            return
+        if self._limit == 0:
+            self._finish(more=True)
+            return
+        if self._limit is not None:
+            self._limit -= 1
+        if self._structured:
+            if link is None:
+                self._endpoints.append(registration.entry(now))
+            else:
+                self._resources.append(link.entry(registration))
+            if len(self._endpoints) + len(self._resources) > ENTRIES_MAX:
+                self.outcome = TOO_LARGE
+            return
+        line = registration.line() if link is None else link.line(registration)
+        self._lines.append(line)
+        self._octets += 1 + (len(line) if line.isascii() else len(line.encode()))
+        if self._octets > OCTETS_MAX:
+            self.outcome = TOO_LARGE
+
+    def _finish(self, *, more: bool) -> None:
+        entries = tuple(self._endpoints) if self._kind is Kind.ENDPOINTS else tuple(self._resources)
+        self.outcome = Found(",".join(self._lines).encode(), entries, more)
+
+
+def every(index: Index) -> Iterator[Candidate]:
+    for registration in list(index.visible):
+        yield None, registration, None
+
+
+def propose(index: Index, criterion: Criterion) -> Iterator[Candidate]:
+    """Everything that may match `criterion`, from its postings."""
+    if criterion.names_locations():
+        registration = index.at(criterion.text.removeprefix(LOCATION))
+        if registration is not None:
+            yield None, registration, None
+        return
+    text, exact = criterion.text, criterion.exact
+    for value, link in _walk(index.of_links.get(criterion.name), text, exact=exact):
+        for registration in link.owners():
+            yield value, registration, link
+    if not criterion.reference:
+        for value, registration in _walk(index.of_registrations.get(criterion.name), text, exact=exact):
+            yield value, registration, None
+        return
+    bases = index.of_registrations.get("base")
+    if criterion.origin is not None:
+        for _, registration in _walk(bases, criterion.origin, exact=True):
+            yield None, registration, None
+        text, exact = criterion.origin + "/", False
+    for _, registration in _walk(bases, text, exact=exact):
+        yield None, registration, None
+
+
+def estimate(index: Index, criterion: Criterion, kind: Kind) -> int:
+    """About how many links a search led by `criterion` looks at."""
+    if criterion.names_all(kind):
+        return len(index.visible) * LINKS_OF_REGISTRATION
+    if criterion.names_locations():
+        return LINKS_OF_REGISTRATION
+    links = _count(index.of_links.get(criterion.name), criterion.text, exact=criterion.exact)
+    if not criterion.reference:
+        named = index.of_registrations.get(criterion.name)
+        return links + LINKS_OF_REGISTRATION * _count(named, criterion.text, exact=criterion.exact)
+    bases = index.of_registrations.get("base")
+    if criterion.origin is None:
+        return links + LINKS_OF_REGISTRATION * _count(bases, criterion.text, exact=criterion.exact)
+    near = _count(bases, criterion.origin, exact=True) + _count(bases, criterion.origin + "/", exact=False)
+    return links + LINKS_OF_REGISTRATION * near
+
+
+def _walk(values: Values[T] | None, text: str, *, exact: bool) -> Iterator[tuple[str | None, T]]:
+    if values is None:
+        return
+    if exact:
+        for owner in values.owners(text):
+            yield None, owner
+        return
+    for value in values.prefixed(text):
+        for owner in values.owners(value):
+            yield value, owner
+
+
+def _count(values: Values[T] | None, text: str, *, exact: bool) -> int:
+    if values is None:
+        return 0
+    return values.count(text) if exact else values.estimate(text)

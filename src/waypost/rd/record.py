@@ -1,0 +1,66 @@
+"""A registration as it is stored: canonical JSON under the key of (d, ep).
+
+Key: opaque d<0..255>; ep to the end.  No sector and the empty sector are one.
+
+Source: design, Contracts, 5.
+"""
+
+from typing import Final
+
+import msgspec
+
+from waypost.codec import opaque
+from waypost.errors import StoreError
+from waypost.rd.questions import Attributes
+from waypost.record import canonical
+
+
+class Record(msgspec.Struct, frozen=True):
+    """`explicit` is False if `base` was taken from the sender's address.
+
+    `expires_ms` is wall-clock time, and later than what the client was told: see engine.SLACK.
+    """
+
+    attributes: Attributes
+    base: str
+    d: str | None
+    ep: str
+    expires_ms: int
+    explicit: bool
+    links: str
+    location: str
+    lt: int
+
+    def encode(self) -> bytes:
+        return canonical(
+            {
+                "attributes": self.attributes,
+                "base": self.base,
+                "d": self.d,
+                "ep": self.ep,
+                "expires_ms": self.expires_ms,
+                "explicit": self.explicit,
+                "links": self.links,
+                "location": self.location,
+                "lt": self.lt,
+            }
+        )
+
+
+_decoder: Final = msgspec.json.Decoder(Record)
+
+
+def decode(key: bytes, value: bytes) -> Record:
+    """Raises StoreError for bytes that encode() cannot have made, or that lie under another's key."""
+    try:
+        record = _decoder.decode(value)
+    except ValueError as error:  # msgspec's errors are ValueErrors
+        raise StoreError(f"the stored registration {key!r} cannot be read") from error
+    if key_of(record.d, record.ep) != key or record.lt < 1:
+        raise StoreError(f"the stored registration {key!r} contradicts itself")
+    return record
+
+
+def key_of(d: str | None, ep: str) -> bytes:
+    """One registration for each (d, ep): RFC 9176, 5."""
+    return (opaque(1, d.encode()) if d else b"\0") + ep.encode()
