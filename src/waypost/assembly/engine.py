@@ -1,0 +1,134 @@
+"""The node as one engine.
+
+Datagrams go to the CoAP server, its requests to the directory's interface, the directory's
+announcements to the carrier, and every change, once durable, back to the directory.  The same
+questions come from outside by ask(), and their outcomes leave as Answer.
+
+Source: design, "The picture" and Contracts.
+"""
+
+import itertools
+from random import Random
+from typing import Final
+
+from waypost.assembly.carrier import Carrier
+from waypost.assembly.questions import Report, Status
+from waypost.coap.links import filter_links
+from waypost.coap.numbers import LINK_FORMAT, Code
+from waypost.coap.request import Request, Response, diagnostic
+from waypost.coap.server import Server
+from waypost.engine import Answer, Ask, Effect, Path, Rows
+from waypost.rd import interface
+from waypost.rd.engine import Directory, Settings
+from waypost.rd.questions import Announce, Announced, Outcome, Question
+from waypost.record import Change
+
+WELL_KNOWN: Final = (".well-known", "core")
+IDEMPOTENT: Final = frozenset({("rd",), ("rd", "")})  # RFC 9176, 5: registering again is registering once
+
+
+class Assembly:
+    def __init__(self, rng: Random, settings: Settings) -> None:
+        ids = itertools.count(1)  # one for all rooms: an answer finds its asker by its number
+        self._ids = ids
+        self._coap = Server(rng, self._serve, ids, idempotent=IDEMPOTENT)
+        self._directory = Directory(rng, ids, settings)
+        self._carrier = Carrier(rng)
+        self._effects: list[Effect] = []
+
+    @property
+    def name(self) -> str:
+        """Of this node, from its first start on."""
+        return self._carrier.feed_id.hex()
+
+    # the engine's calls
+
+    def restore(self, rows: Rows, now: float) -> None:
+        self._carrier.restore(rows)
+        self._directory.restore(rows, now)
+
+    def handle_clock(self, now: float, wall_ms: int) -> None:
+        self._carrier.handle_clock(now, wall_ms)
+        self._directory.handle_clock(now, wall_ms)
+
+    def receive_datagram(self, data: bytes, path: Path, now: float) -> None:
+        self._coap.receive_datagram(data, path, now)
+        self._join(now)
+
+    def ask(self, question: Question | Status, now: float) -> int:
+        """Answer(id, …) follows: a Report to Status, an Outcome to any other."""
+        id = next(self._ids)
+        outcome = self._report() if isinstance(question, Status) else self._directory.ask(id, question, now)
+        if outcome is not None:
+            self._effects.append(Answer(id, outcome))
+        self._join(now)
+        return id
+
+    def answered(self, id: int, result: object, now: float) -> None:
+        raise AssertionError("no room asks the world anything yet")
+
+    def apply(self, change: Change, now: float) -> None:
+        self._directory.apply(change, now)
+        self._directory.answered(self._carrier.applied(change), Announced(), now)
+        self._join(now)
+
+    def handle_timer(self, now: float) -> None:
+        self._coap.handle_timer(now)
+        self._directory.handle_timer(now)
+        self._join(now)
+
+    def next_timer(self) -> float | None:
+        coap, directory = self._coap.next_timer(), self._directory.next_timer()
+        if coap is None or directory is None:
+            return directory if coap is None else coap
+        return min(coap, directory)
+
+    def take_effects(self) -> list[Effect]:
+        effects, self._effects = self._effects, []
+        return effects + self._carrier.take_effects() + self._coap.take_effects()
+
+    def check(self) -> None:
+        self._coap.check()
+        self._directory.check()
+
+    # joining
+
+    def _serve(self, request: Request, path: Path, now: float) -> Response | None:
+        if request.path == WELL_KNOWN:
+            return _well_known(request)
+        question = interface.question(request, path)
+        if isinstance(question, Response):
+            return question
+        outcome = self._directory.ask(request.id, question, now)
+        return None if outcome is None else interface.response(outcome)
+
+    def _join(self, now: float) -> None:
+        """Hand the directory's questions and answers on until it has no more."""
+        while effects := self._directory.take_effects():
+            for effect in effects:
+                match effect:
+                    case Ask(id, Announce() as announce):
+                        busy = self._carrier.announce(id, announce, now)
+                        if busy is not None:
+                            self._directory.answered(id, busy, now)
+                    case Answer(id, outcome) if self._coap.waits_for(id):
+                        assert isinstance(outcome, Outcome)
+                        self._coap.respond(id, interface.response(outcome), now)
+                    case _:
+                        self._effects.append(effect)
+
+    def _report(self) -> Report:
+        gauges = {"changes_waiting": len(self._carrier), "changes": self._carrier.seq}
+        return Report(
+            {**self._coap.counters(), **self._directory.counters()},
+            {**gauges, **self._coap.gauges(), **self._directory.gauges()},
+        )
+
+
+def _well_known(request: Request) -> Response:
+    """RFC 6690, 4: what this server has, filtered."""
+    if request.method != Code.GET:
+        return diagnostic(Code.METHOD_NOT_ALLOWED, "ask with GET")
+    if request.accept not in (None, LINK_FORMAT):
+        return diagnostic(Code.NOT_ACCEPTABLE, "application/link-format (40) is what there is")
+    return Response(Code.CONTENT, filter_links(interface.RESOURCES, request.query), LINK_FORMAT)
