@@ -55,12 +55,17 @@ class Assembly:
         self._coap.receive_datagram(data, path, now)
         self._join(now)
 
-    def ask(self, question: Question | Status, now: float) -> int:
-        """Answer(id, …) follows: a Report to Status, an Outcome to any other."""
+    def ask(self, question: object, now: float) -> int:
+        """Answer(id, …) follows: a Report to Status, an Outcome to a Question."""
         id = next(self._ids)
-        outcome = self._report() if isinstance(question, Status) else self._directory.ask(id, question, now)
-        if outcome is not None:
-            self._effects.append(Answer(id, outcome))
+        result: object
+        if isinstance(question, Status):
+            result = self._report()
+        else:
+            assert isinstance(question, Question), f"nobody answers {question!r}"
+            result = self._directory.ask(id, question, now)
+        if result is not None:
+            self._effects.append(Answer(id, result))
         self._join(now)
         return id
 
