@@ -63,6 +63,7 @@ RATE: Final = 200.0  # registrations a second of one source
 BURST: Final = 2_000
 GRACE: Final = 86_400.0  # seconds that an expired registration can be revived
 SLACK: Final = 0.5  # of a lifetime, by which the stored expiry is later
+MARGIN: Final = 0.25  # of a lifetime, that a refresh leaves of the slack: a wall clock may be off after a restart
 WAITING_MAX: Final = 4_096  # questions waiting for an announcement about the same name
 OWED_UNDER_WAY_MAX: Final = 256  # announcements of our own at a time
 OWED_RETRY: Final = 2.0  # seconds after the carrier was busy
@@ -72,8 +73,7 @@ UNCHECKED_STEP: Final = 500  # names looked at in one handle_timer() after a ste
 SEARCHES_MAX: Final = 64  # lookups under way
 FULL_RETRY: Final = 60  # seconds
 BUSY_RETRY: Final = 1  # seconds
-WALL_STEP_MIN: Final = 0.5  # seconds that the wall clock may differ from ours before we call it a step
-ROUNDING: Final = 0.002  # seconds: stored expiries are whole milliseconds
+ROUNDING: Final = 0.002  # seconds that two readings of the clocks may differ: stored expiries are whole milliseconds
 FULL_CHECK_EVERY: Final = 16  # calls of check()
 
 
@@ -230,7 +230,7 @@ class Directory:
         """At start this is when what was restored becomes visible."""
         self._now = now
         offset = wall_ms / 1000 - now
-        stepped = self._has_clock and abs(offset - self._wall_offset) > WALL_STEP_MIN
+        stepped = self._has_clock and abs(offset - self._wall_offset) > ROUNDING
         self._wall_offset, self._has_clock = offset, True
         restored, self._restored = self._restored, {}
         for key, record in restored.items():
@@ -416,9 +416,9 @@ class Directory:
         return None
 
     def _refresh(self, registration: Registration, lt: int, now: float) -> bool:
-        """Move the deadline, if what is stored lasts as long."""
+        """Move the deadline, if what is stored lasts long enough."""
         expires = now + lt
-        if not registration.visible or lt != registration.lt or expires > self._stored(registration):
+        if not registration.visible or lt != registration.lt or expires + lt * MARGIN > self._stored(registration):
             return False
         registration.expires = expires
         self._deadlines.set(registration, expires)
