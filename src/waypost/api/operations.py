@@ -81,19 +81,15 @@ class Operations:
         self._description = description
 
     async def find_endpoints(self, request: Request) -> Reply:
-        criteria, page, count = reading.paging(request.query)
-        found = await self._find(Lookup(Kind.ENDPOINTS, _local(criteria), page, count, structured=True))
+        found, following = await self._find(Kind.ENDPOINTS, request, structured=True)
         entries = [entry for entry in found.entries if isinstance(entry, Entry)]
-        following = _following(request.path, criteria, page, count) if found.more else None
         if request.media == LINK_FORMAT:
             return _page(linkformat.serialise(map(_endpoint_link, entries)), following)
         return Reply(200, schemas.Endpoints(tuple(map(_endpoint, entries)), following))
 
     async def find_links(self, request: Request) -> Reply:
-        criteria, page, count = reading.paging(request.query)
         structured = request.media == JSON
-        found = await self._find(Lookup(Kind.RESOURCES, _local(criteria), page, count, structured=structured))
-        following = _following(request.path, criteria, page, count) if found.more else None
+        found, following = await self._find(Kind.RESOURCES, request, structured=structured)
         if not structured:
             return _page(found.body, following)
         return Reply(200, schemas.Links(_links(found.entries), following))
@@ -160,9 +156,14 @@ class Operations:
         text = self._metrics.text(await self._report(), self._ready())
         return Reply(200, text, {"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
 
-    async def _find(self, lookup: Lookup) -> Found:
+    async def _find(self, kind: Kind, request: Request, *, structured: bool) -> tuple[Found, str | None]:
+        """What was found, and the next page's URL."""
+        lookup = reading.lookup(kind, request.query, structured=structured)
+        lookup.criteria = _local(lookup.criteria)
         outcome = await self._ask(lookup)
-        return outcome if isinstance(outcome, Found) else _refuse(outcome)
+        if not isinstance(outcome, Found):
+            _refuse(outcome)
+        return outcome, _following(request, lookup) if outcome.more else None
 
     async def _report(self) -> Report:
         outcome = await self._ask(Status())
@@ -199,11 +200,12 @@ def _local(criteria: Pairs) -> Pairs:
     )
 
 
-def _following(path: str, criteria: Pairs, page: int, count: int) -> str:
+def _following(request: Request, lookup: Lookup) -> str:
     """The next page's URL, relative to this one's origin."""
-    query = (*criteria, ("page", str(page + 1)), ("count", str(count)))
+    query = [pair for pair in request.query if pair[0] not in ("page", "count")]
+    query += [("page", str(lookup.page + 1)), ("count", str(lookup.count))]
     return (
-        path
+        request.path
         + "?"
         + "&".join(
             quote(name, safe="") if value is None else f"{quote(name, safe='')}={quote(value, safe='*/:')}"

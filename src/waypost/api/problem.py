@@ -22,7 +22,7 @@ KINDS: Final = {
     404: Kind("NotFound", "There is nothing here"),
     405: Kind("MethodNotAllowed", "The method does not apply here"),
     406: Kind("NotAcceptable", "No acceptable media type"),
-    413: Kind("TooLarge", "The request is too large"),
+    413: Kind("TooLarge", "The request or its answer is too large"),
     415: Kind("UnsupportedMediaType", "The body's media type is not understood"),
     421: Kind("MisdirectedRequest", "The request is for another host"),
     500: Kind("InternalError", "A fault in the node"),

@@ -1,6 +1,6 @@
 """What a request says: its host, its query, its media types, its body.  Raises Refusal for what is wrong.
 
-Source: RFC 9110 (12.5.1 Accept, 8.3 Content-Type, 7.2 Host), RFC 9176, 6.2 (page and count).
+Source: RFC 9110, 7.2 (Host), 8.3 (Content-Type), 12.5.1 (Accept).
 """
 
 import re
@@ -13,11 +13,14 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 
 from waypost.api.problem import Refusal
-from waypost.api.schemas import JSON, LIFETIME_DEFAULT, LIFETIME_MAX, NewLink, Registration
+from waypost.api.schemas import JSON, NewLink, Registration
+from waypost.errors import WireError
+from waypost.rd import parameters
+from waypost.rd.parameters import LIFETIME_DEFAULT
+from waypost.rd.questions import Kind, Lookup
 
 COUNT_DEFAULT: Final = 100
 COUNT_MAX: Final = 1000
-PAGE_MAX: Final = 2**32 - 1
 PAIRS_MAX: Final = 100  # parameters of one query
 
 Pairs = tuple[tuple[str, str | None], ...]
@@ -62,46 +65,26 @@ def _decoded(text: str) -> str:
         raise Refusal(400, "the query is not percent-encoded UTF-8") from None
 
 
-def paging(query: Pairs) -> tuple[Pairs, int, int]:
-    """The criteria, `page` and `count` of a lookup."""
-    criteria = tuple(pair for pair in query if pair[0] not in ("page", "count"))
-    page, count = _single(query, "page"), _single(query, "count")
-    if page is not None and count is None:
-        raise Refusal(400, "page needs count")  # RFC 9176, 6.2
-    return (
-        criteria,
-        0 if page is None else _number("page", page, 0, PAGE_MAX),
-        COUNT_DEFAULT if count is None else _number("count", count, 1, COUNT_MAX),
-    )
+def lookup(kind: Kind, query: Pairs, *, structured: bool) -> Lookup:
+    """As on CoAP, but a page has COUNT_DEFAULT entries if `count` does not say, and never more than COUNT_MAX."""
+    try:
+        wanted = parameters.lookup(kind, query, structured=structured)
+    except WireError as error:
+        raise Refusal(400, str(error)) from error
+    if wanted.count is not None and wanted.count > COUNT_MAX:
+        raise Refusal(400, f"count must be 1 to {COUNT_MAX}")
+    wanted.count = COUNT_DEFAULT if wanted.count is None else wanted.count
+    return wanted
 
 
 def registration(query: Pairs) -> Registration:
     """What a link-format body leaves to the query (RFC 9176, 5); `links` stays empty."""
-    ep, lt = _single(query, "ep"), _single(query, "lt")
-    if not ep:
-        raise Refusal(400, "the query needs ep, the endpoint's name")
-    return Registration(
-        ep=ep,
-        d=_single(query, "d"),
-        lt=LIFETIME_DEFAULT if lt is None else _number("lt", lt, 1, LIFETIME_MAX),
-        base=_single(query, "base"),
-        attributes=tuple(pair for pair in query if pair[0] not in ("ep", "d", "lt", "base")),
-    )
-
-
-def _single(query: Pairs, name: str) -> str | None:
-    values = [value for key, value in query if key == name]
-    if len(values) > 1:
-        raise Refusal(400, f"{name} is given more than once")
-    if values and values[0] is None:
-        raise Refusal(400, f"{name} has no value")
-    return values[0] if values else None
-
-
-def _number(name: str, text: str, low: int, high: int) -> int:
-    if re.fullmatch("[0-9]{1,10}", text) and low <= int(text) <= high:
-        return int(text)
-    raise Refusal(400, f"{name} must be a whole number from {low} to {high}")
+    try:
+        given = parameters.read(query)
+    except WireError as error:
+        raise Refusal(400, str(error)) from error
+    lt = LIFETIME_DEFAULT if given.lt is None else given.lt
+    return Registration(given.ep or "", given.d, lt, given.base, given.attributes)
 
 
 def chosen(accept: str | None, offered: Sequence[str]) -> str:

@@ -11,8 +11,9 @@ from msgspec import Meta, Struct
 
 from waypost.api import schemas
 from waypost.api.operations import Operations, Reply, Request
-from waypost.api.reading import COUNT_DEFAULT, COUNT_MAX, PAGE_MAX
+from waypost.api.reading import COUNT_DEFAULT, COUNT_MAX
 from waypost.api.schemas import JSON, LINK_FORMAT, TEXT
+from waypost.rd.parameters import NUMBER_MAX
 
 Bodies = Mapping[str, Struct | str | dict[str, object]]
 
@@ -73,7 +74,7 @@ _CRITERIA: Final = Parameter(
     {"rt": "temperature*"},
 )
 _PAGING: Final = (
-    Parameter("page", "The page's number, from 0; needs count.", Annotated[int, Meta(ge=0, le=PAGE_MAX)], 0),
+    Parameter("page", "The page's number, from 0; needs count.", Annotated[int, Meta(ge=0, le=NUMBER_MAX)], 0),
     Parameter(
         "count", f"Entries of a page; {COUNT_DEFAULT} if not given.", Annotated[int, Meta(ge=1, le=COUNT_MAX)], 100
     ),
@@ -98,6 +99,7 @@ ROUTES: Final = (
             )
         },
         (_CRITERIA, *_PAGING),
+        refusals=(413,),
     ),
     Route(
         "POST",
@@ -169,6 +171,7 @@ ROUTES: Final = (
             )
         },
         (_CRITERIA, *_PAGING),
+        refusals=(413,),
     ),
     Route(
         "GET",

@@ -8,21 +8,28 @@ from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
-LIFETIME_DEFAULT: Final = 90_000  # seconds (RFC 9176, 5)
-LIFETIME_MAX: Final = 2**32 - 1
+from waypost.coap.links import ATTRIBUTES_MAX, LINKS_MAX
+from waypost.rd.parameters import LIFETIME_DEFAULT as LIFETIME_DEFAULT
+from waypost.rd.parameters import LIFETIME_MAX as LIFETIME_MAX
+from waypost.rd.parameters import NAME_OCTETS_MAX
+
 LINK_FORMAT: Final = "application/link-format"  # RFC 6690
 JSON: Final = "application/json"
 PROBLEM_JSON: Final = "application/problem+json"
 TEXT: Final = "text/plain"
 
 Name = Annotated[
-    str, Meta(min_length=1, max_length=63, description="At most 63 bytes of UTF-8, no control characters.")
+    str, Meta(min_length=1, max_length=NAME_OCTETS_MAX, description="At most 63 bytes of UTF-8, no control characters.")
 ]
 Lifetime = Annotated[int, Meta(ge=1, le=LIFETIME_MAX, description="Seconds until it expires unless renewed.")]
 Base = Annotated[str, Meta(description="URI that the links are relative to.", examples=["coap://[2001:db8::1]"])]
 Attributes = Annotated[
     tuple[tuple[str, str | None], ...],
-    Meta(description="Pairs of name and value in order; null: no value.", examples=[[["et", "lamp"]]]),
+    Meta(
+        max_length=ATTRIBUTES_MAX,
+        description="Pairs of name and value in order; null: no value.",
+        examples=[[["et", "lamp"]]],
+    ),
 ]
 
 
@@ -31,7 +38,7 @@ class Link(Struct, frozen=True):
 
     href: str
     anchor: str | None = None
-    attributes: Attributes = ()
+    attributes: tuple[tuple[str, str | None], ...] = ()
 
 
 class NewLink(Struct, frozen=True, forbid_unknown_fields=True):
@@ -50,7 +57,7 @@ class Registration(Struct, frozen=True, forbid_unknown_fields=True):
     lt: Lifetime = LIFETIME_DEFAULT
     base: Base | None = None
     attributes: Attributes = ()
-    links: tuple[NewLink, ...] = ()
+    links: Annotated[tuple[NewLink, ...], Meta(max_length=LINKS_MAX)] = ()
 
 
 class Renewal(Struct, frozen=True, forbid_unknown_fields=True):

@@ -1,0 +1,84 @@
+"""The API on loopback, its event loop in a thread, so that tests ask like any program does."""
+
+import asyncio
+import http.client
+import threading
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from waypost.api.server import application
+
+JSON = {"Content-Type": "application/json"}
+LINKS = {"Content-Type": "application/link-format"}
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return msgspec.json.decode(self.body)
+
+    @property
+    def problem(self) -> Any:
+        assert self.headers["Content-Type"] == "application/problem+json", self
+        assert self.json["status"] == self.status
+        return self.json
+
+
+@dataclass(frozen=True)
+class Api:
+    host: str
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.host}:{self.port}"
+
+    def ask(
+        self, method: str, target: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=20)
+        try:
+            connection.request(method, target, body, dict(headers or {}))
+            response = connection.getresponse()
+            return Answer(response.status, dict(response.headers), response.read())
+        finally:
+            connection.close()
+
+
+Ask = Callable[[object], Awaitable[object]]
+
+
+@contextmanager
+def serving(
+    ask: Ask,
+    ready: Callable[[], Mapping[str, bool]] = lambda: {"store": True},
+    *,
+    hosts: Collection[str] = (),
+) -> Iterator[Api]:
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    runner = web.AppRunner(application(ask, ready, hosts=hosts))
+    try:
+        yield asyncio.run_coroutine_threadsafe(_start(runner), loop).result()
+    finally:
+        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+async def _start(runner: web.AppRunner) -> Api:
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    return Api(*runner.addresses[0][:2])
