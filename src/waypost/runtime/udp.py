@@ -81,7 +81,7 @@ class UdpDriver:
         self._host = host
         self._sock = sock
         self._ipv4 = sock.family == socket.AF_INET
-        self.address = _endpoint(sock.getsockname())
+        self.address = endpoint(sock.getsockname())
         # The kernel reports twice what it keeps for data (socket(7)).
         self.receive_buffer = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2
         self._paths: dict[object, Path] = {}
@@ -144,7 +144,7 @@ class UdpDriver:
     def _remember(self, key: object, address: Address, local: Endpoint) -> Path:
         if len(self._paths) >= PATHS_MAX:
             self._paths.clear()  # cheaper than keeping them in order of use
-        path = Path("udp", _endpoint(address), local, self._link, ANONYMOUS, validated=False)
+        path = Path("udp", endpoint(address), local, self._link, ANONYMOUS, validated=False)
         self._paths[key] = path
         return path
 
@@ -218,7 +218,7 @@ def _enlarge_buffer(sock: socket.socket) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
 
 
-def _endpoint(address: Address) -> Endpoint:
+def endpoint(address: Address) -> Endpoint:
     return Endpoint(*address) if len(address) == 2 else Endpoint(address[0], address[1], address[3])
 
 
