@@ -28,6 +28,7 @@ def test_one_thing_is_shown_a_line_for_each_name() -> None:
         (0, "0"),
         (59.7, "60"),
         ([["rt", "temperature"], ["obs", None]], "rt=temperature obs"),
+        ([["rt", "light switch"], ["title", ""]], 'rt="light switch" title=""'),
     ],
 )
 def test_a_cell_is_short(value: object, text: str) -> None:

@@ -39,8 +39,7 @@ def end(error: BaseException, *, as_json: bool) -> Exit:
 
 
 def _tell(error: BaseException, code: Exit, *, as_json: bool) -> None:
-    sentence = error.format_message() if isinstance(error, click.ClickException) else str(error)
-    hint = hint_of(error)
+    sentence, hint = sentence_of(error), hint_of(error)
     if as_json:
         click.echo(json.dumps({"error": sentence, "hint": hint, "exit_code": code}, ensure_ascii=False), err=True)
         return
@@ -80,6 +79,14 @@ def code_of_status(status: int) -> Exit:
             return Exit.USAGE
         case _:
             return Exit.UNREACHABLE
+
+
+def sentence_of(error: BaseException) -> str:
+    if isinstance(error, click.ClickException):
+        return error.format_message()
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return str(error)
 
 
 def hint_of(error: BaseException) -> str | None:

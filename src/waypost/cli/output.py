@@ -54,11 +54,17 @@ def cell(value: Any) -> str:
         case float():
             return f"{value:.0f}"
         case [[str(), _], *_]:  # attributes
-            return " ".join(printable(name if text is None else f"{name}={text}") for name, text in value)
+            return " ".join(attribute(name, text) for name, text in value)
         case [] | ():
             return "-"
         case _:
             return printable(str(value))
+
+
+def attribute(name: str, value: str | None) -> str:
+    if value is None:
+        return printable(name)
+    return printable(f"{name}={value}" if value and " " not in value else f'{name}="{value}"')
 
 
 def printable(text: str) -> str:
