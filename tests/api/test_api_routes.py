@@ -147,13 +147,13 @@ def test_renewing_shows_the_endpoint_as_it_is_then(api: Api, script: Script) -> 
     script.outcomes = [Renewed(), LAMP]
     answer = api.ask("PATCH", "/v1/endpoints/u-1", b'{"lt": 60, "attributes": [["et", "x"]]}', JSON)
     assert (answer.status, answer.json) == (200, LAMP_JSON)
-    assert script.asked == [Renew("u-1", 60, None, None, (("et", "x"),)), Read("u-1")]
+    assert script.asked == [Renew("u-1", 60, None, None, (("et", "x"),), "127.0.0.1"), Read("u-1")]
 
 
 def test_renewing_needs_no_body(api: Api, script: Script) -> None:
     script.outcomes = [Renewed(), LAMP]
     assert api.ask("PATCH", "/v1/endpoints/u-1").status == 200
-    assert script.asked == [Renew("u-1", None, None, None, ()), Read("u-1")]
+    assert script.asked == [Renew("u-1", None, None, None, (), "127.0.0.1"), Read("u-1")]
 
 
 def test_one_endpoint_is_shown_with_its_links(api: Api, script: Script) -> None:
@@ -301,7 +301,7 @@ OK = b'{"ep": "lamp", "base": "coap://lamp"}'
         ("POST", "/v1/endpoints?ep=a&lt=soon", b"", LINKS, 400, "lt must be a number"),
         ("PATCH", "/v1/endpoints/u-1", b'{"lt": 0}', JSON, 400, "at `$.lt`"),
         ("PATCH", "/v1/endpoints/u-1", b'{"ep": "b"}', JSON, 400, "unknown field `ep`"),
-        ("POST", "/v1/endpoints", b'{"ep": "' + b"a" * 2_000_000, JSON, 413, "1048576 octets"),
+        ("POST", "/v1/endpoints", b'{"ep": "' + b"a" * 2_000_000, JSON, 413, "262144 octets"),
         ("GET", "/livez", None, {"Host": "evil.example"}, 421, "none of this node's names"),
         ("POST", "/v1/endpoints", OK, JSON | {"Host": "evil.example:8480"}, 421, "none of this node's names"),
         ("GET", "/nowhere", None, {"Host": "evil.example"}, 421, "none of this node's names"),

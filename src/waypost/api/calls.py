@@ -124,6 +124,14 @@ def following(call: Call[P], page: P) -> Call[P] | None:
     return Call("GET", page.next, call.answer)
 
 
+def query_text(pairs: Pairs) -> str:
+    """`pairs` as they stand in a URL; a value of None has no "="."""
+    return "&".join(
+        quote(name, safe="") if value is None else f"{quote(name, safe='')}={quote(value, safe='*/:')}"
+        for name, value in pairs
+    )
+
+
 def read(call: Call[T], status: int, headers: Mapping[str, str], body: bytes) -> T:
     """The answer to `call`.  `headers` by name in any case.  Raises RemoteError or UnreachableError."""
     if len(body) > ANSWER_MAX:
@@ -161,11 +169,7 @@ def _path(id: str) -> str:
 
 
 def _lookup(path: str, criteria: Pairs, count: int) -> str:
-    parts = [
-        quote(name, safe="") if value is None else f"{quote(name, safe='')}={quote(value, safe='*/:')}"
-        for name, value in criteria
-    ]
-    return f"{path}?{'&'.join([*parts, f'count={count}'])}"
+    return f"{path}?{query_text([*criteria, ('count', str(count))])}"
 
 
 def _json(body: Mapping[str, object]) -> bytes:

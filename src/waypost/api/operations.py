@@ -13,6 +13,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from waypost import __version__
 from waypost.api import reading, schemas
+from waypost.api.calls import query_text
 from waypost.api.metrics import Metrics
 from waypost.api.problem import Refusal
 from waypost.api.reading import Pairs
@@ -103,9 +104,8 @@ class Operations:
             links = _document(wanted.links)
         if wanted.base is None:
             raise Refusal(400, BASE_NEEDED)
-        outcome = await self._ask(
-            Register(wanted.ep, wanted.d, wanted.lt, wanted.base, "", wanted.attributes, links, request.source)
-        )
+        register = Register(wanted.ep, wanted.d, wanted.lt, wanted.base, "", wanted.attributes, links, request.source)
+        outcome = await self._ask(register)
         if not isinstance(outcome, Registered):
             _refuse(outcome)
         location = {"Location": _location(outcome.location)}
@@ -121,7 +121,8 @@ class Operations:
     async def renew_endpoint(self, request: Request) -> Reply:
         _no_query(request.query)
         wanted = reading.json(request.body or b"{}", schemas.Renewal)
-        outcome = await self._ask(Renew(request.id, wanted.lt, wanted.base, None, wanted.attributes))
+        renew = Renew(request.id, wanted.lt, wanted.base, None, wanted.attributes, request.source)
+        outcome = await self._ask(renew)
         if not isinstance(outcome, Renewed):
             _refuse(outcome)
         return await self.get_endpoint(request)
@@ -204,14 +205,7 @@ def _following(request: Request, lookup: Lookup) -> str:
     """The next page's URL, relative to this one's origin."""
     query = [pair for pair in request.query if pair[0] not in ("page", "count")]
     query += [("page", str(lookup.page + 1)), ("count", str(lookup.count))]
-    return (
-        request.path
-        + "?"
-        + "&".join(
-            quote(name, safe="") if value is None else f"{quote(name, safe='')}={quote(value, safe='*/:')}"
-            for name, value in query
-        )
-    )
+    return f"{request.path}?{query_text(query)}"
 
 
 def _page(body: bytes, following: str | None) -> Reply:

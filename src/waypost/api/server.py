@@ -24,7 +24,7 @@ from waypost.api.routes import ROUTES, Route
 from waypost.api.schemas import PROBLEM_JSON
 from waypost.errors import StateError
 
-BODY_MAX: Final = 1 << 20  # octets
+BODY_MAX: Final = 1 << 18  # octets; a registration's links are a quarter of it at most
 BUSY_RETRY_S: Final = 1
 # Answers age at once, a browser takes none for a script or a page, and none says what it was made with.
 HEADERS: Final = {"Cache-Control": "no-store", "Server": "waypost", "X-Content-Type-Options": "nosniff"}
