@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from waypost.api import reading, schemas
 from waypost.api.problem import Refusal
 from waypost.api.schemas import JSON, LINK_FORMAT
+from waypost.coap import links
+from waypost.rd import parameters
 from waypost.rd.questions import Kind
 
 
@@ -167,3 +169,9 @@ def test_a_wrong_body_is_told_what_is_wrong_and_where(body: bytes, sentence: str
 def test_any_bytes_are_a_body_or_refused(body: bytes) -> None:
     with suppress(Refusal):
         reading.json(body, schemas.Registration)
+
+
+def test_the_limits_of_bodies_are_the_directorys() -> None:
+    for name in ("NAME_OCTETS_MAX", "LIFETIME_DEFAULT", "LIFETIME_MAX", "ATTRIBUTES_MAX"):
+        assert getattr(schemas, name) == getattr(parameters, name)
+    assert (schemas.LINKS_MAX, schemas.ATTRIBUTES_MAX) == (links.LINKS_MAX, links.ATTRIBUTES_MAX)
