@@ -1,0 +1,113 @@
+"""A node: the assembly with sockets and files around it.
+
+    async with Node("state") as node:
+        print(node.listeners)
+        await node.wait()
+
+Starting opens the state directory, restores what it holds and then opens the listeners, so whoever
+reaches one gets whole answers.  Stopping closes the listeners, makes durable what was taken, and
+lets go of the directory.
+"""
+
+import asyncio
+import gc
+import os
+from collections.abc import Iterable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from random import SystemRandom
+from typing import Final, Self
+
+from aiohttp import web
+
+from waypost.api.server import application
+from waypost.assembly.engine import Assembly
+from waypost.config import Config, listen_address
+from waypost.engine import Endpoint
+from waypost.rd.engine import Settings
+from waypost.runtime.host import Host
+from waypost.runtime.udp import UdpDriver, open_udp
+from waypost.runtime.writer import Writer
+from waypost.storage import Store
+
+# A directory of many small objects that stay: collecting the young often and the old seldom costs least.
+GC_THRESHOLDS: Final = (100_000, 50, 100)
+
+
+class Node:
+    """`name` and `listeners` ("127.0.0.1:5683" by "coap", "http", then "coap2", …) are there once it runs."""
+
+    def __init__(self, config: Config | str | os.PathLike[str]) -> None:
+        self._config = config if isinstance(config, Config) else Config(dir=Path(config))
+        self.name = ""
+        self.listeners: dict[str, str] = {}
+
+    async def __aenter__(self) -> Self:
+        """Raises ConfigError for a directory or an address that cannot be had, StoreError for a broken disk."""
+        async with AsyncExitStack() as undo:
+            await self._start(undo)
+            self._undo = undo.pop_all()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._undo.aclose()
+
+    @property
+    def url(self) -> str:
+        """Of the HTTP API."""
+        return f"http://{self.listeners['http']}"
+
+    async def ask(self, question: object) -> object:
+        """The outcome of a question, as the rooms define them.  Raises StateError once the node has stopped."""
+        return await self._host.ask(question)
+
+    async def wait(self) -> None:
+        """Until the node has stopped; raises what made it fail."""
+        await self._host.wait()
+
+    async def _start(self, undo: AsyncExitStack) -> None:
+        config = self._config
+        store = await asyncio.to_thread(Store.open, config.dir)
+        undo.callback(store.close)
+        assembly = Assembly(
+            SystemRandom(),
+            Settings(
+                registrations_max=config.rd.registrations_max,
+                registrations_per_second=config.rd.registrations_per_second,
+                burst=config.rd.registrations_burst,
+                grace_s=config.rd.grace_s,
+            ),
+        )
+        self._host = Host(assembly, Writer(store))
+        drivers: list[UdpDriver] = []
+        undo.callback(_close, drivers)  # after the host: what was taken is still answered
+        undo.push_async_callback(self._host.stop)
+        await self._host.start(store)
+        undo.callback(gc.set_threshold, *gc.get_threshold())
+        gc.collect()
+        gc.freeze()  # what was restored is not looked at by every collection
+        gc.set_threshold(*GC_THRESHOLDS)
+        self.name = assembly.name
+        for address in map(listen_address, config.coap.listen):
+            drivers.append(open_udp(self._host, address.host, address.port))
+            self._listening("coap", drivers[-1].address)
+        app = application(self.ask, self._ready, hosts=config.http.hosts)
+        for address in map(listen_address, config.http.listen):
+            runner = web.AppRunner(app, access_log=None)
+            await runner.setup()
+            undo.push_async_callback(runner.cleanup)
+            await web.TCPSite(runner, address.host, address.port).start()
+            self._listening("http", Endpoint(*runner.addresses[0][:2]))
+
+    def _ready(self) -> dict[str, bool]:
+        return {"store": self._host.running, "listeners": True}
+
+    def _listening(self, kind: str, address: Endpoint) -> None:
+        host = f"[{address.host}]" if ":" in address.host else address.host
+        count = sum(name.rstrip("0123456789") == kind for name in self.listeners)
+        self.listeners[f"{kind}{count + 1}" if count else kind] = f"{host}:{address.port}"
+
+
+def _close(drivers: Iterable[UdpDriver]) -> None:
+    for driver in drivers:
+        driver.close()
