@@ -8,7 +8,7 @@ Documents and links live as long as a registration, hidden or not, has them.  Ow
 show visible registrations only.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 from waypost.coap import links as linkformat
@@ -112,9 +112,9 @@ class Link:
                 return value
         return None
 
-    def owners(self) -> Sequence[Registration]:
+    def owners(self) -> Collection[Registration]:
         owner = self.owner
-        return () if owner is None else list(owner) if isinstance(owner, dict) else (owner,)
+        return () if owner is None else owner if isinstance(owner, dict) else (owner,)
 
     def target(self, registration: Registration) -> str:
         if self.tail is not None:

@@ -5,12 +5,12 @@ whose `count` is kept current: the cheapest criterion of a lookup is found witho
 up.  The values lie sorted in chunks, so a prefix is found by bisection and neither insertion nor
 removal gets slower with their number.
 
-Nothing here is iterated in place: owners() returns a copy and prefixed() finds its place anew for
-each chunk, so a lookup may pause while the index changes.
+prefixed() finds its place anew for each chunk, so a lookup may pause there while values come and
+go; what owners() returns must be copied for that.
 """
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from typing import Final, Generic, Protocol, TypeVar
 
 CHUNK_MAX: Final = 512  # values of one chunk before it is split
@@ -83,11 +83,11 @@ class Values(Generic[T]):
         if isinstance(old, Posting):
             old.count += amount
 
-    def owners(self, value: str) -> Sequence[T]:
+    def owners(self, value: str) -> Collection[T]:
         old = self._owners.get(value)
         if old is None:
             return ()
-        return list(old.owners) if isinstance(old, Posting) else (old,)
+        return old.owners if isinstance(old, Posting) else (old,)
 
     def has(self, value: str, owner: T) -> bool:
         old = self._owners.get(value)

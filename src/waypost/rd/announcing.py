@@ -1,0 +1,86 @@
+"""Announcements under way, one for each name, and the questions that wait behind them in order.
+
+So each question is judged by what the directory holds, never by what it may come to hold.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Final
+
+from waypost.coap.links import Link
+from waypost.rd.questions import Announce, Outcome, Register, Remove, Renew
+from waypost.rd.record import Record
+
+WAITING_MAX: Final = 4_096  # questions waiting behind announcements
+
+Change = Register | Renew | Remove
+
+
+@dataclass(slots=True)
+class UnderWay:
+    """An announcement whose answer is awaited; `id` None: our own, that nobody asked for.
+
+    `record` None: the name is to be forgotten.  `told` is the expiry that the client will be told;
+    `parsed` are the links if their document is new.
+    """
+
+    key: bytes
+    id: int | None
+    outcome: Outcome
+    counter: str
+    record: Record | None = None
+    value: bytes | None = None
+    told: float = 0.0
+    parsed: list[Link] | None = None
+    creates: bool = False
+    waiting: deque[tuple[int, Change]] = field(default_factory=deque)
+
+
+class Announcements:
+    """`creating` registrations are new; `own` announcements nobody asked for; `waiting` questions wait."""
+
+    def __init__(self) -> None:
+        self._by_key: dict[bytes, UnderWay] = {}
+        self._by_id: dict[int, UnderWay] = {}
+        self.creating = 0
+        self.own = 0
+        self.waiting = 0
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def get(self, key: bytes) -> UnderWay | None:
+        return self._by_key.get(key)
+
+    def begin(self, id: int, under_way: UnderWay) -> Announce:
+        assert under_way.key not in self._by_key, "one at a time"
+        self._by_id[id] = self._by_key[under_way.key] = under_way
+        self.creating += under_way.creates
+        self.own += under_way.id is None
+        record = under_way.record
+        if record is None:
+            return Announce(under_way.key, None, 0)
+        under_way.value = record.encode()
+        return Announce(under_way.key, under_way.value, record.expires_ms)
+
+    def end(self, id: int) -> UnderWay:
+        under_way = self._by_id.pop(id)
+        del self._by_key[under_way.key]
+        self.creating -= under_way.creates
+        self.own -= under_way.id is None
+        self.waiting -= len(under_way.waiting)
+        return under_way
+
+    def wait(self, under_way: UnderWay, id: int, question: Change) -> bool:
+        """False if too many wait already."""
+        if self.waiting >= WAITING_MAX:
+            return False
+        self.waiting += 1
+        under_way.waiting.append((id, question))
+        return True
+
+    def check(self) -> None:
+        assert len(self._by_key) == len(self._by_id)
+        assert self.waiting == sum(len(under_way.waiting) for under_way in self._by_id.values())
+        assert self.creating == sum(under_way.creates for under_way in self._by_id.values())
+        assert self.own == sum(under_way.id is None for under_way in self._by_id.values())

@@ -1,0 +1,198 @@
+"""What a registration, update or removal comes to: an outcome at once, or an announcement to make.
+
+Source: RFC 9176, 5, 5.3.1 and 5.3.2.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Final
+
+import msgspec
+
+from waypost.coap.links import Link
+from waypost.errors import WireError
+from waypost.rd.admission import Admission
+from waypost.rd.announcing import Announcements, Change, UnderWay
+from waypost.rd.index import Registration, parse_limited
+from waypost.rd.parameters import require_registration, require_update
+from waypost.rd.questions import (
+    Attributes,
+    Busy,
+    Outcome,
+    Reason,
+    Refused,
+    Register,
+    Registered,
+    Removed,
+    Renew,
+    Renewed,
+)
+from waypost.rd.record import Record, key_of
+from waypost.rd.registrations import Registrations
+
+REGISTRATIONS_MAX: Final = 1_000_000
+DOCUMENT_OCTETS_MAX: Final = 64 << 10  # of one registration's links
+OCTETS_MAX: Final = 1 << 30  # of all distinct documents
+RATE: Final = 200.0  # registrations a second of one source
+BURST: Final = 2_000
+GRACE: Final = 86_400.0  # seconds that an expired registration can be revived
+FULL_RETRY: Final = 60  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Limits; `registrations_per_second` of one source, 0 for no quota; `default_sector` where `d` is not given."""
+
+    registrations_max: int = REGISTRATIONS_MAX
+    registrations_per_second: float = RATE
+    burst: int = BURST
+    grace_s: float = GRACE
+    document_octets_max: int = DOCUMENT_OCTETS_MAX
+    octets_max: int = OCTETS_MAX
+    default_sector: str | None = None
+
+
+class Changes:
+    def __init__(
+        self, rng: Random, settings: Settings, registrations: Registrations, announcements: Announcements
+    ) -> None:
+        self._rng = rng
+        self._settings = settings
+        self._registrations = registrations
+        self._announcements = announcements
+        self._admission = Admission(settings.registrations_per_second, settings.burst)
+        self.refreshed = 0
+
+    def key(self, question: Change) -> bytes | None:
+        """Whose registration it concerns; None for a location that is not known."""
+        if not isinstance(question, Register):
+            registration = self._registrations.index.by_location.get(question.location)
+            return None if registration is None else registration.key
+        try:
+            return key_of(self._sector(question), question.ep)
+        except (OverflowError, UnicodeEncodeError):
+            return b""  # nobody's: register() refuses it and says why
+
+    def register(self, id: int, key: bytes, question: Register, now: float) -> Outcome | UnderWay:
+        """The same (d, ep) keeps its location, and all else is replaced."""
+        registration = self._registrations.by_key.get(key)
+        explicit = question.base is not None
+        base = question.implicit_base if question.base is None else question.base
+        if (
+            registration is not None
+            and registration.document.payload == question.links
+            and registration.base == base
+            and registration.explicit == explicit
+            and registration.attributes == question.attributes
+            and self._refresh(registration, question.lt, now)
+        ):
+            return Registered(registration.location, created=False)
+        new = registration is None
+        try:
+            require_registration(question)
+            busy = self._admit(question, now, new=new)
+            if busy is not None:
+                return busy
+            parsed = self._parse(question.links)
+        except WireError as error:
+            return Refused(Reason.BAD_REQUEST, str(error))
+        record = Record(
+            attributes=question.attributes,
+            base=base,
+            d=self._sector(question),
+            ep=question.ep,
+            expires_ms=self._registrations.expires_ms(now, question.lt),
+            explicit=explicit,
+            links=question.links.decode(),
+            location=self._location() if registration is None else registration.location,
+            lt=question.lt,
+        )
+        outcome = Registered(record.location, created=new)
+        return UnderWay(key, id, outcome, "registered", record, told=now + question.lt, parsed=parsed, creates=new)
+
+    def renew(self, id: int, key: bytes, question: Renew, now: float) -> Outcome | UnderWay:
+        """An explicit base sticks, an implicit one follows the sender."""
+        registration = self._registrations.by_key[key]
+        lt = registration.lt if question.lt is None else question.lt
+        base, explicit = registration.base, registration.explicit
+        if question.base is not None:
+            base, explicit = question.base, True
+        elif question.implicit_base is not None and not explicit:
+            base = question.implicit_base
+        attributes = overwritten(registration.attributes, question.attributes)
+        same = base == registration.base and explicit == registration.explicit
+        if same and attributes == registration.attributes and self._refresh(registration, lt, now):
+            return Renewed()
+        try:
+            require_update(replace(question, attributes=attributes))
+        except WireError as error:
+            return Refused(Reason.BAD_REQUEST, str(error))
+        retry_s = self._admission.take(question.source, now)
+        if retry_s:
+            return Busy(retry_s, "too many changes from your address: come back later")
+        record = msgspec.structs.replace(
+            self._registrations.record(registration, self._registrations.expires_ms(now, lt)),
+            attributes=attributes,
+            base=base,
+            explicit=explicit,
+            lt=lt,
+        )
+        return UnderWay(key, id, Renewed(), "renewed", record, told=now + lt)
+
+    def remove(self, id: int, key: bytes) -> UnderWay:
+        return UnderWay(key, id, Removed(), "removed")
+
+    def gauges(self) -> Mapping[str, int]:
+        return {"sources": len(self._admission)}
+
+    def _refresh(self, registration: Registration, lt: int, now: float) -> bool:
+        refreshed = self._registrations.refresh(registration, lt, now)
+        self.refreshed += refreshed
+        return refreshed
+
+    def _admit(self, question: Register, now: float, *, new: bool) -> Busy | None:
+        index = self._registrations.index
+        held = len(self._registrations.by_key) + self._announcements.creating
+        if new and held >= self._settings.registrations_max:
+            return Busy(FULL_RETRY, f"the directory is full: it holds {held} registrations")
+        grown = index.octets + len(question.links)
+        if grown > self._settings.octets_max and question.links not in index.documents:
+            return Busy(FULL_RETRY, "the directory is full: it holds as many links as it may")
+        retry_s = self._admission.take(question.source, now)
+        return Busy(retry_s, "too many registrations from your address: come back later") if retry_s else None
+
+    def _parse(self, payload: bytes) -> list[Link] | None:
+        """None if the document is known.  Raises WireError."""
+        if payload in self._registrations.index.documents:
+            return None
+        if len(payload) > self._settings.document_octets_max:
+            raise WireError(f"the links have more than {self._settings.document_octets_max} octets: register fewer")
+        return parse_limited(payload)
+
+    def _sector(self, question: Register) -> str | None:
+        return (self._settings.default_sector if question.d is None else question.d) or None
+
+    def _location(self) -> str:
+        """A random UUID (RFC 9562, 5.4)."""
+        number = self._rng.getrandbits(128) & ~(0xF << 76) & ~(0x3 << 62) | 0x4 << 76 | 0x2 << 62
+        text = f"{number:032x}"
+        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def overwritten(old: Attributes, new: Attributes) -> Attributes:
+    """`old` with the values of `new` for each name that it has: overwritten, never removed."""
+    if not new:
+        return old
+    given: dict[str, list[str | None]] = {}
+    for name, value in new:
+        given.setdefault(name, []).append(value)
+    attributes: list[tuple[str, str | None]] = []
+    done: dict[str, None] = {}
+    for name, value in old + new:
+        if name not in given:
+            attributes.append((name, value))
+        elif name not in done:
+            done[name] = None
+            attributes.extend((name, item) for item in given[name])
+    return tuple(attributes)

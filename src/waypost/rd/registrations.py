@@ -1,0 +1,135 @@
+"""The registrations: visible until their lifetime passes, kept for a grace, then to be forgotten.
+
+Source: RFC 9176, 5 (lifetime) and 5.3 (an update may revive an expired registration).
+"""
+
+from typing import Final
+
+from waypost.coap import links as linkformat
+from waypost.engine import Deadlines
+from waypost.errors import StoreError, WireError
+from waypost.rd.clocks import ROUNDING, Clocks
+from waypost.rd.index import Index, Registration
+from waypost.rd.record import Record, key_of
+
+SLACK: Final = 0.5  # of a lifetime, by which the stored expiry is later than the client's
+MARGIN: Final = 0.25  # of a lifetime, that a refresh leaves of the slack: a wall clock may be off after a restart
+
+
+class Registrations:
+    """`deadlines` say when to hide what is visible, and when to forget what is hidden."""
+
+    def __init__(self, clocks: Clocks, grace_s: float) -> None:
+        self.index = Index()
+        self.by_key: dict[bytes, Registration] = {}
+        self.deadlines: Deadlines[Registration] = Deadlines()
+        self._clocks = clocks
+        self._grace_s = grace_s
+
+    def put(self, key: bytes, record: Record, parsed: list[linkformat.Link] | None, expires: float, now: float) -> None:
+        """`parsed` are the links if they are at hand.  Raises StoreError if those of the record cannot be read."""
+        payload = record.links.encode()
+        try:
+            origin = linkformat.origin(record.base)
+            document = self.index.acquire(payload, parsed)
+        except (WireError, ValueError) as error:
+            raise StoreError(f"the stored registration {key!r} cannot be read: {error}") from error
+        registration = self.by_key.get(key)
+        if registration is None:
+            registration = self.by_key[key] = Registration()
+            registration.key, registration.d, registration.ep = key, record.d, record.ep
+        else:
+            if registration.visible:
+                self.index.hide(registration)
+            self.index.release(registration.document)
+            del self.index.by_location[registration.location]
+        self.index.by_location[record.location] = registration
+        registration.document = document
+        registration.location = record.location
+        registration.base = record.base
+        registration.origin = record.base if origin == record.base else origin
+        registration.explicit = record.explicit
+        registration.attributes = record.attributes
+        registration.lt = record.lt
+        registration.stored_ms = record.expires_ms
+        registration.expires = expires
+        registration.visible = False
+        if expires > now:
+            self.index.show(registration)
+            self.deadlines.set(registration, expires)
+        else:
+            self.deadlines.set(registration, expires + self._grace_s)
+
+    def hide(self, registration: Registration) -> None:
+        self.index.hide(registration)
+        self.deadlines.set(registration, registration.expires + self._grace_s)
+
+    def forget(self, key: bytes) -> None:
+        registration = self.by_key.pop(key, None)
+        if registration is None:
+            return
+        if registration.visible:
+            self.index.hide(registration)
+        self.index.release(registration.document)
+        del self.index.by_location[registration.location]
+        self.deadlines.clear(registration)
+
+    def refresh(self, registration: Registration, lt: int, now: float) -> bool:
+        """Move the deadline, if what is stored lasts long enough."""
+        expires = now + lt
+        if not registration.visible or lt != registration.lt or expires + lt * MARGIN > self.stored(registration):
+            return False
+        registration.expires = expires
+        self.deadlines.set(registration, expires)
+        return True
+
+    def owes(self, registration: Registration, now: float) -> bool:
+        """What is stored is not what should be: it is to be forgotten, lasts too long, or not long enough."""
+        stored = self.stored(registration)
+        if registration.visible:
+            return stored < registration.expires - ROUNDING
+        return self.is_past(registration, now) or stored > registration.expires + ROUNDING
+
+    def is_past(self, registration: Registration, now: float) -> bool:
+        """Hidden for the grace: to be forgotten."""
+        return not registration.visible and now >= registration.expires + self._grace_s
+
+    def stored(self, registration: Registration) -> float:
+        """When what is stored expires, on our clock."""
+        return self._clocks.from_wall_ms(registration.stored_ms)
+
+    def expiry(self, record: Record, now: float) -> float:
+        """What a record of unknown history promises; a wrong wall clock cannot make it longer than it ever was."""
+        return min(self._clocks.from_wall_ms(record.expires_ms), now + record.lt * (1 + SLACK))
+
+    def expires_ms(self, now: float, lt: int) -> int:
+        """What to store for a lifetime that begins now."""
+        return self._clocks.to_wall_ms(now + lt * (1 + SLACK))
+
+    def restated(self, registration: Registration) -> Record:
+        """The record as it should be stored now."""
+        slack = registration.lt * SLACK if registration.visible else 0.0
+        return self.record(registration, self._clocks.to_wall_ms(registration.expires + slack))
+
+    def record(self, registration: Registration, expires_ms: int) -> Record:
+        return Record(
+            attributes=registration.attributes,
+            base=registration.base,
+            d=registration.d,
+            ep=registration.ep,
+            expires_ms=expires_ms,
+            explicit=registration.explicit,
+            links=registration.document.payload.decode(),
+            location=registration.location,
+            lt=registration.lt,
+        )
+
+    def check(self) -> None:
+        """Takes time in proportion to the registrations."""
+        self.index.check(self.by_key.values())
+        assert len(self.by_key) == len(self.index.by_location)
+        for key, registration in self.by_key.items():
+            assert registration.key == key == key_of(registration.d, registration.ep)
+            assert self.index.by_location[registration.location] is registration
+        # A hidden one whose grace is over has no deadline any more: its removal is under way or owed.
+        assert len(self.index.visible) <= len(self.deadlines) <= len(self.by_key)
