@@ -201,41 +201,6 @@ def listen_address(text: str) -> Endpoint:
     return Endpoint(str(host), int(match[3]))
 
 
-def reference() -> str:
-    """The page docs/configuration.md."""
-    lines = [
-        "# Configuration",
-        "",
-        "<!-- Written by `waypost config reference`; a test keeps it current. -->",
-        "",
-        f"A node reads `{FILE_NAME}` in its state directory, or the file that `--config` or `WAYPOST_CONFIG` names;",
-        "then the environment; then flags.  The later wins.  A key that does not exist is an error.",
-        "In the environment commas separate the items of a list; a flag is repeated.",
-        "`waypost config show` tells what is set, and by what.",
-    ]
-    for section, struct in SECTIONS.items():
-        lines += ["", f"## `[{section}]`" if section else "## At the top", "", struct.__doc__ or "", ""]
-        lines += ["| key | environment | flag | value | default | |", "| --- | --- | --- | --- | --- | --- |"]
-        for key in KEYS.values():
-            if key.section == section:
-                cells = (f"`{key.name}`", f"`{key.environment}`", f"`{key.flag}`", key.expected, f"`{shown(key)}`")
-                lines.append("| " + " | ".join((*cells, key.description)) + " |")
-    return "\n".join(lines) + "\n"
-
-
-def shown(key: Key) -> str:
-    """The default as it would stand in the file."""
-    return "$XDG_DATA_HOME/waypost or ~/.local/share/waypost" if key.default is UNSET else in_toml(key.default)
-
-
-def in_toml(value: object) -> str:
-    if isinstance(value, tuple):
-        return "[" + ", ".join(map(in_toml, value)) + "]"
-    if isinstance(value, int):
-        return str(value)
-    return '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
 def _from_flags(flags: Mapping[str, str]) -> dict[str, Setting]:
     for path in flags:
         if path not in KEYS:

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from waypost.cli.reference import page
 from waypost.cli.verbs import call
-from waypost.config import KEYS, reference
+from waypost.config import KEYS
+
+PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
 
 
 def test_config_show_tells_each_value_and_what_set_it(tmp_path: Path) -> None:
@@ -32,7 +35,11 @@ def test_config_check_accepts_what_a_node_would(tmp_path: Path, capsys: pytest.C
 
 def test_config_reference_is_the_page(capsys: pytest.CaptureFixture[str]) -> None:
     assert call(["config", "reference"]) == 0
-    assert capsys.readouterr().out == reference()
+    assert capsys.readouterr().out == page()
+
+
+def test_the_page_in_the_documentation_is_current() -> None:
+    assert PAGE.read_text(encoding="utf-8") == page(), "run: waypost config reference > docs/configuration.md"
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

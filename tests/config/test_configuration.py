@@ -6,12 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from waypost.config import FILE_NAME, KEYS, Coap, Config, Http, default_directory, listen_address, load, reference
+from waypost.config import FILE_NAME, KEYS, Coap, Config, Http, default_directory, listen_address, load
 from waypost.engine import Endpoint
 from waypost.errors import ConfigError
 from waypost.rd.engine import Settings
-
-PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
 
 
 @pytest.fixture
@@ -223,7 +221,3 @@ def test_the_defaults_are_those_of_the_directory(tmp_path: Path) -> None:
     assert rd.registrations_per_second == settings.registrations_per_second
     assert rd.registrations_burst == settings.burst
     assert rd.grace_s == settings.grace_s
-
-
-def test_the_reference_page_is_current() -> None:
-    assert PAGE.read_text(encoding="utf-8") == reference(), "run: waypost config reference > docs/configuration.md"

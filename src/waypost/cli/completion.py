@@ -4,8 +4,8 @@ import click
 from click.shell_completion import get_completion_class
 
 from waypost.cli.output import emit, output_option
+from waypost.cli.verbs import COMPLETION
 
-VARIABLE = "_WAYPOST_COMPLETE"
 WHERE = {
     "bash": '~/.bashrc:  eval "$(waypost completion bash)"',
     "zsh": '~/.zshrc:  eval "$(waypost completion zsh)"',
@@ -24,5 +24,5 @@ def completion(ctx: click.Context, shell: str, output: str) -> None:
     """
     kind = get_completion_class(shell)
     assert kind is not None
-    script = kind(ctx.find_root().command, {}, "waypost", VARIABLE).source()
+    script = kind(ctx.find_root().command, {}, "waypost", COMPLETION).source()
     emit({"shell": shell, "where": WHERE[shell], "script": script}, output, table=f"# {WHERE[shell]}\n{script}")

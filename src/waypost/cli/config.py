@@ -9,6 +9,7 @@ import click
 
 from waypost import config as table
 from waypost.cli.output import emit, output_option, rows
+from waypost.cli.reference import in_toml, page, shown
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -17,7 +18,7 @@ def config_options(function: F) -> F:
     """--config and a flag for each key; they arrive as `file` and `flags`, see chosen()."""
     for key in reversed(table.KEYS.values()):
         function = click.option(
-            key.flag, _parameter(key), multiple=key.many, metavar="TEXT", help=f"{key.description} [{table.shown(key)}]"
+            key.flag, _parameter(key), multiple=key.many, metavar="TEXT", help=f"{key.description} [{shown(key)}]"
         )(function)
     return click.option("--config", "file", type=click.Path(path_type=Path), help="Read this file.")(function)
 
@@ -49,8 +50,8 @@ def show(file: Path | None, output: str, **options: Any) -> None:
     settings = table.settle(chosen(options), os.environ, file).values()
     table.build(settings)
     items = [{"key": s.key.path, "value": _plain(s.value), "source": s.source} for s in settings]
-    shown = [item | {"value": table.in_toml(s.value)} for item, s in zip(items, settings, strict=True)]
-    emit(items, output, rows(shown, ("key", "value", "source")))
+    cells = [item | {"value": in_toml(s.value)} for item, s in zip(items, settings, strict=True)]
+    emit(items, output, rows(cells, ("key", "value", "source")))
 
 
 @config.command()
@@ -67,11 +68,11 @@ def check(file: Path | None, output: str, **options: Any) -> None:
 def reference(output: str) -> None:
     """Write the reference page of all keys."""
     items = [
-        {"key": k.path, "environment": k.environment, "flag": k.flag, "value": k.expected, "default": table.shown(k)}
+        {"key": k.path, "environment": k.environment, "flag": k.flag, "value": k.expected, "default": shown(k)}
         | {"description": k.description}
         for k in table.KEYS.values()
     ]
-    emit(items, output, table.reference().rstrip("\n"))
+    emit(items, output, page().rstrip("\n"))
 
 
 def _plain(value: Any) -> Any:

@@ -10,7 +10,10 @@ import click
 from waypost import __version__
 from waypost.cli.ending import Exit, end, wants_json
 
+COMPLETION: Final = "_WAYPOST_COMPLETE"  # in the environment when a shell asks
 VERBS: Final = {  # a verb, and the file it is in
+    "run": "run",
+    "demo": "demo",
     "status": "node",
     "register": "directory",
     "renew": "directory",
@@ -58,10 +61,21 @@ def waypost() -> None:
 
 
 def call(args: Sequence[str]) -> int:
-    """Carry out one command line; returns the exit code.  Nothing is raised but what is a bug of ours."""
+    """Carry out one command line; returns the exit code."""
     try:
-        result = waypost.main(list(args) or ["--help"], prog_name="waypost", standalone_mode=False)
+        # Not click's own main(): that one ends the process where we have codes of our own.
+        with waypost.make_context("waypost", list(args) or ["--help"]) as ctx:
+            result = waypost.invoke(ctx)
         sys.stdout.flush()
+    except click.exceptions.Exit as ended:  # --help and --version
+        return ended.exit_code
     except (Exception, KeyboardInterrupt) as error:
         return end(error, as_json=wants_json(args))
     return result if isinstance(result, int) else Exit.OK
+
+
+def complete(instruction: str) -> int:
+    """Answer a shell that asks for completion, as in "bash_complete"; returns the exit code."""
+    from click.shell_completion import shell_complete
+
+    return shell_complete(waypost, {}, "waypost", COMPLETION, instruction)

@@ -1,0 +1,97 @@
+"""The verb that is the node itself, in the foreground."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from waypost import __version__
+from waypost.cli.config import chosen, config_options
+from waypost.cli.ending import color
+from waypost.cli.output import note, output_option
+from waypost.config import Config, Log, load, settle
+from waypost.errors import ConfigError
+
+
+@click.command()
+@config_options
+@output_option
+def run(file: Path | None, output: str, **options: Any) -> None:
+    """Run a node until SIGINT or SIGTERM.
+
+    Standard output gets one line of JSON when every listener is up.  With -o json or jsonl standard error is JSON
+    lines too.
+    """
+    flags = chosen(options)
+    config = load(flags, os.environ, file)
+    if output != "table" and settle(flags, os.environ, file)["log.format"].source == "default":
+        flags["log.format"] = "json"
+        config = load(flags, os.environ, file)
+    log_to_standard_error(config.log)
+    try:
+        asyncio.run(serve(config))
+    except ConfigError as error:
+        # The listener that could not be opened names its address; say which key that is.
+        raise ConfigError(str(error), hint=error.hint or "choose others with --coap-listen, --http-listen") from error
+
+
+async def serve(config: Config) -> None:
+    """Until the first signal, which stops in order; a second one ends the process at once."""
+    from waypost.node import Node
+
+    loop, this = asyncio.get_running_loop(), asyncio.current_task()
+    assert this is not None
+
+    def stop() -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_DFL)
+        this.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop)
+    try:
+        async with Node(config) as node:
+            if config.log.format == "human":
+                note(banner(config, node.name, node.listeners))
+            print(json.dumps({"ready": True, "node": node.name, "listeners": node.listeners}), flush=True)  # noqa: T201
+            await node.wait()
+    except asyncio.CancelledError:
+        if config.log.format == "human":
+            note("stopped; everything acknowledged is on disk")
+
+
+def banner(config: Config, name: str, listeners: dict[str, str]) -> str:
+    lines = [f"waypost {__version__}, node {name}", f"  {'state':<8}{config.dir}"]
+    lines += [f"  {listener:<8}{address}" for listener, address in listeners.items()]
+    lines.append("  access is not authenticated yet: whoever reaches these addresses may register, find and remove")
+    return "\n".join(lines)
+
+
+def log_to_standard_error(log: Log) -> None:
+    import logging
+
+    import structlog
+
+    steps: list[structlog.typing.Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    last: list[structlog.typing.Processor]
+    if log.format == "json":
+        last = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(sort_keys=True)]
+    else:
+        colors = sys.stderr.isatty() and color() is None
+        last = [structlog.dev.ConsoleRenderer(colors=colors, pad_event_to=0)]
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=steps, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last]
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=log.level.upper(), force=True)
