@@ -9,6 +9,7 @@ import socket
 from collections.abc import Iterator
 
 import pytest
+from aiohttp import web
 from serving import JSON, LINKS, Api, serving
 
 from waypost.assembly.questions import Report, Status
@@ -382,3 +383,21 @@ def test_a_fault_of_ours_is_logged_under_a_number_and_not_shown(
     assert b"Traceback" not in answer.body
     assert answer.problem["request"] in caplog.text
     assert "the secret of the house" in caplog.text
+
+
+def test_what_the_server_before_us_refuses_is_a_problem_too() -> None:
+    """RFC 9110, 15.5.9: a body that takes too long."""
+
+    async def late(question: object) -> object:
+        raise web.HTTPRequestTimeout(reason="the body took too long")
+
+    async def odd(question: object) -> object:
+        raise web.HTTPPreconditionRequired(reason="odd")
+
+    for ask, status, kind in (
+        (late, 408, "/v1/openapi.json#/components/responses/RequestTimeout"),
+        (odd, 428, "about:blank"),
+    ):
+        with serving(ask) as api:
+            answer = api.ask("GET", "/v1/status")
+        assert (answer.status, answer.problem["type"]) == (status, kind)

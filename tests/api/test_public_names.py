@@ -37,6 +37,10 @@ def test_the_synchronous_client_needs_no_event_loop() -> None:
     assert imported("import waypost; waypost.SyncClient('http://127.0.0.1:1').close()") == ["msgspec", "ssl"]
 
 
+def test_the_asynchronous_client_needs_no_server() -> None:
+    assert "prometheus_client" not in imported("import waypost; waypost.Client")
+
+
 def test_errors_need_nothing() -> None:
     assert imported("from waypost import RemoteError, UnreachableError") == []
 

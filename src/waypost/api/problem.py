@@ -22,6 +22,7 @@ KINDS: Final = {
     404: Kind("NotFound", "There is nothing here"),
     405: Kind("MethodNotAllowed", "The method does not apply here"),
     406: Kind("NotAcceptable", "No acceptable media type"),
+    408: Kind("RequestTimeout", "The request took too long to arrive"),
     413: Kind("TooLarge", "The request or its answer is too large"),
     415: Kind("UnsupportedMediaType", "The body's media type is not understood"),
     421: Kind("MisdirectedRequest", "The request is for another host"),

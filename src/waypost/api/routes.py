@@ -125,7 +125,7 @@ ROUTES: Final = (
             LINK_FORMAT: '</sensors/temperature>;rt="temperature";ct=0',
         },
         True,
-        (413, 415),
+        (408, 413, 415),
     ),
     Route(
         "GET",
@@ -144,7 +144,7 @@ ROUTES: Final = (
         {200: Answer("The endpoint as it is now.", {JSON: _ENDPOINT})},
         (_ENDPOINT_ID,),
         {JSON: schemas.Renewal(lt=3600)},
-        refusals=(404, 413, 415),
+        refusals=(404, 408, 413, 415),
     ),
     Route(
         "DELETE",
