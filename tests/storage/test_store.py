@@ -1,14 +1,25 @@
 """The store, rule by rule, on a real disk."""
 
+import errno
+import os
+import sqlite3
 import stat
+import tracemalloc
 from collections.abc import Iterator
-from contextlib import closing
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from waypost.engine import Answer, Commit, Put, PutFile
+from waypost.errors import StoreError
 from waypost.storage import Store
+from waypost.storage.schema import Connection
+from waypost.storage.store import connect
 
 
 def put(key: bytes, value: bytes | None, table: str = "directory") -> Commit:
@@ -85,3 +96,115 @@ def test_rows_and_files_are_for_nobody_else(tmp_path: Path, durable: bool) -> No
             "waypost.lock",
         }
         assert (state / "tiles/0/x001").read_bytes() == b"tile"
+
+
+def small(database: Path) -> Connection:
+    """A database that is full at 50 pages."""
+    connection = connect(database)
+    connection.execute("PRAGMA page_size = 8192")
+    connection.execute("PRAGMA max_page_count = 50")
+    return connection
+
+
+def test_a_full_disk_is_named_and_the_store_refuses_further_work(tmp_path: Path) -> None:
+    with closing(Store.open(tmp_path, connect=small)) as store:
+        store.commit([put(b"key", b"value")])
+        with pytest.raises(StoreError, match="the disk is full") as full:
+            store.commit([put(b"key", bytes(1_000_000))])
+        assert isinstance(full.value.__cause__, sqlite3.OperationalError)
+        assert full.value.hint == "make room and start the node again; no acknowledged write is lost"
+        for refused in (
+            lambda: store.commit([put(b"key", b"small")]),
+            lambda: store.commit([]),
+            lambda: store.get("directory", b"key"),
+            lambda: list(store.scan("directory")),
+        ):
+            with pytest.raises(StoreError, match="closed or has failed"):
+                refused()
+    with closing(Store.open(tmp_path)) as store:
+        assert list(store.scan("directory")) == [(b"key", b"value")]
+
+
+@pytest.mark.parametrize(
+    ("number", "sentence"),
+    [(errno.ENOSPC, "the disk is full"), (errno.EDQUOT, "the disk is full"), (errno.EIO, "Input/output error")],
+)
+def test_a_file_that_cannot_be_synced_fails_the_batch(tmp_path: Path, number: int, sentence: str) -> None:
+    def sync(descriptor: int) -> None:
+        if any(tmp_path.glob("tiles/.*")):
+            raise OSError(number, os.strerror(number))
+
+    with closing(Store.open(tmp_path, sync=sync)) as store:
+        with pytest.raises(StoreError, match=sentence):
+            store.commit([Commit(files=(PutFile("tiles/0", b"tile"),), puts=(Put("meta", b"key", b"value"),))])
+        with pytest.raises(StoreError, match="closed or has failed"):
+            store.commit([])
+    with closing(Store.open(tmp_path)) as store:
+        assert store.get("meta", b"key") is None
+
+
+def test_a_closed_store_refuses_and_closing_twice_is_once(store: Store) -> None:
+    store.close()
+    store.close()
+    with pytest.raises(StoreError, match="closed or has failed"):
+        store.commit([])
+
+
+def test_the_thread_that_commits_need_not_be_the_one_that_opened(store: Store) -> None:
+    with ThreadPoolExecutor(1) as writer:
+        writer.submit(store.commit, [put(b"key", b"value")]).result()
+    assert store.get("directory", b"key") == b"value"
+
+
+def test_scan_reads_as_it_is_asked_for(store: Store) -> None:
+    store.commit([put(b"%04d" % i, bytes(1000)) for i in range(5000)])
+    tracemalloc.start()
+    rows = store.scan("directory")
+    assert next(rows) == (b"0000", bytes(1000))
+    assert sum(1 for _ in rows) == 4999
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 500_000  # octets, of five million
+
+
+def test_the_log_does_not_grow_with_what_was_written(tmp_path: Path) -> None:
+    with closing(Store.open(tmp_path, durable=False)) as store:
+        for round in range(60):
+            store.commit([put(b"%d" % key, bytes([round]) * 10_000) for key in range(100)])
+            assert (tmp_path / "waypost.db-wal").stat().st_size < 12 * 2**20
+        store.commit([put(b"%d" % key, bytes(1_000_000)) for key in range(40)])
+        store.commit([put(b"%d" % key, None) for key in range(40)])
+        store.commit([put(b"key", b"value")])
+        assert (tmp_path / "waypost.db-wal").stat().st_size <= 16 * 2**20
+    assert not (tmp_path / "waypost.db-wal").exists()
+
+
+def test_a_row_that_is_not_bytes_is_not_stored(store: Store) -> None:
+    with pytest.raises(StoreError, match="cannot store TEXT value in BLOB column"):
+        store.commit([Commit(puts=(Put("meta", "text", b""),))])  # type: ignore[arg-type]
+
+
+tables = st.sampled_from(["meta", "feed", "directory"])
+keys = st.binary(max_size=3) | st.sampled_from([b"a", b"b", b"c"])
+puts = st.builds(Put, tables, keys, st.none() | st.binary(max_size=20))
+batches = st.lists(st.builds(Commit, puts=st.lists(puts, max_size=5).map(tuple)), max_size=5)
+
+
+@settings(deadline=None)
+@given(st.lists(batches, max_size=8), st.integers(0, 8))
+def test_any_batches_leave_what_a_dict_says_also_after_opening_again(written: list[list[Commit]], reopen: int) -> None:
+    model: dict[str, dict[bytes, bytes]] = {"meta": {}, "feed": {}, "directory": {}}
+    with TemporaryDirectory() as directory, ExitStack() as stack:
+        store = stack.enter_context(closing(Store.open(Path(directory), durable=False)))
+        for number, batch in enumerate(written):
+            store.commit(batch)
+            for of_batch in (of_commit for commit in batch for of_commit in commit.puts):
+                model[of_batch.table].pop(of_batch.key, None)
+                if of_batch.value is not None:
+                    model[of_batch.table][of_batch.key] = of_batch.value
+            if number == reopen:
+                store.close()
+                store = stack.enter_context(closing(Store.open(Path(directory), durable=False)))
+            for table, rows in model.items():
+                assert list(store.scan(table)) == sorted(rows.items())
+                assert all(store.get(table, key) == rows.get(key) for key in [*rows, b"a", b"b", b"c"])
