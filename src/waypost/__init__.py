@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         WaypostError,
         WireError,
     )
+    from waypost.node import Node
 
 __version__ = "0.1.0.dev0"
 
@@ -24,6 +25,7 @@ __all__ = [
     "ConfigError",
     "Endpoint",
     "Link",
+    "Node",
     "NodeStatus",
     "Registered",
     "RemoteError",
@@ -39,6 +41,7 @@ _HOMES: Final = {
     "Client": "waypost.api.client",
     "Endpoint": "waypost.api.schemas",
     "Link": "waypost.api.schemas",
+    "Node": "waypost.node",
     "NodeStatus": "waypost.api.schemas",
     "Registered": "waypost.api.schemas",
     "SyncClient": "waypost.api.sync",
