@@ -1,0 +1,75 @@
+"""CoAP clients that we did not write, asked alike: libcoap's and aiocoap's, each a process of its own."""
+
+import re
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from running import Node
+
+ANSWER_S = 30.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the client says that it was answered.  `shown` is all that it printed."""
+
+    code: str  # "2.05"
+    location: str  # "/reg/…", or empty
+    body: str
+    reason: str  # the diagnostic payload of an error
+    shown: str
+
+
+@dataclass(frozen=True)
+class Client:
+    """`ask` calls it: the node, a file for the payload, method, path and query, links or None."""
+
+    program: str
+    ask: Callable[[Node, Path, str, str, str | None], Answer]
+
+
+def libcoap(node: Node, folder: Path, method: str, target: str, links: str | None) -> Answer:
+    """-v 6 prints one line for each message; the body goes to a file of its own."""
+    body = folder / "body"
+    body.write_bytes(b"")
+    command = ["coap-client-notls", "-v", "6", "-B", "20", "-m", method.lower(), "-o", str(body)]
+    if links is not None:
+        payload = folder / "links"
+        payload.write_text(links)
+        command += ["-t", "40", "-f", str(payload)]
+    shown = run([*command, node.coap + target])
+    received = re.findall(r"^v:1 t:(?:ACK|CON|NON) c:(\d\.\d\d) .*?\[(.*?)\](?: :: '(.*)')?$", shown, re.M)
+    assert received, shown
+    code, options, payload_shown = received[-1]
+    segments = re.findall(r"Location-Path:([^,\]]*?)(?:,| \])", options + "]")
+    text = body.read_text()
+    return Answer(code, "".join("/" + segment.strip() for segment in segments), text, payload_shown, shown)
+
+
+def aiocoap(node: Node, folder: Path, method: str, target: str, links: str | None) -> Answer:
+    """-v tells the code and the options on standard error; the body goes to standard output."""
+    command = ["aiocoap-client", "-v", "--no-color", "--no-pretty-print", "-m", method]
+    if links is not None:
+        payload = folder / "links"
+        payload.write_text(links)
+        command += ["--content-format", "application/link-format", "--payload", f"@{payload}"]
+    done = subprocess.run([*command, node.coap + target], capture_output=True, text=True, timeout=ANSWER_S, check=False)
+    _, found, rest = done.stderr.partition("Received response:")
+    assert found, done.stderr
+    code = re.search(r"(\d\.\d\d) ", rest)
+    assert code is not None, rest
+    segments = re.findall(r"Location-Path \(8\): '(.*?)'", rest)
+    reason = done.stderr.strip().rpartition("\n")[2]  # its last line, for an error
+    return Answer(code[1], "".join("/" + segment for segment in segments), done.stdout, reason, rest)
+
+
+def run(command: list[str]) -> str:
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=ANSWER_S, check=False
+    )
+    return done.stdout
+
+
+CLIENTS = (Client("coap-client-notls", libcoap), Client("aiocoap-client", aiocoap))

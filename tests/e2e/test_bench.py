@@ -1,0 +1,28 @@
+"""The bench itself: does it still measure what it says?  No figure is held to anything here."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCH = Path(__file__).parents[2] / "bench" / "rd.py"
+
+
+@pytest.mark.peer("gcc", "aiocoap-rd", "coap-server-notls")
+def test_the_bench_of_the_directory_measures_every_server(tmp_path: Path) -> None:
+    figures, page = tmp_path / "figures.json", tmp_path / "page.md"
+    command: list[str | Path] = [sys.executable, BENCH, "--quick", "--json", figures, "--write", page]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads(figures.read_text())
+    assert all(report[server] for server in ("waypost", "aiocoap-rd", "libcoap"))
+    remarks = {
+        name: measures["remark"]
+        for size in report["waypost"]["sizes"].values()
+        for name, measures in size["measures"].items()
+        if "remark" in measures
+    }
+    assert remarks == {}
+    assert page.read_text().startswith("# Performance\n")
