@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from aiohttp import web
 
 from waypost.api.server import application
+from waypost.runtime.http import serve
 
 JSON = {"Content-Type": "application/json"}
 LINKS = {"Content-Type": "application/link-format"}
@@ -68,17 +68,13 @@ def serving(
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
-    runner = web.AppRunner(application(ask, ready, hosts=hosts))
+    server = asyncio.run_coroutine_threadsafe(
+        serve(application(ask, ready, hosts=hosts), "127.0.0.1", 0), loop
+    ).result()
     try:
-        yield asyncio.run_coroutine_threadsafe(_start(runner), loop).result()
+        yield Api(server.address.host, server.address.port)
     finally:
-        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result()
+        asyncio.run_coroutine_threadsafe(server.close(), loop).result()
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
-
-
-async def _start(runner: web.AppRunner) -> Api:
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    return Api(*runner.addresses[0][:2])

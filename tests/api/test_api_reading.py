@@ -16,10 +16,20 @@ from waypost.rd.questions import Kind
 
 @pytest.mark.parametrize(
     "host",
-    ["localhost", "LOCALHOST:8480", "localhost.", "127.0.0.1", "127.9.9.9:1", "[::1]", "[::1]:8480", "node.example:80"],
+    [
+        "localhost",
+        "LOCALHOST:8480",
+        "localhost.",
+        "127.0.0.1",
+        "127.9.9.9:1",
+        "[::1]",
+        "[::1]:8480",
+        "node.example:80",
+        "[2001:DB8::0:1]",
+    ],
 )
-def test_the_loopback_and_configured_names_are_served(host: str) -> None:
-    assert reading.served(host, {"node.example"})
+def test_the_loopback_and_given_names_are_served(host: str) -> None:
+    assert reading.served(host, {"node.example", "2001:db8::1"})
 
 
 @pytest.mark.parametrize(
@@ -31,7 +41,7 @@ def test_the_loopback_and_configured_names_are_served(host: str) -> None:
         "localhost.evil.example",
         "127.0.0.1.evil.example",
         "192.0.2.1",
-        "[2001:db8::1]:8480",
+        "[2001:db8::2]:8480",
         "0.0.0.0",
         "127.1",
         "localhost:x",

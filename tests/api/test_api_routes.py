@@ -69,7 +69,7 @@ def script() -> Script:
 
 @pytest.fixture
 def api(script: Script) -> Iterator[Api]:
-    with serving(script.ask, lambda: script.ready, hosts={"node.example"}) as api:
+    with serving(script.ask, lambda: script.ready, hosts={"Node.example"}) as api:
         yield api
 
 

@@ -28,8 +28,8 @@ T = TypeVar("T", bound=msgspec.Struct)
 UNKNOWN_FIELD: Final = re.compile("unknown field `(.*?)`", re.DOTALL)
 
 
-def served(host: str | None, hosts: Collection[str]) -> bool:
-    """Whether a Host field names this machine's loopback or one of `hosts`, on any port.
+def served(host: str | None, names: Collection[str]) -> bool:
+    """Whether a Host field has a name or address of the loopback or one of `names`, with any port.
 
     A page elsewhere can have its own name resolve to us, but cannot give our name as its own
     (DNS rebinding).
@@ -38,12 +38,11 @@ def served(host: str | None, hosts: Collection[str]) -> bool:
     if match is None:
         return False
     name = match[1].strip("[]").rstrip(".").lower()
-    if name == "localhost" or name in hosts:
-        return True
     try:
-        return ip_address(name).is_loopback
+        address = ip_address(name)
     except ValueError:
-        return False
+        return name == "localhost" or name in names
+    return address.is_loopback or str(address) in names
 
 
 def pairs(query: str) -> Pairs:

@@ -33,10 +33,10 @@ log = logging.getLogger(__name__)
 
 
 def application(ask: Ask, ready: Ready, *, hosts: Collection[str] = ()) -> web.Application:
-    """`hosts` are the names, lower case, that a request's Host may have beside those of the loopback."""
+    """`hosts` are names that a request's Host may have beside the loopback's and the address it came to."""
     metrics = Metrics()
     operations = Operations(ask, ready, metrics, openapi.text())
-    app = web.Application(middlewares=[_guard(metrics, frozenset(hosts))], client_max_size=BODY_MAX)
+    app = web.Application(middlewares=[_guard(metrics, [host.lower() for host in hosts])], client_max_size=BODY_MAX)
     for route in ROUTES:
         handler = _handler(route, operations)
         if route.method == "GET":
@@ -58,7 +58,7 @@ async def _read(request: web.Request, route: Route) -> Request:
     accept = ",".join(request.headers.getall("Accept", ["*/*"]))
     media = reading.chosen(accept, route.media) if route.media else ""
     body, body_media = b"", ""
-    if route.bodies and (route.body_required or request.can_read_body):
+    if route.bodies and (route.body_required or request.body_exists):
         headers = request.headers
         body_media = reading.content_type(
             headers.get("Content-Type"), headers.get("Content-Encoding"), tuple(route.bodies)
@@ -90,7 +90,8 @@ def _guard(metrics: Metrics, hosts: Collection[str]) -> Middleware:
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         start = time.perf_counter()
         try:
-            if not reading.served(",".join(request.headers.getall("Host", [])), hosts):
+            local = request.get_extra_info("sockname", ("",))[0]
+            if not reading.served(",".join(request.headers.getall("Host", [])), (*hosts, local)):
                 raise Refusal(421, "the Host of the request is none of this node's names")
             response = await handler(request)
         except Exception as error:
