@@ -107,7 +107,7 @@ def _read_transfer(request: Request, number: int, value: bytes) -> None:
                 transfer.echo = value
             case Option.NO_RESPONSE:
                 transfer.no_response = int.from_bytes(value, "big")
-            case Option.REQUEST_TAG:
+            case _:  # Request-Tag
                 transfer.tag = value
     except WireError as error:
         raise RemoteError(str(error), code=Code.BAD_REQUEST) from error  # RFC 7959, 2.2: exponent 7 is 4.00
