@@ -23,6 +23,7 @@ FILE_NAME: Final = "config.toml"  # read from the state directory when it is the
 PREFIX: Final = "WAYPOST_"
 NOT_KEYS: Final = ("WAYPOST_CONFIG", "WAYPOST_URL")  # read by the commands, not by the node
 KUBERNETES: Final = re.compile(r"WAYPOST_(PORT|SERVICE_(HOST|PORT))(_|$)")  # set for a service named waypost
+HOST: Final = re.compile(r"[a-z0-9._-]*[a-z0-9]|[0-9a-f.]*:[0-9a-f.]*:[0-9a-f:.]*")  # as the API compares it
 
 Count = Annotated[int, Meta(ge=1, le=10**9)]
 Natural = Annotated[int, Meta(ge=0, le=10**9)]
@@ -52,7 +53,8 @@ class Http(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         tuple[str, ...], Meta(description="Addresses and ports; port 0 takes a free one; empty turns HTTP off.")
     ] = ("127.0.0.1:8480",)
     hosts: Annotated[
-        tuple[str, ...], Meta(description="Names a request's Host may have, besides the addresses listened on.")
+        tuple[str, ...],
+        Meta(description="Names, without ports, that a request's Host may have besides the loopback's."),
     ] = ()
 
 
@@ -84,6 +86,9 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     rd: Rd = Rd()
 
     def __post_init__(self) -> None:
+        for name in self.http.hosts:
+            if not HOST.fullmatch(name):
+                raise ConfigError(f"http.hosts: {name!r} is not a name in lower case, without a port")
         listeners = {"coap": self.coap.listen, "http": self.http.listen}
         for name in self.insecure:
             if name not in listeners:

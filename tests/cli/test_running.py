@@ -57,6 +57,27 @@ def test_a_node_says_that_it_is_ready_and_ends_in_order(tmp_path: Path, number: 
     assert "\x1b" not in err
 
 
+def test_a_second_signal_ends_a_node_at_once(tmp_path: Path) -> None:
+    with process("run", "--dir", str(tmp_path), *FREE) as node:
+        assert node.stdout is not None
+        host, _, port = json.loads(node.stdout.readline())["listeners"]["http"].rpartition(":")
+        with socket.create_connection((host, int(port))) as unfinished:
+            # The node waits for this request before it stops.
+            head = f"POST /v1/endpoints HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
+            unfinished.sendall(f"{head}Expect: 100-continue\r\nContent-Length: 9\r\n\r\n".encode())
+            assert unfinished.recv(100).startswith(b"HTTP/1.1 100")
+            node.terminate()
+            while _listens(host, int(port)):
+                pass
+            node.terminate()
+            assert node.wait(END_S) == -signal.SIGTERM
+
+
+def _listens(host: str, port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((host, port)) == 0
+
+
 def test_a_node_keeps_its_name(tmp_path: Path) -> None:
     names = []
     for _ in range(2):

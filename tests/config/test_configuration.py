@@ -210,6 +210,13 @@ def test_only_listeners_are_declared_insecure(tmp_path: Path) -> None:
     assert caught.value.hint == "did you mean coap?"
 
 
+@pytest.mark.parametrize("name", ["Node.example", "node.example:8480", "http://node.example", "node.example.", "", "*"])
+def test_a_host_is_a_name_in_lower_case_without_a_port(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match=r"^http.hosts: .* is not a name in lower case, without a port$"):
+        Config(dir=tmp_path, http=Http(hosts=(name,)))
+    Config(dir=tmp_path, http=Http(hosts=("node-1.example", "192.0.2.1", "2001:db8::1")))
+
+
 def test_every_key_has_a_description_and_names_of_its_own() -> None:
     assert all(key.description.endswith(".") for key in KEYS.values())
     assert len({key.environment for key in KEYS.values()}) == len({key.flag for key in KEYS.values()}) == len(KEYS)

@@ -19,7 +19,7 @@ SHOWN_MAX: Final = 50
 TIMEOUT_S: Final = 0.5
 
 
-def complete_endpoint(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[Any]]:
+def complete_endpoint(ctx: click.Context, param: click.Parameter, incomplete: str) -> "list[CompletionItem[Any]]":
     """Names and ids that begin so."""
     found = _endpoints(ctx, incomplete)
     if not found and incomplete:
@@ -28,7 +28,7 @@ def complete_endpoint(ctx: click.Context, param: click.Parameter, incomplete: st
     return [CompletionItem(entry.ep, help=entry.base) for entry in found]
 
 
-def complete_criterion(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[Any]]:
+def complete_criterion(ctx: click.Context, param: click.Parameter, incomplete: str) -> "list[CompletionItem[Any]]":
     before: tuple[str, ...] = ctx.params.get("criteria") or ()
     name, equals, value = incomplete.partition("=")
     prefix = f"{name}="

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from waypost import __version__
 from waypost.cli.config import chosen, config_options
 from waypost.cli.ending import color
 from waypost.cli.output import note, output_option
-from waypost.config import Config, Log, load, settle
+from waypost.config import Config, Log, build, settle
 from waypost.errors import ConfigError
 
 
@@ -27,11 +28,10 @@ def run(file: Path | None, output: str, **options: Any) -> None:
     Standard output gets one line of JSON when every listener is up.  With -o json or jsonl standard error is JSON
     lines too.
     """
-    flags = chosen(options)
-    config = load(flags, os.environ, file)
-    if output != "table" and settle(flags, os.environ, file)["log.format"].source == "default":
-        flags["log.format"] = "json"
-        config = load(flags, os.environ, file)
+    settings = settle(chosen(options), os.environ, file)
+    if output != "table" and settings["log.format"].source == "default":
+        settings["log.format"] = replace(settings["log.format"], value="json", source="-o")
+    config = build(settings.values())
     log_to_standard_error(config.log)
     try:
         asyncio.run(serve(config))
@@ -42,7 +42,7 @@ def run(file: Path | None, output: str, **options: Any) -> None:
 
 async def serve(config: Config) -> None:
     """Until the first signal, which stops in order; a second one ends the process at once."""
-    from waypost.node import Node
+    from waypost.node import Node, settle_memory
 
     loop, this = asyncio.get_running_loop(), asyncio.current_task()
     assert this is not None
@@ -57,6 +57,7 @@ async def serve(config: Config) -> None:
         loop.add_signal_handler(number, stop)
     try:
         async with Node(config) as node:
+            settle_memory()
             if config.log.format == "human":
                 note(banner(config, node.name, node.listeners))
             print(json.dumps({"ready": True, "node": node.name, "listeners": node.listeners}), flush=True)  # noqa: T201
