@@ -18,14 +18,13 @@ from pathlib import Path
 from random import SystemRandom
 from typing import Final, Self
 
-from aiohttp import web
-
 from waypost.api.server import application
 from waypost.assembly.engine import Assembly
 from waypost.config import Config, listen_address
 from waypost.engine import Endpoint
 from waypost.rd.engine import Settings
 from waypost.runtime.host import Host
+from waypost.runtime.http import serve
 from waypost.runtime.udp import UdpDriver, open_udp
 from waypost.runtime.writer import Writer
 from waypost.storage import Store
@@ -83,29 +82,29 @@ class Node:
         undo.callback(_close, drivers)  # after the host: what was taken is still answered
         undo.push_async_callback(self._host.stop)
         await self._host.start(store)
-        undo.callback(gc.set_threshold, *gc.get_threshold())
-        gc.collect()
-        gc.freeze()  # what was restored is not looked at by every collection
-        gc.set_threshold(*GC_THRESHOLDS)
         self.name = assembly.name
-        for address in map(listen_address, config.coap.listen):
+        for number, address in enumerate(map(listen_address, config.coap.listen), 1):
             drivers.append(open_udp(self._host, address.host, address.port))
-            self._listening("coap", drivers[-1].address)
+            self._listening("coap", number, drivers[-1].address)
         app = application(self.ask, self._ready, hosts=config.http.hosts)
-        for address in map(listen_address, config.http.listen):
-            runner = web.AppRunner(app, access_log=None)
-            await runner.setup()
-            undo.push_async_callback(runner.cleanup)
-            await web.TCPSite(runner, address.host, address.port).start()
-            self._listening("http", Endpoint(*runner.addresses[0][:2]))
+        for number, address in enumerate(map(listen_address, config.http.listen), 1):
+            server = await serve(app, address.host, address.port)
+            undo.push_async_callback(server.close)
+            self._listening("http", number, server.address)
 
     def _ready(self) -> dict[str, bool]:
         return {"store": self._host.running, "listeners": True}
 
-    def _listening(self, kind: str, address: Endpoint) -> None:
+    def _listening(self, kind: str, number: int, address: Endpoint) -> None:
         host = f"[{address.host}]" if ":" in address.host else address.host
-        count = sum(name.rstrip("0123456789") == kind for name in self.listeners)
-        self.listeners[f"{kind}{count + 1}" if count else kind] = f"{host}:{address.port}"
+        self.listeners[kind if number == 1 else f"{kind}{number}"] = f"{host}:{address.port}"
+
+
+def settle_memory() -> None:
+    """For a process that is a node and nothing else: what was restored is not looked at by every collection."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
 
 
 def _close(drivers: Iterable[UdpDriver]) -> None:

@@ -353,6 +353,16 @@ def test_an_old_echo_is_worth_nothing(device: Device) -> None:
     assert len(answer.payload) < 100
 
 
+def test_a_request_too_short_for_its_answer_is_told_how_to_show_that_it_is_there(device: Device) -> None:
+    (told,) = device.send(ask("echo", code=Code.POST, token=b"12345678"), STRANGER)
+    assert (told.code, device.count) == (Code.UNAUTHORIZED, 0)
+    echo = value(told, Option.ECHO)
+    assert echo is not None
+    options = [(Option.ECHO, echo)]
+    (done,) = device.send(ask("count", id=8, code=Code.POST, token=b"12345678", options=options), STRANGER)
+    assert (done.code, device.count) == (Code.CHANGED, 1)
+
+
 requests = st.builds(
     ask,
     st.sampled_from(["text", "count", "put", "echo", "nowhere", "", "a" * 200]),

@@ -245,9 +245,10 @@ class Server:
             allowed = AMPLIFICATION_MAX * exchange.size - 4 * exchange.acknowledged
             if len(response.payload) <= reply.BLOCK_MAX and (transfer is None or transfer.block2 is None):
                 data = reply.whole(head, response)
-            limit = None if self._outbox.validated(exchange.path, now) else allowed
-            if data is None or (limit is not None and len(data) > limit):
-                data = self._fitted(exchange, head, response, limit, now)
+            if data is None or len(data) > allowed or response.code == Code.UNAUTHORIZED:
+                limit = None if self._outbox.validated(exchange.path, now) else allowed
+                if data is None or limit is not None:
+                    data = self._fitted(exchange, head, response, limit, now)
         self._send(exchange, head, data, now)
 
     def _head(self, exchange: _Exchange, now: float) -> reply.Head:
