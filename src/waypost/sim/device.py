@@ -117,6 +117,9 @@ class Device:
             self._restart(request, answer, ((int(Option.ECHO), echo),))
             return
         part = options.get(Option.BLOCK2)
+        if request.body and answer.code == Code.BAD_REQUEST:  # RFC 7959, 2.4: it has become shorter under way
+            self._restart(request, answer, ())
+            return
         if answer.code != Code.CONTENT or part is None:
             self._end(request, answer)
             return

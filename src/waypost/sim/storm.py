@@ -141,14 +141,19 @@ class Storm:
         if len(hosts) < 2:
             return
         if self._comes("cut"):
-            network.cut(*rng.sample(hosts, 2))
+            network.cut(*self._path(hosts))
         if self._comes("clog"):
-            source, target = rng.sample(hosts, 2)
-            network.clog(source, target, until=self._world.now + self._seconds())
+            network.clog(*self._path(hosts), self._world.now + self._seconds())
         if self._comes("partition"):
             rng.shuffle(hosts)
             middle = rng.randrange(1, len(hosts))
             network.partition(hosts[:middle], hosts[middle:])
+
+    def _path(self, hosts: list[str]) -> tuple[str, str]:
+        """One direction between a node and any other host: clients do not talk to each other."""
+        node = self._rng.choice(list(self._world.nodes.values())).endpoints[0].host
+        other = self._rng.choice([host for host in hosts if host != node])
+        return (node, other) if self._rng.random() < 0.5 else (other, node)
 
     def _over_a_node(self, node: Node[Any]) -> None:
         if self._comes("pause"):
