@@ -7,6 +7,7 @@ says what is wrong and where.
 
 import os
 import re
+import socket
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from msgspec import UNSET, Meta, Struct, ValidationError, convert, inspect, structs
+from msgspec import NODEFAULT, Meta, Struct, ValidationError, convert, field, inspect, structs
 
 from waypost.engine import Endpoint
 from waypost.errors import ConfigError
@@ -27,6 +28,20 @@ HOST: Final = re.compile(r"[a-z0-9._-]*[a-z0-9]|[0-9a-f.]*:[0-9a-f.]*:[0-9a-f:.]
 
 Count = Annotated[int, Meta(ge=1, le=10**9)]
 Natural = Annotated[int, Meta(ge=0, le=10**9)]
+
+
+def loopback(port: int, *, ipv6: bool) -> tuple[str, ...]:
+    return (f"127.0.0.1:{port}", f"[::1]:{port}") if ipv6 else (f"127.0.0.1:{port}",)
+
+
+def has_ipv6() -> bool:
+    """Containers often have none, not even a loopback."""
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
 
 
 class Log(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -42,8 +57,12 @@ class Coap(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """CoAP over UDP (RFC 7252): registration and lookup for devices."""
 
     listen: Annotated[
-        tuple[str, ...], Meta(description="Addresses and ports; port 0 takes a free one; empty turns CoAP off.")
-    ] = ("127.0.0.1:5683", "[::1]:5683")
+        tuple[str, ...],
+        Meta(
+            description="Addresses and ports; port 0 takes a free one; empty turns CoAP off.",
+            extra={"default": '["127.0.0.1:5683", "[::1]:5683"], the second where there is IPv6'},
+        ),
+    ] = field(default_factory=lambda: loopback(5683, ipv6=has_ipv6()))
 
 
 class Http(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -76,7 +95,13 @@ class Rd(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The node as a whole."""
 
-    dir: Annotated[Path, Meta(description="State directory: waypost.db, keys/ and config.toml.")]
+    dir: Annotated[
+        Path,
+        Meta(
+            description="State directory: waypost.db, keys/ and config.toml.",
+            extra={"default": "$XDG_DATA_HOME/waypost or ~/.local/share/waypost"},
+        ),
+    ]
     insecure: Annotated[
         tuple[str, ...], Meta(description="Listeners that other machines may reach without authentication.")
     ] = ()
@@ -99,12 +124,16 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One setting; `default` is UNSET for the state directory, whose default is the platform's."""
+    """One setting; `default` is NODEFAULT for the state directory, whose default is the platform's.
+
+    `stated` says in words a default that is not the same everywhere.
+    """
 
     section: str  # "" at the top
     name: str
     type: Any  # an annotation
     default: Any
+    stated: str | None
     description: str
 
     @property
@@ -179,7 +208,7 @@ def settle(flags: Mapping[str, str], environ: Mapping[str, str], file: Path | No
                 raise ConfigError(f"{beside}: dir cannot be set by the file that lies in it", hint="use --dir")
     settled: dict[str, Setting] = {}
     for path, key in KEYS.items():
-        default = default_directory(environ) if key.default is UNSET else key.default
+        default = default_directory(environ) if key.default is NODEFAULT else key.default
         settled[path] = given.get(path) or environment.get(path) or stated.get(path) or Setting(key, default, "default")
     return settled
 
@@ -307,11 +336,13 @@ SECTIONS: Final[dict[str, type[Struct]]] = {"": Config, "log": Log, "coap": Coap
 
 def _keys() -> Iterable[Key]:
     for section, struct in SECTIONS.items():
-        for field in structs.fields(struct):
-            if field.name not in SECTIONS:
-                description = next(meta.description for meta in field.type.__metadata__ if meta.description)
-                default = UNSET if field.required else field.default
-                yield Key(section, field.name, field.type, default, description)
+        for entry in structs.fields(struct):
+            if entry.name in SECTIONS:
+                continue
+            meta = next(meta for meta in entry.type.__metadata__ if meta.description)
+            default = entry.default if entry.default_factory is NODEFAULT else entry.default_factory()
+            stated = (meta.extra or {}).get("default")
+            yield Key(section, entry.name, entry.type, default, stated, meta.description)
 
 
 KEYS: Final[dict[str, Key]] = {key.path: key for key in _keys()}

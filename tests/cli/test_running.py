@@ -98,7 +98,9 @@ def test_with_json_standard_error_is_json_lines(tmp_path: Path) -> None:
     assert all(json.loads(line)["level"] for line in err.splitlines())
 
 
-@pytest.mark.parametrize(("kind", "flag"), [(socket.SOCK_DGRAM, "--coap-listen")])
+@pytest.mark.parametrize(
+    ("kind", "flag"), [(socket.SOCK_DGRAM, "--coap-listen"), (socket.SOCK_STREAM, "--http-listen")]
+)
 def test_a_taken_port_is_named_with_the_flag_that_moves_it(tmp_path: Path, kind: socket.SocketKind, flag: str) -> None:
     with socket.socket(socket.AF_INET, kind) as taken:
         taken.bind(("127.0.0.1", 0))

@@ -6,7 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from waypost.config import FILE_NAME, KEYS, Coap, Config, Http, default_directory, listen_address, load
+from waypost.config import (
+    FILE_NAME,
+    KEYS,
+    Coap,
+    Config,
+    Http,
+    default_directory,
+    has_ipv6,
+    listen_address,
+    load,
+    loopback,
+)
 from waypost.engine import Endpoint
 from waypost.errors import ConfigError
 from waypost.rd.engine import Settings
@@ -25,9 +36,15 @@ def write(directory: Path, text: str) -> Path:
 
 def test_without_anything_a_node_listens_on_loopback_alone(environ: dict[str, str]) -> None:
     config = load({}, environ)
-    assert config.coap.listen == ("127.0.0.1:5683", "[::1]:5683")
+    assert config.coap.listen == loopback(5683, ipv6=has_ipv6())
     assert config.http.listen == ("127.0.0.1:8480",)
     assert config.insecure == ()
+
+
+def test_without_ipv6_a_node_listens_on_ipv4_alone() -> None:
+    """Else it would not start in most containers."""
+    assert loopback(5683, ipv6=True) == ("127.0.0.1:5683", "[::1]:5683")
+    assert loopback(5683, ipv6=False) == ("127.0.0.1:5683",)
 
 
 def test_the_state_directory_follows_the_platform() -> None:

@@ -1,7 +1,5 @@
 """The page docs/configuration.md, written from the table of settings."""
 
-from msgspec import UNSET
-
 from waypost.config import FILE_NAME, KEYS, SECTIONS, Key
 
 
@@ -28,7 +26,7 @@ def page() -> str:
 
 def shown(key: Key) -> str:
     """The default as it would stand in the file."""
-    return "$XDG_DATA_HOME/waypost or ~/.local/share/waypost" if key.default is UNSET else in_toml(key.default)
+    return key.stated or in_toml(key.default)
 
 
 def in_toml(value: object) -> str:
