@@ -1,12 +1,15 @@
 """Tables for people, JSON for programs."""
 
 import json
+from collections.abc import Iterator
 
+import click
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from waypost.cli.output import cell, emit, fields, printable, rows
+from waypost.cli.output import FORMATS, cell, emit, fields, printable, rows
+from waypost.cli.verbs import waypost
 
 
 def test_columns_are_as_wide_as_their_widest_cell() -> None:
@@ -47,3 +50,21 @@ def test_json_lines_are_one_for_each_item(capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr().out == ""
     emit({"a": "ä"}, "json")
     assert json.loads(capsys.readouterr().out) == {"a": "ä"}
+
+
+def commands(command: click.Command, ctx: click.Context) -> Iterator[click.Command]:
+    if not isinstance(command, click.Group):
+        yield command
+        return
+    for name in command.list_commands(ctx):
+        inner = command.get_command(ctx, name)
+        assert inner is not None
+        yield from commands(inner, ctx)
+
+
+def test_every_verb_takes_an_output() -> None:
+    for command in commands(waypost, click.Context(waypost)):
+        (option,) = (param for param in command.params if param.name == "output")
+        assert option.opts == ["-o", "--output"]
+        assert isinstance(option.type, click.Choice)
+        assert tuple(option.type.choices) == FORMATS
