@@ -17,6 +17,7 @@ from waypost.rd.questions import Attributes, Entry, LinkEntry
 
 LOCATION: Final = "/reg/"  # before a registration's UUID
 REFERENCES: Final = frozenset(("href", "anchor"))  # searched as resolved URIs (RFC 9176, 6.2)
+PAIRS_MAX: Final = 8_192  # attributes remembered to be shared
 
 Pairs = tuple[tuple[str, str | None], ...]
 
@@ -188,6 +189,7 @@ class Index:
         self.of_links: dict[str, Values[Link]] = {}
         self.of_registrations: dict[str, Values[Registration]] = {}
         self.generation = 0
+        self._pairs: dict[tuple[str, str | None], tuple[str, str | None]] = {}
 
     def acquire(self, payload: bytes, parsed: Iterable[linkformat.Link] | None) -> Document:
         """The document of `payload`, with one more user; `parsed` spares parsing it again.
@@ -200,7 +202,9 @@ class Index:
             for key in parse_limited(payload) if parsed is None else parsed:
                 link = self.links.get(key)
                 if link is None:
-                    link = self.links[key] = Link(*key)
+                    href, attributes = key
+                    link = Link(href, self._shared(attributes))
+                    self.links[linkformat.Link(href, link.attributes)] = link
                 interned[link] = None
             for link in interned:
                 link.documents += 1
@@ -208,6 +212,12 @@ class Index:
             self.octets += len(payload)
         document.users += 1
         return document
+
+    def _shared(self, attributes: Attributes) -> Attributes:
+        """The same, of pairs that other links have too: most of them are common."""
+        if len(self._pairs) > PAIRS_MAX:
+            self._pairs.clear()
+        return tuple([self._pairs.setdefault(pair, pair) for pair in attributes])
 
     def release(self, document: Document) -> None:
         document.users -= 1
