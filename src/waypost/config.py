@@ -90,6 +90,10 @@ class Rd(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     grace_s: Annotated[
         Natural, Meta(description="Seconds after its end in which a registration can still be renewed.")
     ] = 86_400
+    document_octets_max: Annotated[
+        int, Meta(ge=1, le=1 << 20, description="Octets of the links of one registration.")
+    ] = 65_536
+    default_sector: Annotated[str, Meta(max_length=63, description="Sector of those that name none.")] = ""
 
 
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -165,6 +169,8 @@ class Key:
                 return "one of " + ", ".join(map(str, values))
             case inspect.VarTupleType():
                 return "a list of texts"
+            case inspect.StrType(max_length=most):
+                return f"a text of at most {most} characters"
             case _:
                 return "a path"
 

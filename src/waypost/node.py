@@ -75,6 +75,8 @@ class Node:
                 registrations_per_second=config.rd.registrations_per_second,
                 burst=config.rd.registrations_burst,
                 grace_s=config.rd.grace_s,
+                document_octets_max=config.rd.document_octets_max,
+                default_sector=config.rd.default_sector or None,
             ),
         )
         self._host = Host(assembly, Writer(store))

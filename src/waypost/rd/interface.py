@@ -82,7 +82,7 @@ def _lookup(request: Request, kind: Kind) -> Question | Response:
 def _register(request: Request, path: Path) -> Question | Response:
     if request.method != Code.POST:
         return diagnostic(Code.METHOD_NOT_ALLOWED, "register with POST")
-    if request.content_format != LINK_FORMAT and (request.payload or request.content_format is not None):
+    if request.content_format not in (None, LINK_FORMAT):  # who leaves it out means the one format there is
         return diagnostic(Code.UNSUPPORTED_CONTENT_FORMAT, "send the links as application/link-format (40)")
     own = parameters.read(parameters.split(request.query))
     lt = parameters.LIFETIME_DEFAULT if own.lt is None else own.lt
