@@ -17,7 +17,8 @@ from waypost.rd.questions import Attributes, Entry, LinkEntry
 
 LOCATION: Final = "/reg/"  # before a registration's UUID
 REFERENCES: Final = frozenset(("href", "anchor"))  # searched as resolved URIs (RFC 9176, 6.2)
-PAIRS_MAX: Final = 8_192  # attributes remembered to be shared
+SHARED_MAX: Final = 4_096  # links' attributes remembered to be shared
+SHARED_TEXT_MAX: Final = 256  # characters of such
 
 Pairs = tuple[tuple[str, str | None], ...]
 
@@ -83,13 +84,13 @@ class Link:
     """One distinct link, shared by all documents that have it.
 
     `owner` is the one visible registration with it, or several in the order they came.  `tail` is
-    the text after the target where the line of a lookup is base, href and tail; None where the
+    the `text` after the target where the line of a lookup is base, href and tail; None where the
     target or an anchor must be resolved first.
     """
 
     __slots__ = ("attributes", "documents", "href", "owner", "pairs", "tail")
 
-    def __init__(self, href: str, attributes: Attributes) -> None:
+    def __init__(self, href: str, attributes: Attributes, text: str) -> None:
         self.href = href
         self.attributes = attributes
         self.documents = 0
@@ -99,7 +100,7 @@ class Link:
         if not href.startswith("/"):
             self.pairs += (("href", linkformat.resolve("", href)),)
         plain = anchor is None and href.startswith("/") and "/." not in href
-        self.tail = ">" + linkformat.attribute_text(attributes) if plain else None
+        self.tail = text if plain else None
 
     @property
     def weight(self) -> int:
@@ -189,6 +190,7 @@ class Index:
         self.of_links: dict[str, Values[Link]] = {}
         self.of_registrations: dict[str, Values[Registration]] = {}
         self.generation = 0
+        self._texts: dict[Attributes, tuple[Attributes, str]] = {}
         self._pairs: dict[tuple[str, str | None], tuple[str, str | None]] = {}
 
     def acquire(self, payload: bytes, parsed: Iterable[linkformat.Link] | None) -> Document:
@@ -202,9 +204,8 @@ class Index:
             for key in parse_limited(payload) if parsed is None else parsed:
                 link = self.links.get(key)
                 if link is None:
-                    href, attributes = key
-                    link = Link(href, self._shared(attributes))
-                    self.links[linkformat.Link(href, link.attributes)] = link
+                    attributes, text = self._shared(key.attributes)
+                    link = self.links[linkformat.Link(key.href, attributes)] = Link(key.href, attributes, text)
                 interned[link] = None
             for link in interned:
                 link.documents += 1
@@ -213,11 +214,19 @@ class Index:
         document.users += 1
         return document
 
-    def _shared(self, attributes: Attributes) -> Attributes:
-        """The same, of pairs that other links have too: most of them are common."""
-        if len(self._pairs) > PAIRS_MAX:
-            self._pairs.clear()
-        return tuple([self._pairs.setdefault(pair, pair) for pair in attributes])
+    def _shared(self, attributes: Attributes) -> tuple[Attributes, str]:
+        """The same attributes and their text, held once for the links that have them or some of them."""
+        known = self._texts.get(attributes)
+        if known is None:
+            text = ">" + linkformat.attribute_text(attributes)
+            if len(text) > SHARED_TEXT_MAX:
+                return attributes, text
+            if len(self._texts) >= SHARED_MAX:
+                self._texts.clear()
+                self._pairs.clear()
+            attributes = tuple([self._pairs.setdefault(pair, pair) for pair in attributes])
+            known = self._texts[attributes] = (attributes, text)
+        return known
 
     def release(self, document: Document) -> None:
         document.users -= 1
