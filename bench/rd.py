@@ -11,14 +11,13 @@ process, from /proc; rates on shared machines vary by a factor of two, CPU time 
 
 import argparse
 import json
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from load.generator import CACHE, build, load
-from load.page import Report, machine, page
-from load.servers import HOST, Server, aiocoap_rd, libcoap, waypost
+from load.generator import build, load
+from load.page import NEW, Report, machine, page
+from load.servers import HOST, Server, aiocoap_rd, libcoap, state_directory, waypost
 
 Measures = dict[str, Any]
 Arguments = list[str | int | float | Path]
@@ -61,6 +60,13 @@ class Bench:
 
     def run(self, *arguments: str | int | float | Path) -> Measures:
         return load(self.program, HOST, self.server.port, "-S", self.server.pid, *arguments)
+
+    def fill(self, size: int, links: str = LINKS) -> dict[str, Any]:
+        """`size` registrations, and what each adds to the resident memory."""
+        self.register(1)  # what is loaded at the first use is not the registrations' memory
+        before = self.server.rss()
+        measures = self.register(size, links)
+        return {"fill": measures, "octets": (self.server.rss() - before) / size}
 
     def register(self, count: int, links: str = LINKS) -> Measures:
         """`count` new endpoints, in order; remembers their locations."""
@@ -136,31 +142,34 @@ def expect(measures: Measures, code: str) -> Measures:
 
 
 def measure_waypost(program: Path, plan: Plan, folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = {"sizes": {}, "burst": {}}
-    for size in plan.sizes:
-        with waypost() as server:
-            bench = Bench(program, server, plan, folder)
-            bench.register(1)  # what is loaded at the first use is not the registrations' memory
-            before = server.rss()
-            tell(f"waypost: {size:,} registrations")
-            filled = bench.register(size)
-            memory = (server.rss() - before) / size
-            measures = bench.measure()
-            alone = bench.alone()
-            measures["register, new"] = middle([bench.register(plan.news) for _ in range(plan.repetitions)])
-            found["sizes"][size] = {"fill": filled, "octets": memory, "measures": measures, "alone": alone}
-            if size == plan.sizes[-1]:
-                tell(f"waypost: {BURST} datagrams at once")
-                found["burst"]["lookups"] = bench.burst(*bench.lookup(server.endpoints, "ep=node%d"))
-                found["burst"]["registrations"] = bench.burst(*bench.registration())
-    with waypost() as server:
+    found: dict[str, Any] = {"sizes": {size: measure_size(program, plan, folder, size) for size in plan.sizes}}
+    found["burst"] = found["sizes"][plan.sizes[-1]].pop("burst")
+    with state_directory() as directory, waypost(directory) as server:
         bench = Bench(program, server, plan, folder)
-        bench.register(1)
-        before = server.rss()
         size = plan.sizes[1]
         tell(f"waypost: {size:,} registrations that share no link")
-        filled = bench.register(size, NO_LINK_SHARED)
-        found["nothing shared"] = {"size": size, "fill": filled, "octets": (server.rss() - before) / size}
+        found["nothing shared"] = {"size": size, **bench.fill(size, NO_LINK_SHARED)}
+    return found
+
+
+def measure_size(program: Path, plan: Plan, folder: Path, size: int) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    tell(f"waypost: {size:,} registrations")
+    with state_directory() as directory:
+        with waypost(directory) as server:
+            bench = Bench(program, server, plan, folder)
+            found |= bench.fill(size)
+            found["measures"] = bench.measure()
+            found["alone"] = bench.alone()
+            found["measures"][NEW] = middle([bench.register(plan.news) for _ in range(plan.repetitions)])
+            if size == plan.sizes[-1]:
+                tell(f"waypost: {BURST} datagrams at once")
+                found["burst"] = {
+                    "lookups": bench.burst(*bench.lookup(server.endpoints, "ep=node%d")),
+                    "registrations": bench.burst(*bench.registration()),
+                }
+        with waypost(directory) as again:
+            found["start_s"] = again.start_s
     return found
 
 
@@ -170,15 +179,11 @@ def measure_aiocoap(program: Path, plan: Plan, folder: Path) -> dict[str, Any] |
         with aiocoap_rd() as server:
             if server is None:
                 return None
-            bench = Bench(program, server, plan, folder)
-            bench.register(1)
-            before = server.rss()
             tell(f"aiocoap-rd: {size:,} registrations")
-            filled = bench.register(size)
-            memory = (server.rss() - before) / size
-            measures = bench.measure()
-            measures["register, new"] = bench.register(plan.slow)
-            found["sizes"][size] = {"fill": filled, "octets": memory, "measures": measures}
+            bench = Bench(program, server, plan, folder)
+            part = found["sizes"][size] = bench.fill(size)
+            part["measures"] = bench.measure()
+            part["measures"][NEW] = bench.register(plan.slow)
     return found
 
 
@@ -204,8 +209,7 @@ def main() -> None:
     options = parser.parse_args()
     plan = QUICK if options.quick else FULL
     program = build()
-    with tempfile.TemporaryDirectory(dir=CACHE) as name:
-        folder = Path(name)
+    with state_directory() as folder:
         report: Report = {
             "machine": machine(folder),
             "waypost": measure_waypost(program, plan, folder),
@@ -214,6 +218,8 @@ def main() -> None:
         }
     text = page(report)
     print("\n" + text)
+    if options.quick:
+        tell("A quick run shows that the bench works; its figures mean nothing.")
     if options.json:
         options.json.write_text(json.dumps(report, indent=1) + "\n")
     if options.write:

@@ -7,11 +7,14 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
+from textwrap import fill
 from typing import Any
 
 Report = dict[str, Any]
 
+WIDTH = 118
 EXACT = "endpoint lookup, ep"
+NEW = "register, new"
 LOOKUP_CPU_US = 40.0
 LOOKUP_GROWTH = 1.5
 TIMES_AIOCOAP = 1_000.0
@@ -30,6 +33,7 @@ def machine(folder: Path) -> dict[str, Any]:
         "kernel": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "sqlite": sqlite3.sqlite_version,
+        "load": round(os.getloadavg()[0], 1),
         "fdatasync_ms": round(fdatasync_ms(folder), 2),
     }
 
@@ -75,7 +79,8 @@ def page(report: Report) -> str:
     blocks = [
         "# Performance",
         "<!-- Written by `./dev bench rd --write docs/performance.md`. -->",
-        HOW.format(**report["machine"]),
+        fill(WHERE.format(**report["machine"]), WIDTH, break_on_hyphens=False),
+        HOW,
         "## What must hold",
         table(["", "measured", ""], [[a, b, "holds" if ok else "**fell short**"] for a, b, ok in targets(report)]),
         "## Waypost",
@@ -87,16 +92,18 @@ def page(report: Report) -> str:
         blocks += ["## aiocoap-rd", AIOCOAP, operations(report["aiocoap-rd"]), "## Side by side", *ratios(report)]
     if report["libcoap"]:
         blocks += ["## libcoap", *ceiling(report["libcoap"])]
-    remarks = list(all_remarks(report))
+    remarks = all_remarks(report)
     if remarks:
         blocks += ["## Remarks", "\n".join(f"- {remark}" for remark in remarks)]
     return "\n\n".join(blocks) + "\n"
 
 
-HOW = """\
+WHERE = """\
 Measured on {date} on {cores} cores of {cpu}, {memory_gib} GiB, {kernel}, Python {python}, SQLite {sqlite}; the disk
-under the store needs {fdatasync_ms} ms for an fdatasync.  `./dev bench rd` measures again.
+under the store needs {fdatasync_ms} ms for an fdatasync.  Other work kept {load} processes of the machine busy at the
+start.  `./dev bench rd` measures again."""
 
+HOW = """\
 The node runs as `waypost run` with its real store at full durability; only the quota of one source is lifted, since
 all load comes from one.  Every registration has five links and a document of its own, of which one link is unlike all
 others.  The load is `bench/coapload.c` over UDP on loopback: 64 sockets with 4 requests under way each, every source
@@ -111,7 +118,7 @@ one, so two of the rows answer another question there."""
 
 def operations(found: Report) -> str:
     sizes = sorted(found["sizes"])
-    names = ["register, new", *(name for name in found["sizes"][sizes[0]]["measures"] if name != "register, new")]
+    names = [NEW, *(name for name in found["sizes"][sizes[0]]["measures"] if name != NEW)]
     head = ["", *(f"{size:,} registrations" for size in sizes)]
     return table(head, [[name, *(cell(found["sizes"][size]["measures"][name]) for size in sizes)] for name in names])
 
@@ -119,24 +126,31 @@ def operations(found: Report) -> str:
 def memory(found: Report) -> list[str]:
     rows = []
     for size, part in sorted(found["sizes"].items()):
-        fill, alone = part["fill"], part["alone"]
+        filled, alone = part["fill"], part["alone"]
         waits = f"{alone['p50_us']:,} / {alone['p99_us']:,} us"
         busy = part["measures"][EXACT]
         rows.append(
             [
                 f"{size:,}",
-                f"{fill['wall_s']:.1f} s, {fill['server_us']:.0f} us each",
+                f"{filled['wall_s']:.1f} s, {filled['server_us']:.0f} us each",
                 f"{part['octets']:,.0f}",
                 waits,
                 f"{busy['p50_us']:,} / {busy['p99_us']:,} us",
+                f"{part['start_s']:.1f} s",
             ]
         )
     apart = found["nothing shared"]
     return [
-        table(["registrations", "filling", "octets each", "lookup alone, p50 / p99", "all sockets busy"], rows),
-        f"Memory is the growth of the process's resident set while it was filled.  Where no link is shared with "
-        f"another registration, {apart['size']:,} of them take {apart['octets']:,.0f} octets and "
-        f"{apart['fill']['server_us']:.0f} us each.",
+        table(
+            ["registrations", "filling", "octets each", "lookup alone, p50 / p99", "all sockets busy", "start"], rows
+        ),
+        fill(
+            f"Memory is the growth of the process's resident set while it was filled; a start reads all of them back "
+            f"from the disk before it is ready.  Where no link is shared with "
+            f"another registration, {apart['size']:,} of them take {apart['octets']:,.0f} octets and "
+            f"{apart['fill']['server_us']:.0f} us each.",
+            WIDTH,
+        ),
     ]
 
 
@@ -156,12 +170,15 @@ def ratios(report: Report) -> list[str]:
 def ceiling(found: Report) -> list[str]:
     burst = found["burst"]
     return [
-        f"Its example server has no directory; a GET of `/time` is what a small answer costs in C: "
-        f"{cell(found['GET /time'])}.  Of {burst['sent']:,} datagrams at once it lost {burst['lost']:,}."
+        fill(
+            f"Its example server has no directory; a GET of `/time` is what a small answer costs in C: "
+            f"{cell(found['GET /time'])}.  Of {burst['sent']:,} datagrams at once it lost {burst['lost']:,}.",
+            WIDTH,
+        )
     ]
 
 
-def all_remarks(report: Report) -> "list[str]":
+def all_remarks(report: Report) -> list[str]:
     remarks = []
     for server in ("waypost", "aiocoap-rd"):
         for size, part in ((report[server] or {}).get("sizes") or {}).items():

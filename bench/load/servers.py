@@ -30,6 +30,7 @@ class Server:
     register: tuple[str, ...] = ()
     endpoints: tuple[str, ...] = ()
     resources: tuple[str, ...] = ()
+    start_s: float = 0.0  # from its command to its ready line
 
     def rss(self) -> int:
         """Resident octets."""
@@ -38,26 +39,34 @@ class Server:
 
 
 @contextmanager
-def waypost() -> Iterator[Server]:
-    """Our node with its real store on disk; only the quota of one source is lifted, since all load has one."""
+def state_directory() -> Iterator[Path]:
+    """On the disk of the checkout: a directory for temporary files is often in memory."""
     CACHE.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=CACHE, prefix="bench-") as directory:
-        settings = {
-            "WAYPOST_DIR": directory,
-            "WAYPOST_COAP_LISTEN": f"{HOST}:0",
-            "WAYPOST_HTTP_LISTEN": f"{HOST}:0",
-            "WAYPOST_RD_REGISTRATIONS_PER_SECOND": UNLIMITED,
-            "WAYPOST_RD_REGISTRATIONS_BURST": UNLIMITED,
-            "WAYPOST_LOG_LEVEL": "warning",
-        }
-        command = [sys.executable, "-m", "waypost", "run"]
-        with process(command, settings, stdout=subprocess.PIPE) as node:
-            assert node.stdout is not None
-            line = node.stdout.readline()
-            if not line:
-                raise SystemExit(f"waypost run ended with {node.wait()}")
-            port = int(json.loads(line)["listeners"]["coap"].rpartition(":")[2])
-            yield Server("waypost", node.pid, port, ("rd",), ("rd-lookup", "ep"), ("rd-lookup", "res"))
+    with tempfile.TemporaryDirectory(dir=CACHE, prefix="bench-") as name:
+        yield Path(name)
+
+
+@contextmanager
+def waypost(directory: Path) -> Iterator[Server]:
+    """Our node with its real store; only the quota of one source is lifted, since all load has one."""
+    settings = {
+        "WAYPOST_DIR": str(directory),
+        "WAYPOST_COAP_LISTEN": f"{HOST}:0",
+        "WAYPOST_HTTP_LISTEN": f"{HOST}:0",
+        "WAYPOST_RD_REGISTRATIONS_PER_SECOND": UNLIMITED,
+        "WAYPOST_RD_REGISTRATIONS_BURST": UNLIMITED,
+        "WAYPOST_LOG_LEVEL": "warning",
+        "WAYPOST_LOG_FORMAT": "json",  # no banner
+    }
+    started = time.monotonic()
+    with process([sys.executable, "-m", "waypost", "run"], settings, stdout=subprocess.PIPE) as node:
+        assert node.stdout is not None
+        line = node.stdout.readline()
+        if not line:
+            raise SystemExit(f"waypost run ended with {node.wait()}")
+        start_s = time.monotonic() - started
+        port = int(json.loads(line)["listeners"]["coap"].rpartition(":")[2])
+        yield Server("waypost", node.pid, port, ("rd",), ("rd-lookup", "ep"), ("rd-lookup", "res"), start_s)
 
 
 @contextmanager

@@ -44,7 +44,7 @@ class Node:
 def start(directory: Path, **settings: object) -> Node:
     """`settings` go by key, a section and a name joined by two underscores: rd__grace_s=3."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("WAYPOST_")}
-    environment |= {"WAYPOST_DIR": str(directory), "WAYPOST_LOG_LEVEL": "warning"}
+    environment |= {"WAYPOST_DIR": str(directory), "WAYPOST_LOG_LEVEL": "warning", "WAYPOST_LOG_FORMAT": "json"}
     environment |= {"WAYPOST_COAP_LISTEN": f"{HOST}:0", "WAYPOST_HTTP_LISTEN": f"{HOST}:0"}
     environment |= {"WAYPOST_" + key.replace("__", "_").upper(): str(value) for key, value in settings.items()}
     command = [sys.executable, "-m", "waypost", "run"]

@@ -197,7 +197,7 @@ def damaged(rng: Random, data: bytes) -> bytes:
 
 
 def test_a_burst_beyond_the_quota_is_told_when_to_come_back(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """RFC 7252, 5.9.3.4: 5.03 with Max-Age; renewals and lookups go on."""
+    """RFC 7252, 5.9.3.4: 5.03 with Max-Age; lookups go on.  HTTP: 503 with Retry-After (RFC 9110, 10.2.3)."""
     settings = {"rd__registrations_burst": 20, "rd__registrations_per_second": 1}
     with running(tmp_path_factory.mktemp("quota"), **settings) as node, Device(node.port) as device:
         answers = [device.register(f"ep=burst-{number}") for number in range(40)]
@@ -209,6 +209,22 @@ def test_a_burst_beyond_the_quota_is_told_when_to_come_back(tmp_path_factory: py
         assert age is not None
         assert 1 <= int.from_bytes(age, "big") <= 60
         assert len(registered(device)) == codes.count(Code.CREATED)
+
+        body = json.dumps({"ep": "late", "base": "coap://late.example.com"}).encode()
+        late = Request(node.http + "/v1/endpoints", body, {"Content-Type": "application/json"})
+        with until_refused(late) as error:
+            assert error.code == 503
+            assert int(error.headers["Retry-After"]) >= 1
+            assert json.loads(error.read())["status"] == 503
+
+
+def until_refused(request: Request) -> HTTPError:
+    """Ask until it is: each second one more is admitted."""
+    while True:
+        try:
+            urlopen(request, timeout=ANSWER_S).close()
+        except HTTPError as error:
+            return error
 
 
 @pytest.mark.parametrize(
