@@ -8,12 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from waypost.coap.client import ANSWER_WAIT, OPEN_MAX, TRANSFER_LIFETIME, Client
+from waypost.coap.client import ANSWER_WAIT, OPEN_MAX, TRANSFER_LIFETIME
 from waypost.coap.message import Message, Options, block, decode, read_block, uint
 from waypost.coap.numbers import ACK_RANDOM_FACTOR, ACK_TIMEOUT, MAX_RETRANSMIT, Code, Option, Type
-from waypost.coap.outbox import Outbox
+from waypost.coap.peer import Peer, serve_nothing
 from waypost.coap.request import Request, Response
-from waypost.coap.server import Server
 from waypost.coap.transfer import ECHOES_MAX, RESTARTS_MAX, Call, Failure
 from waypost.engine import Answer, Send
 from waypost.sim import udp_path
@@ -27,8 +26,8 @@ class Station:
     """A client and what came out of it."""
 
     def __init__(self, body_max: int = 1 << 16) -> None:
-        rng = Random(1)
-        self.client = Client(rng, itertools.count(1), Outbox(rng), body_max=body_max)
+        self.peer = Peer(Random(1), serve_nothing, itertools.count(1), answer_max=body_max)
+        self.client = self.peer.client
         self.answers: dict[int, object] = {}
 
     def request(self, call: Call = GET, now: float = 0.0) -> int:
@@ -37,7 +36,7 @@ class Station:
     def sent(self) -> list[Message]:
         """What was sent since the last look."""
         messages: list[Message] = []
-        for effect in self.client.take_effects():
+        for effect in self.peer.take_effects():
             match effect:
                 case Send():
                     messages.append(decode(effect.data))
@@ -45,11 +44,11 @@ class Station:
                     self.answers[effect.id] = effect.result
                 case _:
                     raise AssertionError(effect)
-        self.client.check()
+        self.peer.check()
         return messages
 
     def receive(self, message: Message, now: float = 0.0) -> list[Message]:
-        self.client.receive_datagram(message.encode(), SERVER, now)
+        self.peer.receive_datagram(message.encode(), SERVER, now)
         return self.sent()
 
     def reply(self, code: int, options: Options | None = None, payload: bytes = b"", *, to: Message) -> list[Message]:
@@ -88,7 +87,7 @@ def test_an_answer_comes_on_the_acknowledgement(station: Station) -> None:
     options: Options = [(Option.LOCATION_PATH, b"reg"), (Option.LOCATION_PATH, b"4521"), (Option.CONTENT_FORMAT, b"")]
     assert station.reply(Code.CREATED, options, b"made", to=message) == []
     assert station.answers == {id: Response(Code.CREATED, b"made", 0, ("reg", "4521"))}
-    assert station.client.next_timer() is None
+    assert station.peer.next_timer() is None
 
 
 def test_an_answer_comes_apart_and_is_acknowledged_each_time(station: Station) -> None:
@@ -96,7 +95,7 @@ def test_an_answer_comes_apart_and_is_acknowledged_each_time(station: Station) -
     id = station.request()
     (message,) = station.sent()
     station.receive(Message(Type.ACK, Code.EMPTY, message.id, b"", []))
-    station.client.handle_timer(ACK_TIMEOUT * ACK_RANDOM_FACTOR)
+    station.peer.handle_timer(ACK_TIMEOUT * ACK_RANDOM_FACTOR)
     assert station.sent() == []  # nothing is sent again
     answer = Message(Type.CON, Code.CONTENT, 7, message.token, [], b"20 C")
     acknowledgement = Message(Type.ACK, Code.EMPTY, 7, b"", [])
@@ -111,7 +110,7 @@ def test_an_answer_that_overtakes_its_acknowledgement_counts(station: Station) -
     (message,) = station.sent()
     station.receive(Message(Type.NON, Code.CONTENT, 7, message.token, [], b"20 C"))
     assert station.answers == {id: Response(Code.CONTENT, b"20 C")}
-    assert station.client.next_timer() is None
+    assert station.peer.next_timer() is None
 
 
 def test_a_request_is_sent_again_until_it_is_given_up(station: Station) -> None:
@@ -119,8 +118,8 @@ def test_a_request_is_sent_again_until_it_is_given_up(station: Station) -> None:
     id = station.request()
     (first,) = station.sent()
     times = [0.0]
-    while (when := station.client.next_timer()) is not None:
-        station.client.handle_timer(when)
+    while (when := station.peer.next_timer()) is not None:
+        station.peer.handle_timer(when)
         again = station.sent()
         assert again in ([first], [])
         times.append(when)
@@ -135,8 +134,8 @@ def test_an_acknowledged_request_waits_for_its_answer_only_so_long(station: Stat
     id = station.request()
     (message,) = station.sent()
     station.receive(Message(Type.ACK, Code.EMPTY, message.id, b"", []))
-    assert station.client.next_timer() == ANSWER_WAIT
-    station.client.handle_timer(ANSWER_WAIT)
+    assert station.peer.next_timer() == ANSWER_WAIT
+    station.peer.handle_timer(ANSWER_WAIT)
     station.sent()
     assert station.answers == {id: Failure.TIMEOUT}
 
@@ -154,7 +153,7 @@ def test_an_answer_must_have_the_token_and_come_from_the_server(station: Station
     station.request()
     (message,) = station.sent()
     right = Message(Type.ACK, Code.CONTENT, message.id, message.token, [], b"20 C")
-    station.client.receive_datagram(right.encode(), OTHER, 0.0)
+    station.peer.receive_datagram(right.encode(), OTHER, 0.0)
     station.receive(Message(Type.ACK, Code.CONTENT, message.id, b"forged", [], b"99 C"))
     station.receive(Message(Type.ACK, Code.CONTENT, message.id ^ 1, message.token, [], b"99 C"))
     assert station.answers == {}
@@ -163,17 +162,22 @@ def test_an_answer_must_have_the_token_and_come_from_the_server(station: Station
     assert station.answers == {1: Response(Code.CONTENT, b"20 C")}
 
 
-@pytest.mark.parametrize("code", [Code.EMPTY, Code.GET, Code.CONTENT, 0x65])
+@pytest.mark.parametrize("code", [Code.EMPTY, Code.CONTENT, 0x65])
 def test_a_confirmable_message_that_nobody_waits_for_is_reset(station: Station, code: int) -> None:
-    """RFC 7252, 4.2: a ping, a request, a response, a reserved code."""
+    """RFC 7252, 4.2: a ping, a response, a reserved code."""
     assert station.receive(Message(Type.CON, code, 9, b"" if code == 0 else b"x", [])) == [
         Message(Type.RST, Code.EMPTY, 9, b"", [])
     ]
 
 
+def test_one_that_only_asks_has_nothing_to_give(station: Station) -> None:
+    (answer,) = station.receive(Message(Type.CON, Code.GET, 9, b"x", []))
+    assert (answer.type, answer.code) == (Type.ACK, Code.NOT_FOUND)
+
+
 def test_a_malformed_confirmable_message_is_reset(station: Station) -> None:
     """RFC 7252, 4.2."""
-    station.client.receive_datagram(b"\x40\x45\x00\x09\xff", SERVER, 0.0)
+    station.peer.receive_datagram(b"\x40\x45\x00\x09\xff", SERVER, 0.0)
     assert station.sent() == [Message(Type.RST, Code.EMPTY, 9, b"", [])]
 
 
@@ -224,10 +228,10 @@ def test_no_more_than_so_many_requests_are_open(station: Station) -> None:
     ids = [station.request() for _ in range(OPEN_MAX + 1)]
     station.sent()
     assert station.answers == {ids[-1]: Failure.BUSY}
-    station.client.handle_timer(TRANSFER_LIFETIME)
+    station.peer.handle_timer(TRANSFER_LIFETIME)
     station.sent()
     assert all(station.answers[id] == Failure.TIMEOUT for id in ids[:-1])
-    assert station.client.next_timer() is None
+    assert station.peer.next_timer() is None
 
 
 # blocks (RFC 7959)
@@ -384,7 +388,7 @@ def test_an_echo_value_in_any_response_goes_with_the_next_request(station: Stati
 # the client against our own server, and against anything
 
 
-def converse(station: Station, server: Server, now: float = 0.0) -> int:
+def converse(station: Station, server: Peer, now: float = 0.0) -> int:
     """Carry datagrams to and fro until nobody has anything to say; the number of requests."""
     requests = 0
     while messages := station.sent():
@@ -393,7 +397,7 @@ def converse(station: Station, server: Server, now: float = 0.0) -> int:
             server.receive_datagram(message.encode(), SERVER, now)
         for effect in server.take_effects():
             assert isinstance(effect, Send)
-            station.client.receive_datagram(effect.data, SERVER, now)
+            station.peer.receive_datagram(effect.data, SERVER, now)
     return requests
 
 
@@ -406,7 +410,7 @@ def test_what_our_own_server_is_told_and_tells_arrives_whole(up: int, down: int,
         heard.append(request)
         return Response(Code.CONTENT, bytes(i % 251 for i in range(down)), 40)
 
-    server = Server(Random(2), serve, itertools.count(1))
+    server = Peer(Random(2), serve, itertools.count(1))
     station = Station()
     body = bytes(i % 241 for i in range(up)) if method == Code.POST else b""
     id = station.request(Call(method, ("rd",), ("ep=weather",), body, 40 if body else None))
@@ -417,7 +421,7 @@ def test_what_our_own_server_is_told_and_tells_arrives_whole(up: int, down: int,
 
 def test_a_large_lookup_soon_gets_large_blocks() -> None:
     """Returning the Echo value of the first small block validates the source."""
-    server = Server(Random(2), lambda *_: Response(Code.CONTENT, bytes(60_000), 40), itertools.count(1))
+    server = Peer(Random(2), lambda *_: Response(Code.CONTENT, bytes(60_000), 40), itertools.count(1))
     station = Station()
     station.request()
     assert converse(station, server) <= 1 + 60
@@ -449,16 +453,16 @@ def test_no_sequence_of_datagrams_breaks_the_client(events: Sequence[object], si
         match event:
             case float():
                 now += event
-                if (when := station.client.next_timer()) is not None and when <= now:
-                    station.client.handle_timer(now)
+                if (when := station.peer.next_timer()) is not None and when <= now:
+                    station.peer.handle_timer(now)
             case bytes():
-                station.client.receive_datagram(event, SERVER, now)
+                station.peer.receive_datagram(event, SERVER, now)
             case (int(type), int(code), list(options), bytes(payload)) if code:
                 message = Message(type, code, latest.id, latest.token, options, payload)
-                station.client.receive_datagram(message.encode(), SERVER, now)
+                station.peer.receive_datagram(message.encode(), SERVER, now)
     station.sent()
-    while (when := station.client.next_timer()) is not None:
+    while (when := station.peer.next_timer()) is not None:
         now = max(now, when)
-        station.client.handle_timer(now)
+        station.peer.handle_timer(now)
         station.sent()
     assert sorted(station.answers) == asked

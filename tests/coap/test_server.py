@@ -19,8 +19,8 @@ from waypost.coap.numbers import (
     Option,
     Type,
 )
+from waypost.coap.peer import Peer
 from waypost.coap.request import Request, Response
-from waypost.coap.server import Server
 from waypost.engine import Endpoint, Path, Send
 from waypost.identity import ANONYMOUS
 
@@ -44,7 +44,8 @@ class Device:
         self.count = 0
         self.slow: list[int] = []
         self.now = 0.0
-        self.server = Server(Random(1), self.serve, itertools.count(1), idempotent=frozenset({("put",)}))
+        self.peer = Peer(Random(1), self.serve, itertools.count(1), idempotent=frozenset({("put",)}))
+        self.server = self.peer.server
 
     def serve(self, request: Request, path: Path, now: float) -> Response | None:
         match request.path:
@@ -63,19 +64,19 @@ class Device:
 
     def send(self, message: Message, path: Path = ANNA) -> list[Message]:
         """What comes back at once."""
-        self.server.receive_datagram(message.encode(), path, self.now)
+        self.peer.receive_datagram(message.encode(), path, self.now)
         return self.sent()
 
     def sent(self) -> list[Message]:
-        sends = self.server.take_effects()
+        sends = self.peer.take_effects()
         assert all(isinstance(send, Send) for send in sends)
         return [decode(send.data) for send in sends if isinstance(send, Send)]
 
     def pass_time(self, until: float) -> list[Message]:
         sent = []
-        while (when := self.server.next_timer()) is not None and when <= until:
+        while (when := self.peer.next_timer()) is not None and when <= until:
             self.now = when
-            self.server.handle_timer(when)
+            self.peer.handle_timer(when)
             sent += self.sent()
         self.now = until
         return sent
@@ -130,9 +131,9 @@ def test_a_ping_is_reset(device: Device) -> None:
 )
 def test_only_a_broken_confirmable_message_is_rejected(device: Device, octets: str, rejected: bool) -> None:
     """RFC 7252, 3 and 4.2: an unknown version and a broken NON are silently ignored."""
-    device.server.receive_datagram(bytes.fromhex(octets), ANNA, 0.0)
+    device.peer.receive_datagram(bytes.fromhex(octets), ANNA, 0.0)
     assert [m.type for m in device.sent()] == [Type.RST] * rejected
-    assert device.server.dropped == 1
+    assert device.peer.dropped == 1
 
 
 def test_a_request_with_a_code_of_the_reserved_class_is_reset(device: Device) -> None:
@@ -157,7 +158,7 @@ def test_what_is_idempotent_is_simply_done_again(device: Device) -> None:
     device.send(ask("put", code=Code.POST))
     device.send(ask("put", code=Code.POST))
     assert device.count == 2
-    assert device.server.gauges()["coap_replies_kept"] == 0
+    assert device.peer.gauges()["coap_replies_kept"] == 0
 
 
 def test_a_slow_answer_is_acknowledged_apart_and_sent_until_it_is_acknowledged(device: Device) -> None:
@@ -312,7 +313,7 @@ def test_a_body_over_the_limit_is_refused(device: Device) -> None:
         options = [(Option.BLOCK1, block(number, True, 6))]
         (answer,) = device.send(ask("echo", code=Code.PUT, id=number, options=options, payload=bytes(1024)))
     assert answer.code == Code.REQUEST_ENTITY_TOO_LARGE
-    assert device.server.gauges()["coap_blockwise_requests"] == 0
+    assert device.peer.gauges()["coap_blockwise_requests"] == 0
 
 
 def test_one_source_cannot_fill_the_memory_with_beginnings(device: Device) -> None:
@@ -321,7 +322,7 @@ def test_one_source_cannot_fill_the_memory_with_beginnings(device: Device) -> No
         (answer,) = device.send(ask("echo", code=Code.PUT, id=number, options=options, payload=bytes(16)))
     assert answer.code == Code.SERVICE_UNAVAILABLE
     device.pass_time(200.0)
-    assert device.server.gauges()["coap_blockwise_requests"] == 0
+    assert device.peer.gauges()["coap_blockwise_requests"] == 0
 
 
 # strangers
@@ -391,21 +392,21 @@ def test_no_request_of_a_stranger_is_answered_with_more_than_three_times_its_siz
         if Option.ECHO in dict(message.options):
             continue
         data = message.encode()
-        device.server.receive_datagram(data, STRANGER, 0.0)
-        sent = sum(len(send.data) for send in device.server.take_effects() if isinstance(send, Send))
+        device.peer.receive_datagram(data, STRANGER, 0.0)
+        sent = sum(len(send.data) for send in device.peer.take_effects() if isinstance(send, Send))
         assert sent <= 3 * len(data)
-        device.server.check()
+        device.peer.check()
 
 
 @given(st.lists(st.tuples(st.binary(max_size=40) | requests.map(Message.encode), st.sampled_from([ANNA, STRANGER]))))
 def test_no_datagram_breaks_the_server(datagrams: list[tuple[bytes, Path]]) -> None:
     device = Device()
     for data, path in datagrams:
-        device.server.receive_datagram(data, path, device.now)
+        device.peer.receive_datagram(data, path, device.now)
         device.server.changed("text", device.now)
-        device.server.take_effects()
+        device.peer.take_effects()
         device.pass_time(device.now + 1.0)
-        device.server.check()
+        device.peer.check()
 
 
 # observing
@@ -439,7 +440,7 @@ def test_an_observation_ends_when_its_client_says_so(device: Device, how: str) -
         case "reset":
             device.send(Message(Type.RST, Code.EMPTY, told.id, b"", []))
         case _:
-            device.server.receive_datagram(ask(id=8, options=[(Option.OBSERVE, b"\x05")]).encode(), ANNA, 0.0)
+            device.peer.receive_datagram(ask(id=8, options=[(Option.OBSERVE, b"\x05")]).encode(), ANNA, 0.0)
             device.sent()
     device.server.changed("text", 0.0)
     assert device.sent() == []
@@ -456,7 +457,7 @@ def test_an_observer_that_has_vanished_is_dropped(device: Device) -> None:
     device.server.changed("text", 0.0)
     assert device.sent() == [], "the next waits for the acknowledgement"
     assert len(device.pass_time(100.0)) == 4
-    assert device.server.gauges()["coap_observations"] == 0
+    assert device.peer.gauges()["coap_observations"] == 0
 
 
 def test_what_changed_while_waiting_is_told_after_the_acknowledgement(device: Device) -> None:
@@ -483,14 +484,14 @@ def test_a_stranger_observes_on_credit(device: Device) -> None:
     (more,) = device.send(Message(Type.ACK, Code.EMPTY, told.id, b"", []), STRANGER)
     assert more.type == Type.CON
     assert device.pass_time(100.0) == []
-    assert device.server.gauges()["coap_observations"] == 0
+    assert device.peer.gauges()["coap_observations"] == 0
 
 
 def test_one_source_has_a_bounded_number_of_observations(device: Device) -> None:
     for number in range(OBSERVATIONS_PER_SOURCE_MAX + 5):
         (answer,) = device.send(ask(token=bytes([number]), options=OBSERVE))
         assert (value(answer, Option.OBSERVE) is not None) == (number < OBSERVATIONS_PER_SOURCE_MAX)
-    assert device.server.gauges()["coap_observations"] == OBSERVATIONS_PER_SOURCE_MAX
+    assert device.peer.gauges()["coap_observations"] == OBSERVATIONS_PER_SOURCE_MAX
 
 
 def test_what_is_gone_is_told_last(device: Device) -> None:
@@ -499,9 +500,9 @@ def test_what_is_gone_is_told_last(device: Device) -> None:
     def serve(request: Request, path: Path, now: float) -> Response:
         return Response(Code.CONTENT, b"1", observe="it") if request.id == 1 else Response(Code.NOT_FOUND)
 
-    server = Server(Random(1), serve, itertools.count(1))
-    server.receive_datagram(ask(options=OBSERVE).encode(), ANNA, 0.0)
-    server.changed("it", 0.0)
-    server.changed("it", 0.0)
-    codes = [decode(send.data).code for send in server.take_effects() if isinstance(send, Send)]
+    peer = Peer(Random(1), serve, itertools.count(1))
+    peer.receive_datagram(ask(options=OBSERVE).encode(), ANNA, 0.0)
+    peer.server.changed("it", 0.0)
+    peer.server.changed("it", 0.0)
+    codes = [decode(send.data).code for send in peer.take_effects() if isinstance(send, Send)]
     assert codes == [Code.CONTENT, Code.NOT_FOUND]

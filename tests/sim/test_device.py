@@ -5,8 +5,8 @@ from random import Random
 
 from waypost.coap.message import Message
 from waypost.coap.numbers import Code
+from waypost.coap.peer import Peer
 from waypost.coap.request import Request, Response
-from waypost.coap.server import Server
 from waypost.engine import Effect, Endpoint, Path, Rows
 from waypost.record import Change
 from waypost.sim import Device, Node, Weather, World
@@ -20,7 +20,7 @@ class Shop:
 
     def __init__(self, rng: Random) -> None:
         self.count = 0
-        self._server = Server(rng, self._serve, itertools.count(1))
+        self._server = Peer(rng, self._serve, itertools.count(1))
         self._slow: list[tuple[float, int]] = []
 
     def _serve(self, request: Request, path: Path, now: float) -> Response | None:
@@ -40,7 +40,7 @@ class Shop:
     def handle_timer(self, now: float) -> None:
         self._server.handle_timer(now)
         while self._slow and self._slow[0][0] <= now:
-            self._server.respond(self._slow.pop(0)[1], Response(Code.CREATED, location=("reg", "1")), now)
+            self._server.server.respond(self._slow.pop(0)[1], Response(Code.CREATED, location=("reg", "1")), now)
 
     def next_timer(self) -> float | None:
         times = [when for when, _ in self._slow]

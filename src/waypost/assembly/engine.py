@@ -15,8 +15,8 @@ from waypost.assembly.carrier import Carrier
 from waypost.assembly.questions import Report, Status
 from waypost.coap.links import filter_links
 from waypost.coap.numbers import LINK_FORMAT, Code
+from waypost.coap.peer import Peer
 from waypost.coap.request import Request, Response, diagnostic
-from waypost.coap.server import Server
 from waypost.engine import Answer, Ask, Effect, Path, Rows
 from waypost.rd import interface
 from waypost.rd.engine import Directory, Settings
@@ -31,7 +31,7 @@ class Assembly:
     def __init__(self, rng: Random, settings: Settings) -> None:
         ids = itertools.count(1)  # one for all rooms: an answer finds its asker by its number
         self._ids = ids
-        self._coap = Server(rng, self._serve, ids, idempotent=IDEMPOTENT)
+        self._coap = Peer(rng, self._serve, ids, idempotent=IDEMPOTENT)
         self._directory = Directory(rng, ids, settings)
         self._carrier = Carrier(rng)
         self._effects: list[Effect] = []
@@ -116,9 +116,9 @@ class Assembly:
                         busy = self._carrier.announce(id, announce, now)
                         if busy is not None:
                             self._directory.answered(id, busy, now)
-                    case Answer(id, outcome) if self._coap.waits_for(id):
+                    case Answer(id, outcome) if self._coap.server.waits_for(id):
                         assert isinstance(outcome, Outcome)
-                        self._coap.respond(id, interface.response(outcome), now)
+                        self._coap.server.respond(id, interface.response(outcome), now)
                     case _:
                         self._effects.append(effect)
 

@@ -1,23 +1,23 @@
-"""The client's side of CoAP: requests in, datagrams out, the answer as an effect.
+"""The client's side of CoAP: requests out, the answer as an effect.
 
 Requests are confirmable, and one at a time for each server; the others wait in order (RFC 7252, 4.7).
 The answer to request() is Answer(id, Response), or Answer(id, Failure) if there is none.  5.03 is a
 Response like any other: its `max_age` says when to come back.
 
 A response counts only if both its token and its sender are those of the request.  Tokens are random,
-8 octets, and new for each message, so a late answer is never taken for a later one.  Datagrams that
-nobody waits for are counted in `dropped`, and reset if confirmable: nothing a peer sends can raise.
+8 octets, and new for each message, so a late answer is never taken for a later one.  Responses that
+nobody waits for are counted in `dropped`, and reset if confirmable.
 
 Source: RFC 7252, 4 and 5; RFC 7959; RFC 9175.
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from random import Random
 from typing import Final, TypeVar
 
-from waypost.coap.message import TOKEN_MAX, Message, decode
+from waypost.coap.message import TOKEN_MAX, Message
 from waypost.coap.numbers import ACK_RANDOM_FACTOR, ACK_TIMEOUT, MAX_RETRANSMIT, Type
 from waypost.coap.outbox import Outbox
 from waypost.coap.request import Response
@@ -31,8 +31,6 @@ TRANSFER_LIFETIME: Final = 300.0  # seconds from request to answer, all blocks a
 TAG_SIZE: Final = 4  # octets of a Request-Tag
 ECHOES_KEPT: Final = 1024  # servers whose latest Echo value waits for the next request
 CONFIRMED_MAX: Final = 1024  # confirmable responses that are acknowledged again when they come again
-
-_RESPONSE_CLASSES: Final = (2, 4, 5)
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -84,62 +82,8 @@ class Client:
         if id in self._exchanges:
             self._end(id, now)
 
-    def receive_datagram(self, data: bytes, path: Path, now: float) -> None:
-        try:
-            message = decode(data)
-        except WireError:
-            self.dropped += 1
-            if len(data) >= 4 and data[0] >> 4 == 0b0100:  # RFC 7252, 4.2: reject a confirmable one
-                self._outbox.send_empty(path, Type.RST, data[2] << 8 | data[3])
-            return
-        if message.code >> 5 in _RESPONSE_CLASSES and message.type != Type.RST:
-            self._on_response(message, path, now)
-        elif message.type == Type.CON:  # a ping, a request, a reserved code: RFC 7252, 4.2 and 4.3
-            self._outbox.send_empty(path, Type.RST, message.id)
-        elif message.type == Type.RST:
-            owner = self._outbox.retransmissions.end(path.peer, message.id)
-            if isinstance(owner, int):
-                self._finish(owner, Failure.RESET, now)
-        elif message.type == Type.ACK and message.code == 0:
-            self._outbox.retransmissions.end(path.peer, message.id)  # the answer comes apart (RFC 7252, 5.2.2)
-        else:
-            self.dropped += 1
-
-    def handle_timer(self, now: float) -> None:
-        for owner in self._outbox.retransmit(now):
-            if isinstance(owner, int):
-                self._finish(owner, Failure.TIMEOUT, now)
-        for id in self._deadlines.pop_due(now):
-            self._finish(id, Failure.TIMEOUT, now)
-
-    def next_timer(self) -> float | None:
-        times = (self._outbox.retransmissions.next(), self._deadlines.next())
-        return min((time for time in times if time is not None), default=None)
-
-    def take_effects(self) -> list[Effect]:
-        answers, self._answers = self._answers, []
-        return self._outbox.take_effects() + answers
-
-    def check(self) -> None:
-        assert sorted(id for queue in self._queues.values() for id in queue) == sorted(self._exchanges)
-        assert sorted(self._tokens.values()) == sorted(queue[0] for queue in self._queues.values())
-        assert len(self._deadlines) == len(self._exchanges) <= OPEN_MAX
-        assert len(self._echoes) <= ECHOES_KEPT
-        assert len(self._confirmed) <= CONFIRMED_MAX
-
-    def _transmit(self, id: int, now: float) -> None:
-        """Send the next message of the request, under a new token."""
-        exchange = self._exchanges[id]
-        path = exchange.path
-        exchange.token = self._rng.randbytes(TOKEN_MAX)
-        exchange.message_id = self._outbox.next_message_id(path)
-        self._tokens[path.peer, exchange.token] = id
-        echo = self._echoes.pop(path.peer, None)
-        message = exchange.transfer.message(Type.CON, exchange.message_id, exchange.token, echo)
-        self._outbox.send_confirmable(path, exchange.message_id, message.encode(), id, now)
-        self._deadlines.set(id, min(now + ANSWER_WAIT, exchange.until))
-
-    def _on_response(self, message: Message, path: Path, now: float) -> None:
+    def receive(self, message: Message, path: Path, now: float) -> None:
+        """A response, or what is not one though its code says so."""
         peer = path.peer
         id = self._tokens.get((peer, message.token))
         exchange = self._exchanges[id] if id is not None else None
@@ -164,6 +108,44 @@ class Client:
             self._transmit(id, now)
         else:
             self._finish(id, outcome, now)
+
+    def on_reset(self, owner: Hashable, now: float) -> None:
+        if isinstance(owner, int):
+            self._finish(owner, Failure.RESET, now)
+
+    def on_given_up(self, owner: Hashable, now: float) -> None:
+        if isinstance(owner, int):
+            self._finish(owner, Failure.TIMEOUT, now)
+
+    def handle_timer(self, now: float) -> None:
+        for id in self._deadlines.pop_due(now):
+            self._finish(id, Failure.TIMEOUT, now)
+
+    def next_timer(self) -> float | None:
+        return self._deadlines.next()
+
+    def take_answers(self) -> list[Effect]:
+        answers, self._answers = self._answers, []
+        return answers
+
+    def check(self) -> None:
+        assert sorted(id for queue in self._queues.values() for id in queue) == sorted(self._exchanges)
+        assert sorted(self._tokens.values()) == sorted(queue[0] for queue in self._queues.values())
+        assert len(self._deadlines) == len(self._exchanges) <= OPEN_MAX
+        assert len(self._echoes) <= ECHOES_KEPT
+        assert len(self._confirmed) <= CONFIRMED_MAX
+
+    def _transmit(self, id: int, now: float) -> None:
+        """Send the next message of the request, under a new token."""
+        exchange = self._exchanges[id]
+        path = exchange.path
+        exchange.token = self._rng.randbytes(TOKEN_MAX)
+        exchange.message_id = self._outbox.next_message_id(path)
+        self._tokens[path.peer, exchange.token] = id
+        echo = self._echoes.pop(path.peer, None)
+        message = exchange.transfer.message(Type.CON, exchange.message_id, exchange.token, echo)
+        self._outbox.send_confirmable(path, exchange.message_id, message.encode(), id, now)
+        self._deadlines.set(id, min(now + ANSWER_WAIT, exchange.until))
 
     def _on_stranger(self, message: Message, path: Path) -> None:
         """A response that nobody waits for: a repeated one, if we have acknowledged it (RFC 7252, 4.2)."""

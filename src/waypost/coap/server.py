@@ -1,37 +1,34 @@
-"""The server's side of CoAP: datagrams in, requests to the resources, answers out.
+"""The server's side of CoAP: requests to the resources, their answers out.
 
 A resource answers at once, or returns None and answers later by respond() under the request's id.
 What takes longer than EMPTY_ACK_AFTER is acknowledged apart.  Requests that are not idempotent are
 deduplicated; GET and the paths named idempotent are simply done again.
-
-Datagrams that do not decode are counted in `dropped`: nothing a peer sends can raise.
 
 Source: RFC 7252, 4 and 5; RFC 7641; RFC 7959; RFC 7967; RFC 9175.
 """
 
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
-from random import Random
 from typing import Final
 
 from waypost.coap import reply
 from waypost.coap.block import Assemblies, Snapshots, snapshot_key
 from waypost.coap.exchange import Duplicates
-from waypost.coap.message import Message, decode
+from waypost.coap.message import Message
 from waypost.coap.numbers import AMPLIFICATION_MAX, EMPTY_ACK_AFTER, EXCHANGES_MAX, Code, Type
 from waypost.coap.observing import Observing, Serve
 from waypost.coap.options import read_request
 from waypost.coap.outbox import Outbox
 from waypost.coap.request import Request, Response, diagnostic
-from waypost.engine import Deadlines, Effect, Endpoint, Path
-from waypost.errors import RemoteError, WireError
+from waypost.engine import Deadlines, Endpoint, Path
+from waypost.errors import RemoteError
 
 ANSWER_SIZE: Final = 48  # octets, without token, of the longest answer that cannot be cut: a location
 BUSY_RETRY: Final = 5  # seconds, the Max-Age of 5.03 when too many requests wait
 SWEEP_EVERY: Final = 30.0  # seconds between looks at what has outlived its time
 
 _SEPARATE: Final = "separate"  # owner of a confirmable answer, as against an observation's key
-_CON, _NON, _ACK, _RST = (int(t) for t in Type)
+_CON, _NON, _ACK = int(Type.CON), int(Type.NON), int(Type.ACK)
 _GET = int(Code.GET)
 
 
@@ -51,12 +48,12 @@ class _Exchange:
 
 class Server:
     def __init__(
-        self, rng: Random, serve: Serve, ids: Iterator[int], *, idempotent: frozenset[tuple[str, ...]] = frozenset()
+        self, outbox: Outbox, serve: Serve, ids: Iterator[int], *, idempotent: frozenset[tuple[str, ...]]
     ) -> None:
         self._serve = serve
         self._ids = ids
         self._idempotent = idempotent
-        self._outbox = Outbox(rng)
+        self._outbox = outbox
         self._duplicates = Duplicates()
         self._snapshots = Snapshots()
         self._assemblies = Assemblies()
@@ -65,99 +62,12 @@ class Server:
         self._waiting: dict[tuple[Endpoint, int], int] = {}  # message -> exchange, of those not repeatable
         self._acknowledge: Deadlines[int] = Deadlines()
         self._sweep_at: float | None = None
-        self.received = 0
-        self.dropped = 0
         self.requests = 0
         self.errors = 0  # answers of class 4 and 5
         self.duplicated = 0
 
-    # datagrams
-
-    def receive_datagram(self, data: bytes, path: Path, now: float) -> None:
-        self.received += 1
-        try:
-            message = decode(data)
-        except WireError:
-            self.dropped += 1
-            if len(data) >= 4 and data[0] >> 4 == 0b0100:  # RFC 7252, 4.2: reject a confirmable one
-                self._outbox.send_empty(path, _RST, data[2] << 8 | data[3])
-            return
-        kind, code = message.type, message.code
-        if kind <= _NON and 0 < code < 32:
-            self._on_request(message, len(data), path, now)
-        elif kind == _ACK:
-            self._observing.on_acknowledged(self._outbox.retransmissions.end(path.peer, message.id), now)
-        elif kind == _RST:
-            self._observing.on_reset(self._outbox.retransmissions.end(path.peer, message.id), path.peer, message.id)
-        elif kind == _CON:  # a ping, a response we did not ask for, a reserved code: RFC 7252, 4.2 and 4.3
-            self._outbox.send_empty(path, _RST, message.id)
-        else:
-            self.dropped += 1
-
-    def respond(self, id: int, response: Response, now: float) -> None:
-        """Answer the request that a resource had answered with None."""
-        if self._observing.respond(id, response, now):
-            return
-        exchange = self._exchanges.pop(id)
-        self._acknowledge.clear(id)
-        self._waiting.pop((exchange.path.peer, exchange.message_id), None)
-        self._answer(exchange, response, now)
-
-    def waits_for(self, id: int) -> bool:
-        return id in self._exchanges or self._observing.waits_for(id)
-
-    def changed(self, name: Hashable, now: float) -> None:
-        """What observers know under `name` has changed: ask the resource again and tell them."""
-        self._observing.changed(name, now)
-
-    # the engine's other calls
-
-    def handle_timer(self, now: float) -> None:
-        for id in self._acknowledge.pop_due(now):
-            exchange = self._exchanges[id]
-            exchange.acknowledged = True
-            self._outbox.send_empty(exchange.path, _ACK, exchange.message_id)
-        for owner in self._outbox.retransmit(now):
-            self._observing.on_given_up(owner)
-        if self._sweep_at is not None and self._sweep_at <= now:
-            self._sweep(now)
-
-    def next_timer(self) -> float | None:
-        times = (self._acknowledge.next(), self._outbox.retransmissions.next(), self._sweep_at)
-        return min((when for when in times if when is not None), default=None)
-
-    def take_effects(self) -> list[Effect]:
-        return self._outbox.take_effects()
-
-    def counters(self) -> dict[str, int]:
-        return {
-            "coap_received": self.received,
-            "coap_dropped": self.dropped,
-            "coap_requests": self.requests,
-            "coap_errors": self.errors,
-            "coap_duplicates": self.duplicated,
-            "coap_notifications": self._observing.notifications,
-        }
-
-    def gauges(self) -> dict[str, int]:
-        return {
-            "coap_exchanges": len(self._exchanges),
-            "coap_retransmissions": len(self._outbox.retransmissions),
-            "coap_replies_kept": len(self._duplicates),
-            "coap_blockwise_answers": len(self._snapshots),
-            "coap_blockwise_requests": len(self._assemblies),
-            "coap_observations": len(self._observing.observations),
-            "coap_validated_sources": len(self._outbox.sources),
-        }
-
-    def check(self) -> None:
-        self._observing.observations.check()
-        assert len(self._acknowledge) <= len(self._exchanges) <= EXCHANGES_MAX
-        assert all(id in self._exchanges for id in self._waiting.values())
-
-    # requests
-
-    def _on_request(self, message: Message, size: int, path: Path, now: float) -> None:
+    def receive(self, message: Message, size: int, path: Path, now: float) -> None:
+        """A request that came in a datagram of `size` octets."""
         self.requests += 1
         try:
             request = read_request(message, next(self._ids))
@@ -185,6 +95,69 @@ class Server:
             self._waiting[path.peer, message.id] = request.id
         if message.type == _CON:
             self._acknowledge.set(request.id, now + EMPTY_ACK_AFTER)
+
+    def respond(self, id: int, response: Response, now: float) -> None:
+        """Answer the request that a resource had answered with None."""
+        if self._observing.respond(id, response, now):
+            return
+        exchange = self._exchanges.pop(id)
+        self._acknowledge.clear(id)
+        self._waiting.pop((exchange.path.peer, exchange.message_id), None)
+        self._answer(exchange, response, now)
+
+    def waits_for(self, id: int) -> bool:
+        return id in self._exchanges or self._observing.waits_for(id)
+
+    def changed(self, name: Hashable, now: float) -> None:
+        """What observers know under `name` has changed: ask the resource again and tell them."""
+        self._observing.changed(name, now)
+
+    # what becomes of our own messages
+
+    def on_acknowledged(self, owner: Hashable, now: float) -> None:
+        self._observing.on_acknowledged(owner, now)
+
+    def on_reset(self, owner: Hashable, path: Path, message_id: int) -> None:
+        self._observing.on_reset(owner, path.peer, message_id)
+
+    def on_given_up(self, owner: Hashable) -> None:
+        self._observing.on_given_up(owner)
+
+    def handle_timer(self, now: float) -> None:
+        for id in self._acknowledge.pop_due(now):
+            exchange = self._exchanges[id]
+            exchange.acknowledged = True
+            self._outbox.send_empty(exchange.path, _ACK, exchange.message_id)
+        if self._sweep_at is not None and self._sweep_at <= now:
+            self._sweep(now)
+
+    def next_timer(self) -> float | None:
+        times = (self._acknowledge.next(), self._sweep_at)
+        return min((when for when in times if when is not None), default=None)
+
+    def counters(self) -> dict[str, int]:
+        return {
+            "coap_requests": self.requests,
+            "coap_errors": self.errors,
+            "coap_duplicates": self.duplicated,
+            "coap_notifications": self._observing.notifications,
+        }
+
+    def gauges(self) -> dict[str, int]:
+        return {
+            "coap_exchanges": len(self._exchanges),
+            "coap_replies_kept": len(self._duplicates),
+            "coap_blockwise_answers": len(self._snapshots),
+            "coap_blockwise_requests": len(self._assemblies),
+            "coap_observations": len(self._observing.observations),
+        }
+
+    def check(self) -> None:
+        self._observing.observations.check()
+        assert len(self._acknowledge) <= len(self._exchanges) <= EXCHANGES_MAX
+        assert all(id in self._exchanges for id in self._waiting.values())
+
+    # requests
 
     def _seen(self, exchange: _Exchange, now: float) -> bool:
         """RFC 7252, 4.5: a request that came before gets the same answer, or waits for it."""

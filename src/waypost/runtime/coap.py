@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from random import SystemRandom
 from typing import Final, Self, cast
 
-from waypost.coap.client import Client
-from waypost.coap.outbox import Outbox
+from waypost.coap.peer import Peer, serve_nothing
 from waypost.coap.request import Response
 from waypost.coap.transfer import Call, Failure
 from waypost.engine import Answer, Path, Send
@@ -29,8 +28,7 @@ class CoapClient:
     def __init__(self, host: str, port: int) -> None:
         self._host = host
         self._port = port
-        rng = SystemRandom()
-        self._client = Client(rng, itertools.count(1), Outbox(rng), body_max=ANSWER_MAX)
+        self._peer = Peer(SystemRandom(), serve_nothing, itertools.count(1), answer_max=ANSWER_MAX)
         self._waiting: dict[int, asyncio.Future[object]] = {}
         self._timer: asyncio.TimerHandle | None = None
 
@@ -67,13 +65,13 @@ class CoapClient:
     ) -> Response:
         """The server's response, whatever its code.  Raises UnreachableError if there is none."""
         call = Call(method, path, query, payload, content_format, accept)
-        id = self._client.request(call, self._path, self._loop.time())
+        id = self._peer.client.request(call, self._path, self._loop.time())
         answer = self._waiting[id] = self._loop.create_future()
         self._flush()
         try:
             outcome = await answer
         except asyncio.CancelledError:
-            self._client.cancel(id, self._loop.time())
+            self._peer.client.cancel(id, self._loop.time())
             self._flush()
             raise
         finally:
@@ -95,12 +93,12 @@ class CoapClient:
     def receive(self, datagrams: Sequence[tuple[bytes, Path]]) -> None:
         now = self._loop.time()
         for data, path in datagrams:
-            self._client.receive_datagram(data, path, now)
+            self._peer.receive_datagram(data, path, now)
         self._flush()
 
     def _flush(self) -> None:
         """Carry out the effects in order, then arm the one timer."""
-        for effect in self._client.take_effects():
+        for effect in self._peer.take_effects():
             match effect:
                 case Send():
                     self._send(effect.path, effect.data)
@@ -113,14 +111,14 @@ class CoapClient:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        when = self._client.next_timer()
+        when = self._peer.next_timer()
         if when is not None:
             self._timer = self._loop.call_at(when, self._on_timer, when)
 
     def _on_timer(self, when: float) -> None:
         # The loop may call a hair early: never hand the engine a time before its deadline.
         self._timer = None
-        self._client.handle_timer(max(when, self._loop.time()))
+        self._peer.handle_timer(max(when, self._loop.time()))
         self._flush()
 
 

@@ -1,0 +1,109 @@
+"""A CoAP endpoint: server and client on one socket, one message layer under both.
+
+What arrives is decoded here and goes to the side it is for: requests to the server, responses to
+the client, acknowledgements and resets to whoever owns the message they name.
+
+Datagrams that do not decode are counted in `dropped`: nothing a peer sends can raise.
+
+Source: RFC 7252, 2 and 4.
+"""
+
+from collections.abc import Iterator
+from random import Random
+from typing import Final
+
+from waypost.coap.client import Client
+from waypost.coap.message import Message, decode
+from waypost.coap.numbers import Code, Type
+from waypost.coap.observing import Serve
+from waypost.coap.outbox import Outbox
+from waypost.coap.request import Request, Response
+from waypost.coap.server import Server
+from waypost.engine import Effect, Path
+from waypost.errors import WireError
+
+ANSWER_MAX: Final = 1 << 20  # octets of the largest answer that the client takes
+
+_CON, _NON, _ACK, _RST = (int(t) for t in Type)
+_RESPONSE_CLASSES: Final = (2, 4, 5)
+
+
+class Peer:
+    def __init__(
+        self,
+        rng: Random,
+        serve: Serve,
+        ids: Iterator[int],
+        *,
+        idempotent: frozenset[tuple[str, ...]] = frozenset(),
+        answer_max: int = ANSWER_MAX,
+    ) -> None:
+        self._outbox = Outbox(rng)
+        self.server = Server(self._outbox, serve, ids, idempotent=idempotent)
+        self.client = Client(rng, ids, self._outbox, body_max=answer_max)
+        self.received = 0
+        self.dropped = 0
+
+    def receive_datagram(self, data: bytes, path: Path, now: float) -> None:
+        self.received += 1
+        try:
+            message = decode(data)
+        except WireError:
+            self.dropped += 1
+            if len(data) >= 4 and data[0] >> 4 == 0b0100:  # RFC 7252, 4.2: reject a confirmable one
+                self._outbox.send_empty(path, _RST, data[2] << 8 | data[3])
+            return
+        kind, code = message.type, message.code
+        if kind <= _NON and 0 < code < 32:
+            self.server.receive(message, len(data), path, now)
+        elif code >> 5 in _RESPONSE_CLASSES and kind != _RST:
+            self.client.receive(message, path, now)
+        elif code == Code.EMPTY and kind >= _ACK:
+            self._settle(message, path, now)
+        elif kind == _CON:  # a ping, or a reserved code: RFC 7252, 4.2 and 4.3
+            self._outbox.send_empty(path, _RST, message.id)
+        else:
+            self.dropped += 1
+
+    def handle_timer(self, now: float) -> None:
+        for owner in self._outbox.retransmit(now):
+            self.client.on_given_up(owner, now)
+            self.server.on_given_up(owner)
+        self.client.handle_timer(now)
+        self.server.handle_timer(now)
+
+    def next_timer(self) -> float | None:
+        times = (self._outbox.retransmissions.next(), self.client.next_timer(), self.server.next_timer())
+        return min((when for when in times if when is not None), default=None)
+
+    def take_effects(self) -> list[Effect]:
+        answers = self.client.take_answers()
+        return self._outbox.take_effects() + answers if answers else self._outbox.take_effects()
+
+    def counters(self) -> dict[str, int]:
+        own = {"coap_received": self.received, "coap_dropped": self.dropped + self.client.dropped}
+        return {**own, **self.server.counters()}
+
+    def gauges(self) -> dict[str, int]:
+        return {
+            "coap_retransmissions": len(self._outbox.retransmissions),
+            "coap_validated_sources": len(self._outbox.sources),
+            **self.server.gauges(),
+        }
+
+    def check(self) -> None:
+        self.client.check()
+        self.server.check()
+
+    def _settle(self, message: Message, path: Path, now: float) -> None:
+        owner = self._outbox.retransmissions.end(path.peer, message.id)
+        if message.type == _ACK:
+            self.server.on_acknowledged(owner, now)  # the client's answer comes apart (RFC 7252, 5.2.2)
+        else:
+            self.client.on_reset(owner, now)
+            self.server.on_reset(owner, path, message.id)
+
+
+def serve_nothing(request: Request, path: Path, now: float) -> Response:
+    """For an endpoint that only asks."""
+    return Response(Code.NOT_FOUND)
