@@ -20,7 +20,7 @@ from waypost.coap.request import Request, Response, diagnostic
 from waypost.engine import Answer, Ask, Effect, Path, Rows
 from waypost.rd import interface
 from waypost.rd.engine import Directory, Settings
-from waypost.rd.questions import Announce, Announced, Outcome, Question
+from waypost.rd.questions import Announce, Announced, Fetch, Outcome, Question
 from waypost.record import Change
 
 WELL_KNOWN: Final = (".well-known", "core")
@@ -34,6 +34,7 @@ class Assembly:
         self._coap = Peer(rng, self._serve, ids, idempotent=IDEMPOTENT)
         self._directory = Directory(rng, ids, settings)
         self._carrier = Carrier(rng)
+        self._fetching: dict[int, int] = {}  # the client's number -> the directory's
         self._effects: list[Effect] = []
 
     @property
@@ -108,14 +109,18 @@ class Assembly:
         return None if outcome is None else interface.response(outcome)
 
     def _join(self, now: float) -> None:
-        """Hand the directory's questions and answers on until it has no more."""
-        while effects := self._directory.take_effects():
+        """Hand questions and answers on between the rooms until they have no more."""
+        while effects := self._directory.take_effects() or self._coap.client.take_answers():
             for effect in effects:
                 match effect:
                     case Ask(id, Announce() as announce):
                         busy = self._carrier.announce(id, announce, now)
                         if busy is not None:
                             self._directory.answered(id, busy, now)
+                    case Ask(id, Fetch(path, call)):
+                        self._fetching[self._coap.client.request(call, path, now)] = id
+                    case Answer(id, result) if id in self._fetching:
+                        self._directory.answered(self._fetching.pop(id), result, now)
                     case Answer(id, outcome) if self._coap.server.waits_for(id):
                         assert isinstance(outcome, Outcome)
                         self._coap.server.respond(id, interface.response(outcome), now)

@@ -7,6 +7,9 @@ the same outcomes go back.  `Announce` is the one question that the directory it
 from dataclasses import dataclass
 from enum import Enum
 
+from waypost.coap.transfer import Call
+from waypost.engine import Path
+
 Attributes = tuple[tuple[str, str | None], ...]  # in order, repeated names allowed; None: no value
 
 
@@ -168,3 +171,11 @@ class Announce:
 @dataclass(frozen=True, slots=True)
 class Announced:
     pass
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Asked of the node's own CoAP client: put `call` to the peer of `path`.  Answered with Response or Failure."""
+
+    path: Path
+    call: Call
