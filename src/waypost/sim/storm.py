@@ -110,6 +110,9 @@ class Storm:
             return
         self._end_some()
         self._over_the_network()
+        if self._comes("clock_step"):  # also of a machine that is down
+            most = self._odds.clock_step_max_ms
+            self._rng.choice(list(self._world.nodes.values())).step_clock(self._rng.randint(-most, most))
         up = [node for node in self._world.nodes.values() if node.engine is not None]
         if up:
             self._over_a_node(self._rng.choice(up))
@@ -158,9 +161,6 @@ class Storm:
     def _over_a_node(self, node: Node[Any]) -> None:
         if self._comes("pause"):
             node.pause(self._seconds())
-        if self._comes("clock_step"):
-            most = self._odds.clock_step_max_ms
-            node.step_clock(self._rng.randint(-most, most))
         if self._comes("power_cut_midway"):
             node.crash_after(self._rng.randrange(8))
         if node.engine is not None and self._comes("power_cut"):
