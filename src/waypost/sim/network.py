@@ -42,6 +42,7 @@ FAIR: Final = Weather()
 class Network:
     def __init__(self, seed: int, weather: Weather = FAIR) -> None:
         self.weather = weather
+        self.whole = True  # everybody reaches everybody
         self.counts = dict.fromkeys(("sent", "lost", "cut", "clogged", "twice", "late", "damaged", "too_large"), 0)
         self._seed = seed
         self._streams: dict[str, Random] = {}
@@ -60,15 +61,18 @@ class Network:
     def cut(self, source: str, target: str) -> None:
         """Nothing passes from `source` to `target`; the other direction is left alone."""
         self._cuts[source, target] = None
+        self.whole = False
 
     def partition(self, *groups: Iterable[str]) -> None:
         """Hosts of different groups do not reach each other; a host in no group is left alone."""
         self._groups = {host: number for number, group in enumerate(groups) for host in group}
+        self.whole = False
 
     def heal(self) -> None:
         """End every cut, partition and clog; what is clogged already still comes when it would have."""
         self._cuts.clear()
         self._groups.clear()
+        self.whole = True
         self._clogs.clear()
 
     def clog(self, source: str, target: str, until: float) -> None:
@@ -93,16 +97,16 @@ class Network:
         if len(data) > weather.datagram_max:
             counts["too_large"] += 1
             return []
-        if not self.passes(source, target):
+        if not (self.whole or self.passes(source, target)):
             counts["cut"] += 1
             return []
         if weather.loss and rng.random() < weather.loss:
             counts["lost"] += 1
             return []
-        first = (self._arrival(source, target, weather, rng, now), self._octets(data, weather, rng))
+        first = self._copy(source, target, data, weather, rng, now)
         if weather.twice and rng.random() < weather.twice:
             counts["twice"] += 1
-            return [first, (self._arrival(source, target, weather, rng, now), self._octets(data, weather, rng))]
+            return [first, self._copy(source, target, data, weather, rng, now)]
         return [first]
 
     def unseed(self) -> list[int]:
@@ -113,19 +117,18 @@ class Network:
         rng = self._streams[host] = Random(f"{self._seed}/{host}/network")
         return rng
 
-    def _arrival(self, source: str, target: str, weather: Weather, rng: Random, now: float) -> float:
-        delay = weather.delay_min + (weather.delay_max - weather.delay_min) * rng.random()
+    def _copy(
+        self, source: str, target: str, data: bytes, weather: Weather, rng: Random, now: float
+    ) -> tuple[float, bytes]:
+        when = now + weather.delay_min + (weather.delay_max - weather.delay_min) * rng.random()
         if weather.late and rng.random() < weather.late:
             self.counts["late"] += 1
-            delay += weather.late_max * rng.random()
+            when += weather.late_max * rng.random()
         if self._clogs and (until := self._clogs.get((source, target), now)) > now:
             self.counts["clogged"] += 1
-            return until + delay
-        return now + delay
-
-    def _octets(self, data: bytes, weather: Weather, rng: Random) -> bytes:
-        if not weather.damage or not data or rng.random() >= weather.damage:
-            return data
-        self.counts["damaged"] += 1
-        place = rng.randrange(len(data))
-        return data[:place] + bytes((data[place] ^ rng.randrange(1, 256),)) + data[place + 1 :]
+            when += until - now
+        if weather.damage and data and rng.random() < weather.damage:
+            self.counts["damaged"] += 1
+            place = rng.randrange(len(data))
+            data = data[:place] + bytes((data[place] ^ rng.randrange(1, 256),)) + data[place + 1 :]
+        return when, data

@@ -164,14 +164,16 @@ class World:
 
     def _deliver(self, packet: tuple[Endpoint, Endpoint, bytes]) -> None:
         source, target, data = packet
+        network = self.network
         receive = self._receivers.get(target)
-        arrives = receive is not None and self.network.passes(source.host, target.host)
+        if not (network.whole or network.passes(source.host, target.host)):
+            receive = None
         if self.trace is not None:
-            self._note("<" if arrives else "x", target, source, data)
-        if arrives and receive is not None:
-            receive(data, source)
+            self._note("x" if receive is None else "<", target, source, data)
+        if receive is None:
+            network.counts["cut"] += 1
         else:
-            self.network.counts["cut"] += 1
+            receive(data, source)
 
     def _note(self, sign: str, here: Endpoint, there: Endpoint, data: bytes) -> None:
         assert self.trace is not None
