@@ -9,7 +9,7 @@ from waypost.coap.peer import Peer
 from waypost.coap.request import Request, Response
 from waypost.engine import Effect, Endpoint, Path, Rows
 from waypost.record import Change
-from waypost.sim import Device, Node, Weather, World
+from waypost.sim import Device, Node, Weather, World, coap
 
 HOST = "2001:db8::a"
 BODY = bytes(range(256)) * 12
@@ -112,3 +112,8 @@ def test_without_any_answer_the_request_ends_after_its_retransmissions() -> None
     world.run(until=94.0)
     assert answers == [None]
     assert world.network.counts["lost"] == 5
+
+
+def test_a_trace_shows_what_is_no_coap_as_octets() -> None:
+    assert coap(b"\xff\x00") == "ff00"
+    assert coap(bytes(40)) == f"{'00' * 16}… 40 octets"

@@ -10,7 +10,7 @@ from waypost.sim.disk import Disk
 from waypost.sim.network import FAIR, Network, Weather, udp_path
 from waypost.sim.node import Node
 from waypost.sim.storm import TROUBLES, Odds, Storm, bad_weather, repeatable
-from waypost.sim.trace import Trace
+from waypost.sim.trace import Trace, coap
 from waypost.sim.world import COAP_PORT, EPOCH_MS, Client, World
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "Weather",
     "World",
     "bad_weather",
+    "coap",
     "repeatable",
     "udp_path",
 ]
