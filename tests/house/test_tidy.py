@@ -75,3 +75,16 @@ def test_every_news_fragment_is_of_a_known_kind() -> None:
     kinds = "|".join(kind["directory"] for kind in towncrier["type"])
     for path in (ROOT / "changes").glob("*.*"):
         assert path.name == ".gitignore" or re.fullmatch(rf"(\+[a-z0-9-]+|\d+)\.({kinds})\.md", path.name), path.name
+
+
+def test_no_file_names_a_registry_or_a_folder_of_one_machine() -> None:
+    """Whoever installs chooses where from; hosts are put together here so that this file may say them."""
+    forbidden = re.compile("|".join(("py" + "pi", "python" + "hosted", "npm" + "js", "/ro" + "ot/", "/wo" + "rk/")))
+    folders = [ROOT / name for name in ("src", "tests", "bench", "docs", "changes", ".ci")]
+    paths = [path for folder in folders for path in sorted(folder.rglob("*")) if "_build" not in path.parts]
+    named = [path for path in (*paths, *ROOT.glob("*")) if path.is_file() and forbidden.search(text_of(path))]
+    assert named == []
+
+
+def text_of(path: Path) -> str:
+    return "" if path.suffix == ".pyc" else path.read_text(errors="replace")
