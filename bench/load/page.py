@@ -145,10 +145,10 @@ def memory(found: Report) -> list[str]:
             ["registrations", "filling", "octets each", "lookup alone, p50 / p99", "all sockets busy", "start"], rows
         ),
         fill(
-            f"Memory is the growth of the process's resident set while it was filled, with what is taken once, such as "
-            f"SQLite's cache: that weighs with few.  A start reads all back from the disk before it is ready.  Where "
-            f"no link is shared with another registration, {apart['size']:,} of them take {apart['octets']:,.0f} octets and "
-            f"{apart['fill']['server_us']:.0f} us each.",
+            "Memory is the growth of the process's resident set while it was filled, with what is taken once, such as "
+            "SQLite's cache: that weighs with few.  A start reads all back from the disk before it is ready.  Where no "
+            f"link is shared with another registration, {apart['size']:,} of them take {apart['octets']:,.0f} octets "
+            f"and {apart['fill']['server_us']:.0f} us each.",
             WIDTH,
         ),
     ]
