@@ -106,7 +106,7 @@ class Bench:
     def length(self, name: str) -> Arguments:
         """How long to measure, over all registrations."""
         if not self.slow:
-            return ["-r", self.size, "-d", self.plan.seconds]
+            return ["-r", self.size, "-d", self.plan.seconds, "-T", 10]
         # A lookup there takes 0.1 ms for each registration.
         count = max(5, min(self.plan.slow, 50_000 // self.size)) if "lookup" in name else self.plan.slow
         return ["-r", self.size, "-n", count, "-c", 4, "-w", 1, "-T", 60]
