@@ -185,7 +185,7 @@ class Directory:
         return {
             "registrations": len(index.visible),
             "registrations_hidden": len(self._registrations.by_key) - len(index.visible),
-            "links": len(index.links),
+            "links": index.links,
             "documents": len(index.documents),
             "document_octets": index.octets,
             "announcements_under_way": len(self._announcements),

@@ -1,11 +1,12 @@
 """What is registered, and how it is found.
 
-A fleet of equal devices posts equal documents: a document is parsed once, each distinct link exists
-once, and "rt=temperature" leads to the link, which knows the registrations that have it.  To
+A fleet of equal devices posts equal documents: a document is parsed once, and each distinct link
+exists once.  Links that differ in their target alone share a description: "rt=temperature" leads
+to the descriptions that say so, each to its links, each to the registrations that have it.  To
 register a known document costs a few dict insertions.
 
-Documents and links live as long as a registration, hidden or not, has them.  Owners and postings
-show visible registrations only.
+Documents, links and descriptions live as long as a registration, hidden or not, has them.  Owners
+and postings show visible registrations only.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -17,8 +18,7 @@ from waypost.rd.questions import Attributes, Entry, LinkEntry
 
 LOCATION: Final = "/reg/"  # before a registration's UUID
 REFERENCES: Final = frozenset(("href", "anchor"))  # searched as resolved URIs (RFC 9176, 6.2)
-SHARED_MAX: Final = 4_096  # links' attributes remembered to be shared
-SHARED_TEXT_MAX: Final = 256  # characters of such
+SHARED_MAX: Final = 4_096  # attributes of links remembered to be held once
 
 Pairs = tuple[tuple[str, str | None], ...]
 
@@ -80,27 +80,67 @@ class Registration:
         )
 
 
+class Description:
+    """The attributes of links, and `links`: the one link that has them, or several by their targets.
+
+    `text` is what follows the target in the line of a lookup.  `weight` counts the visible
+    registrations of each of the links.
+    """
+
+    __slots__ = ("attributes", "links", "pairs", "text", "weight")
+
+    def __init__(self, attributes: Attributes, text: str) -> None:
+        self.attributes = attributes
+        self.links: Link | dict[str, Link] | None = None
+        self.pairs = search_pairs(attributes)
+        self.text = text
+        self.weight = 0
+
+    def link(self, href: str) -> "Link | None":
+        links = self.links
+        if isinstance(links, dict):
+            return links.get(href)
+        return links if links is not None and links.href == href else None
+
+    def all(self) -> "Collection[Link]":
+        links = self.links
+        return () if links is None else links.values() if isinstance(links, dict) else (links,)
+
+    def add(self, link: "Link") -> None:
+        links = self.links
+        if links is None:
+            self.links = link
+        elif isinstance(links, dict):
+            links[link.href] = link
+        else:
+            self.links = {links.href: links, link.href: link}
+
+    def remove(self, link: "Link") -> None:
+        links = self.links
+        if not isinstance(links, dict):
+            self.links = None
+            return
+        del links[link.href]
+        if len(links) == 1:
+            (self.links,) = links.values()
+
+
 class Link:
     """One distinct link, shared by all documents that have it.
 
-    `owner` is the one visible registration with it, or several in the order they came.  `tail` is
-    the `text` after the target where the line of a lookup is base, href and tail; None where the
-    target or an anchor must be resolved first.
+    `owner` is the one visible registration with it, or several in the order they came.  A `plain`
+    link is shown as base, href and the description's text; else the target or an anchor must be
+    resolved first.
     """
 
-    __slots__ = ("attributes", "documents", "href", "owner", "pairs", "tail")
+    __slots__ = ("description", "documents", "href", "owner", "plain")
 
-    def __init__(self, href: str, attributes: Attributes, text: str) -> None:
+    def __init__(self, href: str, description: Description) -> None:
         self.href = href
-        self.attributes = attributes
+        self.description = description
         self.documents = 0
         self.owner: Registration | dict[Registration, None] | None = None
-        anchor = self.anchor
-        self.pairs = search_pairs(attributes)
-        if not href.startswith("/"):
-            self.pairs += (("href", linkformat.resolve("", href)),)
-        plain = anchor is None and href.startswith("/") and "/." not in href
-        self.tail = text if plain else None
+        self.plain = href.startswith("/") and "/." not in href and self.anchor is None
 
     @property
     def weight(self) -> int:
@@ -108,8 +148,19 @@ class Link:
         return 0 if owner is None else len(owner) if isinstance(owner, dict) else 1
 
     @property
+    def attributes(self) -> Attributes:
+        return self.description.attributes
+
+    @property
+    def pairs(self) -> Pairs:
+        """What finds the link."""
+        if self.href.startswith("/"):
+            return self.description.pairs
+        return (*self.description.pairs, ("href", linkformat.resolve("", self.href)))
+
+    @property
     def anchor(self) -> str | None:
-        for name, value in self.attributes:
+        for name, value in self.description.attributes:
             if name == "anchor":
                 return value
         return None
@@ -119,7 +170,7 @@ class Link:
         return () if owner is None else owner if isinstance(owner, dict) else (owner,)
 
     def target(self, registration: Registration) -> str:
-        if self.tail is not None:
+        if self.plain:
             return registration.origin + self.href
         return linkformat.resolve(registration.base, self.href)
 
@@ -130,8 +181,8 @@ class Link:
 
     def line(self, registration: Registration) -> str:
         """As a resource lookup shows it."""
-        if self.tail is not None:
-            return f"<{registration.origin}{self.href}{self.tail}"
+        if self.plain:
+            return f"<{registration.origin}{self.href}{self.description.text}"
         context = self.context(registration)
         shown = tuple((name, context if name == "anchor" else value) for name, value in self.attributes)
         return f"<{self.target(registration)}>{linkformat.attribute_text(shown)}"
@@ -184,13 +235,14 @@ class Index:
     def __init__(self) -> None:
         self.documents: dict[bytes, Document] = {}
         self.octets = 0  # of all documents
-        self.links: dict[linkformat.Link, Link] = {}
+        self.descriptions: dict[Attributes, Description] = {}
+        self.links = 0
         self.visible: dict[Registration, None] = {}
         self.by_location: dict[str, Registration] = {}  # hidden ones too
-        self.of_links: dict[str, Values[Link]] = {}
+        self.of_descriptions: dict[str, Values[Description]] = {}
+        self.of_targets: Values[Link] = Values()  # of those links whose target is a whole URI
         self.of_registrations: dict[str, Values[Registration]] = {}
         self.generation = 0
-        self._texts: dict[Attributes, tuple[Attributes, str]] = {}
         self._pairs: dict[tuple[str, str | None], tuple[str, str | None]] = {}
 
     def acquire(self, payload: bytes, parsed: Iterable[linkformat.Link] | None) -> Document:
@@ -201,11 +253,13 @@ class Index:
         document = self.documents.get(payload)
         if document is None:
             interned: dict[Link, None] = {}
-            for key in parse_limited(payload) if parsed is None else parsed:
-                link = self.links.get(key)
+            for href, attributes in parse_limited(payload) if parsed is None else parsed:
+                description = self.descriptions.get(attributes) or self._describe(attributes)
+                link = description.link(href)
                 if link is None:
-                    attributes, text = self._shared(key.attributes)
-                    link = self.links[linkformat.Link(key.href, attributes)] = Link(key.href, attributes, text)
+                    link = Link(href, description)
+                    description.add(link)
+                    self.links += 1
                 interned[link] = None
             for link in interned:
                 link.documents += 1
@@ -214,19 +268,14 @@ class Index:
         document.users += 1
         return document
 
-    def _shared(self, attributes: Attributes) -> tuple[Attributes, str]:
-        """The same attributes and their text, held once for the links that have them or some of them."""
-        known = self._texts.get(attributes)
-        if known is None:
-            text = ">" + linkformat.attribute_text(attributes)
-            if len(text) > SHARED_TEXT_MAX:
-                return attributes, text
-            if len(self._texts) >= SHARED_MAX:
-                self._texts.clear()
-                self._pairs.clear()
-            attributes = tuple([self._pairs.setdefault(pair, pair) for pair in attributes])
-            known = self._texts[attributes] = (attributes, text)
-        return known
+    def _describe(self, attributes: Attributes) -> Description:
+        """A new description; pairs that many have are held once."""
+        if len(self._pairs) >= SHARED_MAX:
+            self._pairs.clear()
+        attributes = tuple([self._pairs.setdefault(pair, pair) for pair in attributes])
+        description = Description(attributes, ">" + linkformat.attribute_text(attributes))
+        self.descriptions[attributes] = description
+        return description
 
     def release(self, document: Document) -> None:
         document.users -= 1
@@ -238,7 +287,11 @@ class Index:
             link.documents -= 1
             if not link.documents:
                 assert link.owner is None, "a link outlives its owners"
-                del self.links[linkformat.Link(link.href, link.attributes)]
+                description = link.description
+                description.remove(link)
+                self.links -= 1
+                if description.links is None:
+                    del self.descriptions[description.attributes]
 
     def at(self, location: str) -> Registration | None:
         """The visible registration there."""
@@ -254,14 +307,11 @@ class Index:
             owner = link.owner
             if owner is None:
                 link.owner = registration
-                _add(self.of_links, link.pairs, link)
-                continue
-            if isinstance(owner, dict):
+            elif isinstance(owner, dict):
                 owner[registration] = None
             else:
                 link.owner = {owner: None, registration: None}
-            for name, value in link.pairs:
-                self.of_links[name].grow(value or "", 1)
+            self._weigh(link, 1)
         _add(self.of_registrations, registration.pairs(), registration)
 
     def hide(self, registration: Registration) -> None:
@@ -270,17 +320,35 @@ class Index:
         registration.visible = False
         del self.visible[registration]
         for link in registration.document.links:
+            self._weigh(link, -1)
             owner = link.owner
             if not isinstance(owner, dict):
-                _remove(self.of_links, link.pairs, link)
                 link.owner = None
                 continue
-            for name, value in link.pairs:
-                self.of_links[name].grow(value or "", -1)
             del owner[registration]
             if len(owner) == 1:
                 (link.owner,) = owner
         _remove(self.of_registrations, registration.pairs(), registration)
+
+    def _weigh(self, link: Link, amount: int) -> None:
+        """`link` gets one owner more, or will have one less."""
+        description = link.description
+        description.weight += amount
+        if description.weight == amount:
+            _add(self.of_descriptions, description.pairs, description)
+        elif description.weight == 0:
+            _remove(self.of_descriptions, description.pairs, description)
+        else:
+            for name, value in description.pairs:
+                self.of_descriptions[name].grow(value or "", amount)
+        if link.href.startswith("/"):
+            return
+        (_, target) = link.pairs[-1]
+        assert target is not None
+        if link.weight == 1:
+            (self.of_targets.add if amount > 0 else self.of_targets.remove)(target, link)
+        else:
+            self.of_targets.grow(target, amount)
 
     def check(self, registrations: Iterable[Registration]) -> None:
         """Assert that every table agrees with `registrations`, all there are."""
@@ -304,18 +372,24 @@ class Index:
         for document in self.documents.values():
             for link in document.links:
                 users[link] = users.get(link, 0) + 1
-        assert len(users) == len(self.links)
+        assert self.links == len(users) == sum(len(known.all()) for known in self.descriptions.values())
         for link, number in users.items():
             assert link.documents == number
+            assert self.descriptions[link.attributes].link(link.href) is link
             assert set(link.owners()) == set(owners.get(link, ())), "owners are the visible registrations"
-            if link in owners:
-                _require_posted(self.of_links, link.pairs, link)
-        for of_links in self.of_links.values():
-            of_links.check()
+        weighed = 0
+        for description in self.descriptions.values():
+            assert description.weight == sum(link.weight for link in description.all())
+            weighed += description.weight * len(description.pairs)
+            if description.weight:
+                _require_posted(self.of_descriptions, description.pairs, description)
+        for of_descriptions in self.of_descriptions.values():
+            of_descriptions.check()
+        assert sum(values.total for values in self.of_descriptions.values()) == weighed, "nothing else is posted"
+        self.of_targets.check()
+        assert self.of_targets.total == sum(link.weight for link in owners if not link.href.startswith("/"))
         for of_registrations in self.of_registrations.values():
             of_registrations.check()
-        weighed = sum(len(link.pairs) * len(having) for link, having in owners.items())
-        assert sum(values.total for values in self.of_links.values()) == weighed, "nothing else is posted"
         weighed = sum(len(registration.pairs()) for registration in self.visible)
         assert sum(values.total for values in self.of_registrations.values()) == weighed
 

@@ -284,9 +284,14 @@ def propose(index: Index, criterion: Criterion, copied: Copied) -> Iterator[Cand
             yield None, registration, None
         return
     text, exact = criterion.text, criterion.exact
-    for value, link in _walk(index.of_links.get(criterion.name), text, copied, exact=exact):
-        for registration in copied(link.owners()):
-            yield value, registration, link
+    for value, description in _walk(index.of_descriptions.get(criterion.name), text, copied, exact=exact):
+        for link in copied(description.all()):
+            for registration in copied(link.owners()):
+                yield value, registration, link
+    if criterion.name == "href":
+        for value, link in _walk(index.of_targets, text, copied, exact=exact):
+            for registration in copied(link.owners()):
+                yield value, registration, link
     if not criterion.reference:
         for value, registration in _walk(index.of_registrations.get(criterion.name), text, copied, exact=exact):
             yield value, registration, None
@@ -306,7 +311,9 @@ def estimate(index: Index, criterion: Criterion, kind: Kind) -> int:
         return len(index.visible) * LINKS_OF_REGISTRATION
     if criterion.names_locations():
         return LINKS_OF_REGISTRATION
-    links = _count(index.of_links.get(criterion.name), criterion.text, exact=criterion.exact)
+    links = _count(index.of_descriptions.get(criterion.name), criterion.text, exact=criterion.exact)
+    if criterion.name == "href":
+        links += _count(index.of_targets, criterion.text, exact=criterion.exact)
     if not criterion.reference:
         named = index.of_registrations.get(criterion.name)
         return links + LINKS_OF_REGISTRATION * _count(named, criterion.text, exact=criterion.exact)
