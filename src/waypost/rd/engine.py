@@ -42,7 +42,7 @@ from waypost.rd.questions import (
     Renew,
     Renewed,
 )
-from waypost.rd.record import Record, decode
+from waypost.rd.record import decode
 from waypost.rd.registrations import Registrations
 from waypost.record import Change
 
@@ -73,7 +73,7 @@ class Directory:
         self._owed_after: float | None = None  # the carrier was busy
         self._unchecked: list[bytes] = []  # names to look at since the wall clock stepped
         self._searches: deque[tuple[int, Search]] = deque()
-        self._restored: dict[bytes, Record] = {}  # until the wall clock is known
+        self._placed = False  # what was restored waits for the wall clock
         self._counters = dict.fromkeys(COUNTERS, 0)
         self._now = 0.0
         self._checks = 0
@@ -85,7 +85,7 @@ class Directory:
         """Raises StoreError for a row that cannot be read."""
         self._now = now
         for key, value in rows.scan(TABLE):
-            self._restored[key] = decode(key, value)
+            self._registrations.restore(key, decode(key, value))
 
     def ask(self, id: int, question: Question, now: float) -> Outcome | None:
         """The outcome, or None: then Answer(id, outcome) follows."""
@@ -133,7 +133,8 @@ class Directory:
             self._registrations.put(change.key, own.record, own.parsed, own.told, now)
         else:
             record = decode(change.key, change.value)
-            self._registrations.put(change.key, record, None, self._registrations.expiry(record, now), now)
+            expires = self._registrations.expiry(record.expires_ms, record.lt, now)
+            self._registrations.put(change.key, record, None, expires, now)
         self._owe(change.key, now)
 
     def handle_timer(self, now: float) -> None:
@@ -157,13 +158,13 @@ class Directory:
         self._pay(now)
 
     def handle_clock(self, now: float, wall_ms: int) -> None:
-        """At start this is when what was restored becomes visible.  Raises StoreError for links that cannot be read."""
+        """At start this is when what was restored becomes visible."""
         self._now = now
         if self._clocks.set(now, wall_ms):
             self._unchecked = list(self._registrations.by_key)
-        restored, self._restored = self._restored, {}
-        for key, record in restored.items():
-            self._registrations.put(key, record, None, self._registrations.expiry(record, now), now)
+        if not self._placed:
+            self._placed = True
+            self._registrations.place(now)
 
     def next_timer(self) -> float | None:
         if self._searches or self._unchecked:

@@ -28,37 +28,16 @@ class Registrations:
 
     def put(self, key: bytes, record: Record, parsed: list[linkformat.Link] | None, expires: float, now: float) -> None:
         """`parsed` are the links if they are at hand.  Raises StoreError if those of the record cannot be read."""
-        payload = record.links.encode()
-        try:
-            origin = linkformat.origin(record.base)
-            document = self.index.acquire(payload, parsed)
-        except (WireError, ValueError) as error:
-            raise StoreError(f"the stored registration {key!r} cannot be read: {error}") from error
-        registration = self.by_key.get(key)
-        if registration is None:
-            registration = self.by_key[key] = Registration()
-            registration.key, registration.d, registration.ep = key, record.d, record.ep
-        else:
-            if registration.visible:
-                self.index.hide(registration)
-            self.index.release(registration.document)
-            del self.index.by_location[registration.location]
-        self.index.by_location[record.location] = registration
-        registration.document = document
-        registration.location = record.location
-        registration.base = record.base
-        registration.origin = record.base if origin == record.base else origin
-        registration.explicit = record.explicit
-        registration.attributes = record.attributes
-        registration.lt = record.lt
-        registration.stored_ms = record.expires_ms
-        registration.expires = expires
-        registration.visible = False
-        if expires > now:
-            self.index.show(registration)
-            self.deadlines.set(registration, expires)
-        else:
-            self.deadlines.set(registration, expires + self._grace_s)
+        self._place(self._hold(key, record, parsed), expires, now)
+
+    def restore(self, key: bytes, record: Record) -> None:
+        """Hold what the disk has; place() shows it once the wall clock is known.  Raises StoreError."""
+        self._hold(key, record, None)
+
+    def place(self, now: float) -> None:
+        """Show what was restored, as far as its lifetime goes."""
+        for registration in self.by_key.values():
+            self._place(registration, self.expiry(registration.stored_ms, registration.lt, now), now)
 
     def hide(self, registration: Registration) -> None:
         self.index.hide(registration)
@@ -98,9 +77,9 @@ class Registrations:
         """When what is stored expires, on our clock."""
         return self._clocks.from_wall_ms(registration.stored_ms)
 
-    def expiry(self, record: Record, now: float) -> float:
+    def expiry(self, stored_ms: int, lt: int, now: float) -> float:
         """What a record of unknown history promises; a wrong wall clock cannot make it longer than it ever was."""
-        return min(self._clocks.from_wall_ms(record.expires_ms), now + record.lt * (1 + SLACK))
+        return min(self._clocks.from_wall_ms(stored_ms), now + lt * (1 + SLACK))
 
     def expires_ms(self, now: float, lt: int) -> int:
         """What to store for a lifetime that begins now."""
@@ -133,3 +112,39 @@ class Registrations:
             assert self.index.by_location[registration.location] is registration
         # A hidden one whose grace is over has no deadline any more: its removal is under way or owed.
         assert len(self.index.visible) <= len(self.deadlines) <= len(self.by_key)
+
+    def _hold(self, key: bytes, record: Record, parsed: list[linkformat.Link] | None) -> Registration:
+        payload = record.links.encode()
+        try:
+            origin = linkformat.origin(record.base)
+            document = self.index.acquire(payload, parsed)
+        except (WireError, ValueError) as error:
+            raise StoreError(f"the stored registration {key!r} cannot be read: {error}") from error
+        registration = self.by_key.get(key)
+        if registration is None:
+            registration = self.by_key[key] = Registration()
+            registration.key, registration.d, registration.ep = key, record.d, record.ep
+        else:
+            if registration.visible:
+                self.index.hide(registration)
+            self.index.release(registration.document)
+            del self.index.by_location[registration.location]
+        self.index.by_location[record.location] = registration
+        registration.document = document
+        registration.location = record.location
+        registration.base = record.base
+        registration.origin = record.base if origin == record.base else origin
+        registration.explicit = record.explicit
+        registration.attributes = record.attributes
+        registration.lt = record.lt
+        registration.stored_ms = record.expires_ms
+        registration.visible = False
+        return registration
+
+    def _place(self, registration: Registration, expires: float, now: float) -> None:
+        registration.expires = expires
+        if expires > now:
+            self.index.show(registration)
+            self.deadlines.set(registration, expires)
+        else:
+            self.deadlines.set(registration, expires + self._grace_s)
