@@ -21,7 +21,7 @@ from waypost.rd.questions import (
 )
 from waypost.rd.record import decode, key_of
 from waypost.rd.registrations import MARGIN, SLACK
-from waypost.record import Change
+from waypost.record import Change, canonical, parse_canonical
 from waypost.record import Kind as ChangeKind
 
 HOUR_MS = 3_600_000
@@ -228,7 +228,7 @@ def test_a_record_survives_the_store() -> None:
     carried.ask(register(d="é", attributes=(("et", 'x"\\'), ("flag", None))))
     ((key, value),) = carried.rows.items()
     record = decode(key, value)
-    assert record.encode() == value
+    assert record.encode() == value == canonical(parse_canonical(value))
     assert (record.d, record.links.encode(), record.explicit) == ("é", LINKS, False)
 
 

@@ -30,7 +30,7 @@ def test_postings_agree_with_a_dict_of_lists(seed: int) -> None:
         if growing or not plain:
             name = f"n{rng.randrange(6 * CHUNK_MAX)}"
             thing = Thing()
-            values.add(name, thing)
+            values.add(name, thing, 1)
             plain.setdefault(name, []).append(thing)
         else:
             name = rng.choice(list(plain)) if step % 50 == 0 else next(iter(plain))
@@ -51,7 +51,7 @@ def test_postings_agree_with_a_dict_of_lists(seed: int) -> None:
 def test_an_estimate_is_zero_only_if_nothing_matches(names: list[str], prefix: str) -> None:
     values: Values[Thing] = Values()
     for name in names:
-        values.add(name, Thing())
+        values.add(name, Thing(), 1)
     found = list(values.prefixed(prefix))
     assert found == sorted(name for name in names if name.startswith(prefix))
     assert values.estimate(prefix) >= (1 if found else 0)
@@ -60,7 +60,7 @@ def test_an_estimate_is_zero_only_if_nothing_matches(names: list[str], prefix: s
 def test_an_estimate_is_near_the_truth_where_there_are_many() -> None:
     values: Values[Thing] = Values()
     for number in range(10_000):
-        values.add(f"n{number:05}", Thing())
+        values.add(f"n{number:05}", Thing(), 1)
     assert 500 < values.estimate("n01") < 2_000
     assert values.estimate("n01234") < 10
     assert values.estimate("x") == 0
@@ -70,12 +70,12 @@ def test_a_walk_goes_on_while_values_come_and_go() -> None:
     values: Values[Thing] = Values()
     things = {f"n{number:05}": Thing() for number in range(5_000)}
     for name, thing in things.items():
-        values.add(name, thing)
+        values.add(name, thing, 1)
     seen = []
     for name in values.prefixed("n"):
         seen.append(name)
         if name.endswith("3"):
             values.remove(name, things.pop(name))
-            values.add(name + "+", Thing())
+            values.add(name + "+", Thing(), 1)
     assert seen == sorted(set(seen))
     assert set(things) <= set(seen)

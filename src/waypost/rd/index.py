@@ -298,21 +298,25 @@ class Index:
         registration = self.by_location.get(location)
         return registration if registration is not None and registration.visible else None
 
-    def show(self, registration: Registration) -> None:
-        """Let lookups find it."""
+    def show(self, registrations: Iterable[Registration]) -> None:
+        """Let lookups find them; what they have in common is weighed once."""
         self.generation += 1
-        registration.visible = True
-        self.visible[registration] = None
-        for link in registration.document.links:
-            owner = link.owner
-            if owner is None:
-                link.owner = registration
-            elif isinstance(owner, dict):
-                owner[registration] = None
-            else:
-                link.owner = {owner: None, registration: None}
-            self._weigh(link, 1)
-        _add(self.of_registrations, registration.pairs(), registration)
+        grown: dict[Link, int] = {}
+        for registration in registrations:
+            registration.visible = True
+            self.visible[registration] = None
+            for link in registration.document.links:
+                owner = link.owner
+                if owner is None:
+                    link.owner = registration
+                elif isinstance(owner, dict):
+                    owner[registration] = None
+                else:
+                    link.owner = {owner: None, registration: None}
+                grown[link] = grown.get(link, 0) + 1
+            _add(self.of_registrations, registration.pairs(), registration, 1)
+        for link, amount in grown.items():
+            self._weigh(link, amount)
 
     def hide(self, registration: Registration) -> None:
         """Undo show(); to be called before anything of the registration is changed."""
@@ -331,11 +335,11 @@ class Index:
         _remove(self.of_registrations, registration.pairs(), registration)
 
     def _weigh(self, link: Link, amount: int) -> None:
-        """`link` gets one owner more, or will have one less."""
+        """`link` has got `amount` owners more, or will have one less."""
         description = link.description
         description.weight += amount
         if description.weight == amount:
-            _add(self.of_descriptions, description.pairs, description)
+            _add(self.of_descriptions, description.pairs, description, amount)
         elif description.weight == 0:
             _remove(self.of_descriptions, description.pairs, description)
         else:
@@ -345,8 +349,10 @@ class Index:
             return
         (_, target) = link.pairs[-1]
         assert target is not None
-        if link.weight == 1:
-            (self.of_targets.add if amount > 0 else self.of_targets.remove)(target, link)
+        if link.weight == amount:
+            self.of_targets.add(target, link, amount)
+        elif link.weight == -amount:
+            self.of_targets.remove(target, link)
         else:
             self.of_targets.grow(target, amount)
 
@@ -394,12 +400,12 @@ class Index:
         assert sum(values.total for values in self.of_registrations.values()) == weighed
 
 
-def _add(index: dict[str, Values[T]], pairs: Pairs, owner: T) -> None:
+def _add(index: dict[str, Values[T]], pairs: Pairs, owner: T, weight: int) -> None:
     for name, value in pairs:
         values = index.get(name)
         if values is None:
             values = index[name] = Values()
-        values.add(value or "", owner)
+        values.add(value or "", owner, weight)
 
 
 def _remove(index: dict[str, Values[T]], pairs: Pairs, owner: T) -> None:

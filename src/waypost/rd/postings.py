@@ -50,18 +50,18 @@ class Values(Generic[T]):
     def __len__(self) -> int:
         return len(self._owners)
 
-    def add(self, value: str, owner: T) -> None:
-        """`owner` has one registration so far, and not this value."""
-        self.total += 1
+    def add(self, value: str, owner: T, weight: int) -> None:
+        """`owner` has `weight` registrations, and not this value."""
+        self.total += weight
         old = self._owners.get(value)
         if old is None:
             self._owners[value] = owner
             self._insert(value)
         elif isinstance(old, Posting):
             old.owners[owner] = None
-            old.count += 1
+            old.count += weight
         else:
-            self._owners[value] = Posting({old: None, owner: None}, old.weight + 1)
+            self._owners[value] = Posting({old: None, owner: None}, old.weight + weight)
 
     def remove(self, value: str, owner: T) -> None:
         """`owner` has one registration left."""

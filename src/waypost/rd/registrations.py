@@ -3,6 +3,7 @@
 Source: RFC 9176, 5 (lifetime) and 5.3 (an update may revive an expired registration).
 """
 
+from collections.abc import Collection
 from typing import Final
 
 from waypost.coap import links as linkformat
@@ -28,7 +29,9 @@ class Registrations:
 
     def put(self, key: bytes, record: Record, parsed: list[linkformat.Link] | None, expires: float, now: float) -> None:
         """`parsed` are the links if they are at hand.  Raises StoreError if those of the record cannot be read."""
-        self._place(self._hold(key, record, parsed), expires, now)
+        registration = self._hold(key, record, parsed)
+        registration.expires = expires
+        self._place((registration,), now)
 
     def restore(self, key: bytes, record: Record) -> None:
         """Hold what the disk has; place() shows it once the wall clock is known.  Raises StoreError."""
@@ -37,7 +40,8 @@ class Registrations:
     def place(self, now: float) -> None:
         """Show what was restored, as far as its lifetime goes."""
         for registration in self.by_key.values():
-            self._place(registration, self.expiry(registration.stored_ms, registration.lt, now), now)
+            registration.expires = self.expiry(registration.stored_ms, registration.lt, now)
+        self._place(self.by_key.values(), now)
 
     def hide(self, registration: Registration) -> None:
         self.index.hide(registration)
@@ -141,10 +145,8 @@ class Registrations:
         registration.visible = False
         return registration
 
-    def _place(self, registration: Registration, expires: float, now: float) -> None:
-        registration.expires = expires
-        if expires > now:
-            self.index.show(registration)
-            self.deadlines.set(registration, expires)
-        else:
-            self.deadlines.set(registration, expires + self._grace_s)
+    def _place(self, registrations: Collection[Registration], now: float) -> None:
+        for registration in registrations:
+            ends = registration.expires
+            self.deadlines.set(registration, ends if ends > now else ends + self._grace_s)
+        self.index.show(registration for registration in registrations if registration.expires > now)
