@@ -45,7 +45,13 @@ RESOURCES: Final = (
     Link("/rd-lookup/res", (("rt", "core.rd-lookup-res"), ("ct", "40"))),
 )
 
-SCHEMES: Final = {"udp": ("coap", 5683), "tcp": ("coap+tcp", 5683), "dtls": ("coaps", 5684), "tls": ("coaps+tcp", 5684)}
+SCHEMES: Final = {
+    "udp": ("coap", 5683),
+    "tcp": ("coap+tcp", 5683),
+    "ws": ("coap+ws", 80),
+    "dtls": ("coaps", 5684),
+    "tls": ("coaps+tcp", 5684),
+}
 KINDS: Final = {kind.value: kind for kind in Kind}
 CODES: Final = {
     Reason.BAD_REQUEST: Code.BAD_REQUEST,
