@@ -27,9 +27,11 @@ from waypost.rd.announcing import Change as Wanted
 from waypost.rd.changes import Changes, Settings
 from waypost.rd.clocks import Clocks
 from waypost.rd.lookup import Search
+from waypost.rd.observation import NOTHING, Plans, Query, digest
 from waypost.rd.questions import (
     Announced,
     Busy,
+    Found,
     Lookup,
     Outcome,
     Question,
@@ -69,6 +71,7 @@ class Directory:
         self._registrations = Registrations(self._clocks, settings.grace_s)
         self._announcements = Announcements()
         self._changes = Changes(rng, settings, self._registrations, self._announcements)
+        self._plans = Plans(self._registrations.index)
         self._owed: dict[bytes, None] = {}  # names whose registration must be announced as it is
         self._owed_after: float | None = None  # the carrier was busy
         self._unchecked: list[bytes] = []  # names to look at since the wall clock stepped
@@ -125,16 +128,9 @@ class Directory:
     def apply(self, change: Change, now: float) -> None:
         """Raises StoreError for a record that cannot be read."""
         self._now = now
-        if change.value is None:
-            self._registrations.forget(change.key)
-            return
-        own = self._announcements.get(change.key)
-        if own is not None and own.record is not None and own.value == change.value:
-            self._registrations.put(change.key, own.record, own.parsed, own.told, now)
-        else:
-            record = decode(change.key, change.value)
-            expires = self._registrations.expiry(record.expires_ms, record.lt, now)
-            self._registrations.put(change.key, record, None, expires, now)
+        before = self._plans.view(self._registrations.by_key.get(change.key))
+        self._apply(change, now)
+        self._plans.compare(before, self._plans.view(self._registrations.by_key.get(change.key)), now)
         self._owe(change.key, now)
 
     def handle_timer(self, now: float) -> None:
@@ -142,7 +138,9 @@ class Directory:
         for registration in self._registrations.deadlines.pop_due(now, DUE_MAX):
             if registration.visible:
                 self._counters["expired"] += 1
+                before = self._plans.view(registration)
                 self._registrations.hide(registration)
+                self._plans.compare(before, NOTHING, now)
             self._owe(registration.key, now)
         for _ in range(min(len(self._unchecked), UNCHECKED_STEP)):
             self._owe(self._unchecked.pop(), now)
@@ -156,6 +154,7 @@ class Directory:
         if self._owed_after is not None and now >= self._owed_after:
             self._owed_after = None
         self._pay(now)
+        self._plans.handle_timer(now)
 
     def handle_clock(self, now: float, wall_ms: int) -> None:
         """At start this is when what was restored becomes visible."""
@@ -169,17 +168,15 @@ class Directory:
     def next_timer(self) -> float | None:
         if self._searches or self._unchecked:
             return self._now
-        deadline = self._registrations.deadlines.next()
-        if self._owed_after is None:
-            return deadline
-        return self._owed_after if deadline is None else min(deadline, self._owed_after)
+        times = (self._registrations.deadlines.next(), self._owed_after, self._plans.next_timer())
+        return min((when for when in times if when is not None), default=None)
 
     def take_effects(self) -> list[Effect]:
         effects, self._effects = self._effects, []
         return effects
 
     def counters(self) -> Mapping[str, int]:
-        return {**self._counters, "refreshed": self._changes.refreshed}
+        return {**self._counters, "refreshed": self._changes.refreshed, **self._plans.counters()}
 
     def gauges(self) -> Mapping[str, int]:
         index = self._registrations.index
@@ -192,12 +189,14 @@ class Directory:
             "announcements_under_way": len(self._announcements),
             "announcements_owed": len(self._owed),
             "lookups_under_way": len(self._searches),
+            "lookups_observed": len(self._plans),
             **self._changes.gauges(),
         }
 
     def check(self) -> None:
         """Assert the cheap invariants each time; and all of them while there is little, or now and then."""
         self._announcements.check()
+        self._plans.check()
         assert len(self._searches) <= SEARCHES_MAX
         self._checks += 1
         if self._checks % CHECK_ALL_EVERY == 1 or len(self._registrations.by_key) <= CHECK_ALL_EVERY:
@@ -212,6 +211,26 @@ class Directory:
         for key, registration in self._registrations.by_key.items():
             if self._registrations.owes(registration, self._now):
                 assert key in self._owed or self._announcements.get(key) is not None, "a debt is known or under way"
+
+    # observation
+
+    def observable(self, lookup: Lookup, answer: Found) -> Query | None:
+        """The name of what an observer of `lookup`, answered so, observes; None if too much is observed already."""
+        query = Query(lookup.kind, lookup.criteria, lookup.page, lookup.count, digest(answer))
+        return query if self._plans.admits(query) else None
+
+    def observe(self, query: Query, now: float) -> None:
+        """One more observes it."""
+        self._now = now
+        self._plans.begin(query, now)
+
+    def unobserve(self, query: Query) -> None:
+        """Nobody observes it any more."""
+        self._plans.end(query)
+
+    def take_changed(self) -> list[tuple[Query, Found | Refused]]:
+        """Observed lookups whose answer is another now."""
+        return self._plans.take_changed()
 
     # questions
 
@@ -261,6 +280,18 @@ class Directory:
     def _announce(self, under_way: UnderWay) -> None:
         id = next(self._ids)
         self._effects.append(Ask(id, self._announcements.begin(id, under_way)))
+
+    def _apply(self, change: Change, now: float) -> None:
+        if change.value is None:
+            self._registrations.forget(change.key)
+            return
+        own = self._announcements.get(change.key)
+        if own is not None and own.record is not None and own.value == change.value:
+            self._registrations.put(change.key, own.record, own.parsed, own.told, now)
+        else:
+            record = decode(change.key, change.value)
+            expires = self._registrations.expiry(record.expires_ms, record.lt, now)
+            self._registrations.put(change.key, record, None, expires, now)
 
     # announcements of our own
 
