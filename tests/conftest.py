@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+NODE_MODULES = Path(__file__).resolve().parents[1] / ".dev" / "npm" / "node_modules"
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fuzz-seconds", type=float, default=None, help="fuzz each decoder for so long")
@@ -21,12 +23,20 @@ def pytest_configure() -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """`@pytest.mark.peer("tshark")`: without tshark the test is skipped, and fails where CI=true."""
-    missing = [name for mark in item.iter_markers("peer") for name in mark.args if shutil.which(name) is None]
+    """`@pytest.mark.peer("tshark")`: without tshark the test is skipped, and fails where CI=true.
+
+    `peer("npm:coap")` is a package that `./dev test` takes from npm.
+    """
+    missing = [name for mark in item.iter_markers("peer") for name in mark.args if not has_peer(name)]
     if missing and os.environ.get("CI") == "true":
         pytest.fail(f"{', '.join(missing)}: not installed", pytrace=False)
     if missing:
         pytest.skip(f"{', '.join(missing)}: not installed")
+
+
+def has_peer(name: str) -> bool:
+    kind, _, package = name.rpartition(":")
+    return (NODE_MODULES / package).is_dir() if kind == "npm" else shutil.which(name) is not None
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -12,7 +12,7 @@ CONFTEST = Path(__file__).resolve().parents[1] / "conftest.py"
 STORY = """
 import pytest
 
-@pytest.mark.peer("no-such-program")
+@pytest.mark.peer("no-such-program", "npm:no-such-package")
 def test_with_a_peer():
     raise AssertionError("ran without its peer")
 """
@@ -28,4 +28,4 @@ def test_a_missing_peer_is_named_and_fails_the_build(ci: str, code: int, word: s
     )
     assert done.returncode == code, done.stdout
     assert f"{word} " in done.stdout
-    assert "no-such-program: not installed" in done.stdout
+    assert "no-such-program, npm:no-such-package: not installed" in done.stdout
