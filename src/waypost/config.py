@@ -54,15 +54,19 @@ class Log(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Coap(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """CoAP over UDP (RFC 7252): registration and lookup for devices."""
+    """CoAP (RFC 7252, RFC 8323): registration and lookup for devices."""
 
     listen: Annotated[
         tuple[str, ...],
         Meta(
-            description="Addresses and ports; port 0 takes a free one; empty turns CoAP off.",
+            description="Addresses and ports, for UDP and TCP; port 0 takes free ones; empty turns CoAP off.",
             extra={"default": '["127.0.0.1:5683", "[::1]:5683"], the second where there is IPv6'},
         ),
     ] = field(default_factory=lambda: loopback(5683, ipv6=has_ipv6()))
+    transports: Annotated[
+        tuple[Literal["udp", "tcp", "ws"], ...],
+        Meta(description="What carries it; ws, CoAP over WebSocket, is at /.well-known/coap of the HTTP listener."),
+    ] = ("udp", "tcp", "ws")
 
 
 class Http(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -167,6 +171,8 @@ class Key:
                 return f"a whole number from {low} to {high}"
             case inspect.LiteralType(values=values):
                 return "one of " + ", ".join(map(str, values))
+            case inspect.VarTupleType(item_type=inspect.LiteralType(values=values)):
+                return "a list of " + ", ".join(map(str, values))
             case inspect.VarTupleType():
                 return "a list of texts"
             case inspect.StrType(max_length=most):

@@ -38,7 +38,9 @@ class Path:
     """Where bytes came from, and so where the answer goes.
 
     `link` is the driver's number for its socket or connection.  `validated` says that the peer has
-    shown to be at its address (always so on a connection, never on a bare datagram).
+    shown to be at its address (always so on a connection, never on a bare datagram).  `message_max`
+    marks a connection, with the octets of the largest message its peer takes.  `group` marks a
+    datagram that came to a multicast address; `local` is then ours to answer from.
     """
 
     transport: str
@@ -47,6 +49,8 @@ class Path:
     link: int
     who: "Identity"
     validated: bool
+    message_max: int | None = None
+    group: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,6 @@ lets go of the directory.
 import asyncio
 import gc
 import os
-from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from random import SystemRandom
@@ -25,7 +24,9 @@ from waypost.engine import Endpoint
 from waypost.rd.engine import Settings
 from waypost.runtime.host import Host
 from waypost.runtime.http import serve
-from waypost.runtime.udp import UdpDriver, open_udp
+from waypost.runtime.tcp import open_tcp
+from waypost.runtime.udp import open_udp
+from waypost.runtime.websocket import WebSockets
 from waypost.runtime.writer import Writer
 from waypost.storage import Store
 
@@ -34,7 +35,10 @@ GC_THRESHOLDS: Final = (100_000, 50, 100)
 
 
 class Node:
-    """`name` and `listeners` ("127.0.0.1:5683" by "coap", "http", then "coap2", …) are there once it runs."""
+    """`name` and `listeners` are there once it runs.
+
+    The keys are "coap", "coap+tcp", "http", "coap+ws", then "coap2", …; a value is as "127.0.0.1:5683".
+    """
 
     def __init__(self, config: Config | str | os.PathLike[str]) -> None:
         self._config = config if isinstance(config, Config) else Config(dir=Path(config))
@@ -80,19 +84,37 @@ class Node:
             ),
         )
         self._host = Host(assembly, Writer(store))
-        drivers: list[UdpDriver] = []
-        undo.callback(_close, drivers)  # after the host: what was taken is still answered
+        listeners = await undo.enter_async_context(AsyncExitStack())  # after the host: what was taken is still answered
         undo.push_async_callback(self._host.stop)
         await self._host.start(store)
         self.name = assembly.name
-        for number, address in enumerate(map(listen_address, config.coap.listen), 1):
-            drivers.append(open_udp(self._host, address.host, address.port))
-            self._listening("coap", number, drivers[-1].address)
+        await self._listen_to_coap(listeners)
+        await self._listen_to_http(undo)
+
+    async def _listen_to_coap(self, undo: AsyncExitStack) -> None:
+        transports = self._config.coap.transports
+        for number, address in enumerate(map(listen_address, self._config.coap.listen), 1):
+            if "udp" in transports:
+                driver = open_udp(self._host, address.host, address.port)
+                undo.callback(driver.close)
+                self._listening("coap", number, driver.address)
+            if "tcp" in transports:
+                server = await open_tcp(self._host, address.host, address.port)
+                undo.push_async_callback(server.close)
+                self._listening("coap+tcp", number, server.address)
+
+    async def _listen_to_http(self, undo: AsyncExitStack) -> None:
+        config = self._config
         app = application(self.ask, self._ready, hosts=config.http.hosts)
+        over_websocket = "ws" in config.coap.transports
+        if over_websocket:
+            WebSockets(self._host).serve_in(app)
         for number, address in enumerate(map(listen_address, config.http.listen), 1):
             server = await serve(app, address.host, address.port)
             undo.push_async_callback(server.close)
             self._listening("http", number, server.address)
+            if over_websocket:
+                self._listening("coap+ws", number, server.address)
 
     def _ready(self) -> dict[str, bool]:
         return {"store": self._host.running, "listeners": True}
@@ -107,8 +129,3 @@ def settle_memory() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
-
-
-def _close(drivers: Iterable[UdpDriver]) -> None:
-    for driver in drivers:
-        driver.close()

@@ -47,7 +47,7 @@ def test_a_node_says_that_it_is_ready_and_ends_in_order(tmp_path: Path, number: 
         ready = json.loads(node.stdout.readline())
         assert ready["ready"] is True
         assert ready["node"]
-        assert list(ready["listeners"]) == ["coap", "http"]
+        assert list(ready["listeners"]) == ["coap", "coap+tcp", "http", "coap+ws"]
         assert not any(address.endswith(":0") for address in ready["listeners"].values())
         node.send_signal(number)
         out, err = node.communicate(timeout=END_S)

@@ -66,6 +66,9 @@ class Script:
         self.calls.append(("receive", data, now))
         self._effects += self.script
 
+    def closed(self, path: Path, now: float) -> None:
+        self.calls.append(("closed", path.link))
+
     def ask(self, question: object, now: float) -> int:
         self.calls.append(("ask", question))
         self._effects += self.script

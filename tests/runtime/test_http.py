@@ -178,8 +178,8 @@ def test_whoever_leaves_in_the_middle_of_a_body_is_forgotten() -> None:
             async with connected(server) as client:
                 client.send(POST + b"Content-Length: 100\r\n\r\nhalf")
                 await asyncio.sleep(0.05)
-                assert server.connections == 1
-            while server.connections:
+                assert server.places.taken == 1
+            while server.places.taken:
                 await asyncio.sleep(0.01)
 
     asyncio.run(story())
@@ -227,8 +227,8 @@ def test_one_source_has_only_so_many_connections() -> None:
                 async with connected(server, local="127.0.0.2") as other:
                     other.send(GET)
                     assert await other.answer() == 200
-                assert server.refused == 1
-            while server.connections:
+                assert server.places.refused == 1
+            while server.places.taken:
                 await asyncio.sleep(0.01)
             async with connected(server) as again:
                 again.send(GET)

@@ -56,6 +56,11 @@ class Assembly:
         self._coap.receive_datagram(data, path, now)
         self._join(now)
 
+    def closed(self, path: Path, now: float) -> None:
+        """The connection is no more."""
+        self._coap.closed(path, now)
+        self._join(now)
+
     def ask(self, question: object, now: float) -> int:
         """Answer(id, …) follows: a Report to Status, an Outcome to a Question."""
         id = next(self._ids)

@@ -117,6 +117,10 @@ class Client:
         if isinstance(owner, int):
             self._finish(owner, Failure.TIMEOUT, now)
 
+    def on_closed(self, path: Path, now: float) -> None:
+        for id in [id for id, exchange in self._exchanges.items() if exchange.path.link == path.link]:
+            self._finish(id, Failure.CLOSED, now)
+
     def handle_timer(self, now: float) -> None:
         for id in self._deadlines.pop_due(now):
             self._finish(id, Failure.TIMEOUT, now)

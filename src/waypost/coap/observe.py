@@ -39,7 +39,9 @@ class Observation:
         return (self.path.peer, self.token)
 
     def confirm(self, validated: bool, now: float) -> bool:
-        """Must the next notification be confirmable?"""
+        """Must the next notification be confirmable?  Never on a connection (RFC 8323, 7.1)."""
+        if self.path.message_max is not None:
+            return False
         return not validated or self.unconfirmed + 1 >= CONFIRM_EVERY or now - self.confirmed_at >= CONFIRM_AFTER
 
 
@@ -96,6 +98,11 @@ class Observations:
     def remove_source(self, peer: Endpoint) -> None:
         """It no longer acknowledges: all it observes ends (4.5)."""
         for key in [key for key in self._of_source.get(peer.host, ()) if key[0] == peer]:
+            self.remove(key)
+
+    def remove_connection(self, path: Path) -> None:
+        """It is closed, and all that is observed on it ends (RFC 8323, 7.4)."""
+        for key in [key for key in self._of_source.get(path.peer.host, ()) if self._by_key[key].path.link == path.link]:
             self.remove(key)
 
     def check(self) -> None:

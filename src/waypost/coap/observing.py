@@ -40,7 +40,7 @@ class Observing:
             self.observations.remove((path.peer, head.token))  # RFC 7641, 3.6 and 4.1
             return None
         head.observe = 0
-        limit = None if self._outbox.validated(path, now) else AMPLIFICATION_MAX * size // 2
+        limit = self._outbox.limit(path, AMPLIFICATION_MAX * size // 2, now)
         data = self._fitted(path, head, request, response, limit, now)
         if data is not None:
             again = Request(0, request.method, request.path, request.query, accept=request.accept)
@@ -105,7 +105,7 @@ class Observing:
         validated = self._outbox.validated(path, now)
         confirm = observation.confirm(validated, now)
         head = reply.Head(Type.CON if confirm else Type.NON, self._outbox.next_message_id(path), observation.token)
-        limit = None if validated else observation.credit
+        limit = self._outbox.limit(path, observation.credit, now)
         if response.code != Code.CONTENT:  # RFC 7641, 4.2: an error is the last notification
             self.observations.remove(observation.key)
             head.type = Type.NON
@@ -133,7 +133,8 @@ class Observing:
     ) -> bytes | None:
         """`response` whole, or its first block; None if not even that fits into `limit` octets."""
         data = reply.whole(head, response)
-        if len(response.payload) <= reply.BLOCK_MAX and (limit is None or len(data) <= limit):
+        small = path.message_max is not None or len(response.payload) <= reply.BLOCK_MAX
+        if small and (limit is None or len(data) <= limit):
             return data
         tag = self._snapshots.put(snapshot_key(path, request), response, now).tag
         return reply.fitted_block(head, response, tag, None, limit, None)

@@ -23,6 +23,10 @@ class Outbox:
         """Has the peer shown to be at its address, by its transport or by an Echo value?"""
         return path.validated or self.sources.validated(path.peer, now)
 
+    def limit(self, path: Path, credit: int, now: float) -> int | None:
+        """The most octets of a message: what a connection's peer takes, or `credit` until a source is validated."""
+        return path.message_max or (None if self.validated(path, now) else credit)
+
     def next_message_id(self, path: Path) -> int:
         self._message_id = self._message_id + 1 & 0xFFFF
         while (path.peer, self._message_id) in self.retransmissions:
@@ -39,9 +43,13 @@ class Outbox:
     def send_confirmable(
         self, path: Path, id: int, data: bytes, owner: Hashable, now: float, *, once: bool = False
     ) -> None:
-        """Send until it is acknowledged, or once and wait for that; `owner` is who wants to know."""
+        """Send until it is acknowledged, or once and wait for that; `owner` is who wants to know.
+
+        A connection does that itself (RFC 8323, 2).
+        """
         self.send(path, data)
-        self.retransmissions.start(path, id, data, owner, now, once=once)
+        if path.message_max is None:
+            self.retransmissions.start(path, id, data, owner, now, once=once)
 
     def retransmit(self, now: float) -> list[Hashable]:
         """Send again what is due; the owners of what is given up."""

@@ -65,6 +65,11 @@ class Peer:
         else:
             self.dropped += 1
 
+    def closed(self, path: Path, now: float) -> None:
+        """The connection is no more."""
+        self.client.on_closed(path, now)
+        self.server.on_closed(path)
+
     def handle_timer(self, now: float) -> None:
         for owner in self._outbox.retransmit(now):
             self.client.on_given_up(owner, now)

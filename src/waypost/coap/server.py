@@ -72,12 +72,13 @@ class Server:
         try:
             request = read_request(message, next(self._ids))
         except RemoteError as error:
-            if message.type == _CON or error.code != Code.BAD_OPTION:  # RFC 7252, 5.4.1: a NON is rejected in silence
+            # RFC 7252, 5.4.1: a NON is rejected in silence, unless it came on a connection
+            if message.type == _CON or error.code != Code.BAD_OPTION or path.message_max is not None:
                 request = Request(0, message.code, (), ())
                 exchange = _Exchange(path, message.type, message.id, message.token, size, request, True)
                 self._answer(exchange, diagnostic(error.code, str(error)), now)
             return
-        repeatable = message.code == _GET or request.path in self._idempotent
+        repeatable = message.code == _GET or path.message_max is not None or request.path in self._idempotent
         exchange = _Exchange(path, message.type, message.id, message.token, size, request, repeatable)
         if not repeatable and self._seen(exchange, now):
             return
@@ -122,6 +123,10 @@ class Server:
 
     def on_given_up(self, owner: Hashable) -> None:
         self._observing.on_given_up(owner)
+
+    def on_closed(self, path: Path) -> None:
+        """What waits for its resource goes on: the answer has nowhere to go, and is dropped there."""
+        self._observing.observations.remove_connection(path)
 
     def handle_timer(self, now: float) -> None:
         for id in self._acknowledge.pop_due(now):
@@ -206,7 +211,12 @@ class Server:
             self.errors += 1
         request = exchange.request
         transfer = request.transfer
-        if transfer is not None and transfer.no_response >> (response.code >> 5) - 1 & 1:  # RFC 7967, 2.1
+        on_connection = exchange.path.message_max is not None
+        if (
+            transfer is not None
+            and transfer.no_response >> (response.code >> 5) - 1 & 1  # RFC 7967, 2.1
+            and not on_connection  # there each request has its answer: nothing is owed without end
+        ):
             if exchange.type == _CON and not exchange.acknowledged:
                 self._outbox.send_empty(exchange.path, _ACK, exchange.message_id)
             return
@@ -215,11 +225,13 @@ class Server:
         if request.observe is not None and request.method == _GET:
             data = self._observing.begin(exchange.path, exchange.size, head, request, response, now)
         if data is None:
-            allowed = AMPLIFICATION_MAX * exchange.size - 4 * exchange.acknowledged
-            if len(response.payload) <= reply.BLOCK_MAX and (transfer is None or transfer.block2 is None):
+            allowed = exchange.path.message_max or AMPLIFICATION_MAX * exchange.size - 4 * exchange.acknowledged
+            if (on_connection or len(response.payload) <= reply.BLOCK_MAX) and (
+                transfer is None or transfer.block2 is None
+            ):
                 data = reply.whole(head, response)
             if data is None or len(data) > allowed or response.code == Code.UNAUTHORIZED:
-                limit = None if self._outbox.validated(exchange.path, now) else allowed
+                limit = self._outbox.limit(exchange.path, allowed, now)
                 if data is None or limit is not None:
                     data = self._fitted(exchange, head, response, limit, now)
         self._send(exchange, head, data, now)
@@ -242,7 +254,8 @@ class Server:
         self, exchange: _Exchange, head: reply.Head, response: Response, limit: int | None, now: float
     ) -> bytes:
         """`response` in at most `limit` octets, whatever has to be left for a later block."""
-        echo = self._outbox.sources.value(exchange.path.peer, now) if limit is not None else None
+        owes_proof = limit is not None and exchange.path.message_max is None
+        echo = self._outbox.sources.value(exchange.path.peer, now) if owes_proof else None
         if response.code == Code.CONTENT:
             transfer = exchange.request.transfer
             key = snapshot_key(exchange.path, exchange.request)

@@ -40,6 +40,7 @@ class Failure(Enum):
     TOO_LARGE = "the answer is too large"
     UNSTABLE = "the answer changed while it was fetched"
     BUSY = "too many requests are open"
+    CLOSED = "the connection is closed"
 
 
 @dataclass(slots=True)

@@ -32,7 +32,11 @@ Arguments = TypeVarTuple("Arguments")
 
 
 class AskableEngine(Engine, Protocol):
-    """An engine that takes questions from outside."""
+    """An engine that takes questions from outside, and messages of connections."""
+
+    def closed(self, path: Path, now: float) -> None:
+        """The connection is no more."""
+        ...
 
     def ask(self, question: object, now: float) -> int:
         """The effect Answer with the returned id follows, at once or after a commit."""
@@ -97,15 +101,22 @@ class Host:
     def unlink(self, number: int) -> None:
         del self._links[number]
 
-    def receive(self, datagrams: Sequence[tuple[bytes, Path]]) -> None:
-        """What a driver read in one wake-up."""
+    def closed(self, path: Path) -> None:
+        """The connection is no more, and its link neither."""
+        self.unlink(path.link)
+        if self._running:
+            self._run(self._closed, path)
+
+    def receive(self, datagrams: Sequence[tuple[bytes, Path]]) -> bool:
+        """What a driver read in one wake-up; False if all of it is dropped."""
         if not self._running:
-            return
+            return False
         if self._writer.full:
             # The engine refuses politely long before; this is the wall behind it.
             self.overflowed += len(datagrams)
-            return
+            return False
         self._run(self._receive, datagrams)
+        return True
 
     async def ask(self, question: object) -> object:
         """The outcome of `question`.  Raises StateError if the host is not running, or ends before the answer."""
@@ -134,6 +145,9 @@ class Host:
         receive, now = self._engine.receive_datagram, self._loop.time()
         for data, path in datagrams:
             receive(data, path, now)
+
+    def _closed(self, path: Path) -> None:
+        self._engine.closed(path, self._loop.time())
 
     def _ask(self, question: object, answer: "asyncio.Future[object]") -> None:
         self._waiting[self._engine.ask(question, self._loop.time())] = answer

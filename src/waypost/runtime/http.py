@@ -5,16 +5,13 @@ each answer: aiohttp's keep-alive timer does not care how much of a head has com
 `body_s` from there, and the application's `client_max_size` octets; it is whole before the
 application sees the request.  Bodies are not decompressed.
 
-A connection past the limits is told 503 and closed before a byte of it is read.  An IPv6 source is
-a /64: whoever has one address has them all.
+A connection past the limits is told 503 and closed before a byte of it is read.
 
 Source: RFC 9110, 15.5.9 (408) and 15.6.4 (503).
 """
 
 import asyncio
 import logging
-import socket
-from collections import Counter
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,6 +20,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler, Middleware
 
 from waypost.errors import ConfigError
+from waypost.runtime.places import Places, source_of
 from waypost.runtime.udp import endpoint
 
 
@@ -49,14 +47,11 @@ log.addFilter(lambda record: not (record.exc_info and isinstance(record.exc_info
 
 
 class HttpServer:
-    """`address` has the real port; `refused` counts connections past the limits."""
+    """`address` has the real port; `places` counts the connections."""
 
     def __init__(self, runner: web.AppRunner, limits: Limits) -> None:
         self._runner = runner
-        self._limits = limits
-        self._sources: Counter[bytes] = Counter()
-        self.connections = 0
-        self.refused = 0
+        self.places = Places(limits.connections, limits.connections_per_source)
 
     async def listen(self, host: str, port: int) -> None:
         loop = asyncio.get_running_loop()
@@ -67,22 +62,6 @@ class HttpServer:
         """Take no connections, finish the requests under way, end."""
         self._server.close()
         await self._runner.cleanup()
-
-    def admit(self, source: bytes) -> bool:
-        """Count a connection in, if the limits allow it."""
-        limits = self._limits
-        if self.connections >= limits.connections or self._sources[source] >= limits.connections_per_source:
-            self.refused += 1
-            return False
-        self.connections += 1
-        self._sources[source] += 1
-        return True
-
-    def leave(self, source: bytes) -> None:
-        self.connections -= 1
-        self._sources[source] -= 1
-        if not self._sources[source]:
-            del self._sources[source]
 
     def _connection(self) -> asyncio.Protocol:
         assert self._runner.server is not None
@@ -100,8 +79,8 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         assert self._inner is not None
-        self._source = _source(transport.get_extra_info("peername"))
-        if self._server.admit(self._source):
+        self._source = source_of(transport.get_extra_info("peername"))
+        if self._server.places.admit(self._source):
             self._inner.connection_made(transport)
             return
         self._inner = None
@@ -125,7 +104,7 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         if self._inner is not None:
-            self._server.leave(self._source)
+            self._server.places.leave(self._source)
             self._inner.connection_lost(error)
 
 
@@ -172,13 +151,3 @@ def _whole_body(seconds: float) -> Middleware:
         return await handler(request)
 
     return whole_body
-
-
-def _source(peer: tuple[str, int] | tuple[str, int, int, int] | None) -> bytes:
-    """What connections are counted by; a peer that has left already has no name."""
-    if peer is None:
-        return b""
-    host = peer[0].partition("%")[0]
-    if ":" in host:
-        return socket.inet_pton(socket.AF_INET6, host)[:8]
-    return socket.inet_pton(socket.AF_INET, host)

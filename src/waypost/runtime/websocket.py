@@ -1,0 +1,133 @@
+"""CoAP over WebSocket, as a route of the HTTP listener.
+
+A page of another origin in somebody's browser must not speak to the node in their name: a request with an Origin
+is taken only from the node's own.  The listener holds Host to the node's names before that, and limits connections.
+
+Source: RFC 8323, 4 and 8; RFC 6455, 4.2.2 and 10.2 (origin).
+"""
+
+import asyncio
+from collections import deque
+from typing import Final
+from urllib.parse import urlsplit
+
+from aiohttp import WSMsgType, web
+
+from waypost.coap.stream import MESSAGE_MAX, Stream
+from waypost.runtime.connection import LINGER_S, SEND_BUFFER_HIGH, SEND_BUFFER_MAX, Connection, ConnectionReceiver
+from waypost.runtime.udp import endpoint
+
+WELL_KNOWN: Final = "/.well-known/coap"  # RFC 8323, 8.1
+SUBPROTOCOL: Final = "coap"
+
+
+class WebSockets:
+    def __init__(self, host: ConnectionReceiver) -> None:
+        self._host = host
+        self._sessions: dict[_Session, None] = {}
+
+    def serve_in(self, app: web.Application) -> None:
+        app.router.add_get(WELL_KNOWN, self._handle)
+        app.on_shutdown.append(self._release)
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        if request.headers.get("Upgrade", "").lower() != "websocket":
+            raise web.HTTPUpgradeRequired(reason="here is CoAP over WebSocket", headers={"Upgrade": "websocket"})
+        offered = [word.strip() for word in request.headers.get("Sec-WebSocket-Protocol", "").split(",")]
+        if SUBPROTOCOL not in offered:
+            raise web.HTTPBadRequest(reason="offer the subprotocol coap")
+        origin = request.headers.get("Origin")
+        if origin is not None and urlsplit(origin).netloc.lower() != request.host.lower():
+            raise web.HTTPForbidden(reason="a page of another origin has no access")
+        socket = web.WebSocketResponse(protocols=(SUBPROTOCOL,), max_msg_size=MESSAGE_MAX, compress=False)
+        await socket.prepare(request)
+        session = _Session(self._host, request, socket)
+        self._sessions[session] = None
+        try:
+            await session.run()
+        finally:
+            del self._sessions[session]
+        return socket
+
+    async def _release(self, _: web.Application) -> None:
+        for session in list(self._sessions):
+            session.release()
+
+
+class _Session:
+    """One connection: the handler's own task reads, another writes."""
+
+    def __init__(self, host: ConnectionReceiver, request: web.Request, socket: web.WebSocketResponse) -> None:
+        self._socket = socket
+        self._transport = request.transport
+        self._stream = Stream(asyncio.get_running_loop().time(), sized=False)
+        self._waiting: deque[bytes] = deque()
+        self._size = 0  # octets waiting
+        self._moved = asyncio.Event()  # something is to be written, or was
+        peer, local = (endpoint(request.get_extra_info(name)) for name in ("peername", "sockname"))
+        self._connection = Connection(host, self._stream, "ws", peer, local, self._write, self._end)
+
+    def release(self) -> None:
+        self._stream.release()
+        self._connection.flush()
+
+    async def run(self) -> None:
+        try:
+            self._connection.flush()
+            async with asyncio.TaskGroup() as group:
+                reading = group.create_task(self._read())
+                await self._send()
+                reading.cancel()
+        finally:
+            self._connection.lost()
+
+    async def _read(self) -> None:
+        """A peer that does not read its answers is not read either."""
+        loop = asyncio.get_running_loop()
+        async for message in self._socket:
+            if message.type == WSMsgType.BINARY:
+                self._connection.deliver(self._stream.receive_frame(message.data, loop.time()))
+            else:
+                self._stream.abort("a message is a binary frame")  # RFC 8323, 4.2
+                self._connection.flush()
+            while (self._stream.full or self._size > SEND_BUFFER_HIGH) and self._stream.ended is None:
+                self._moved.clear()
+                await self._moved.wait()
+        self._stream.end("closed by the peer")
+        self._moved.set()
+
+    async def _send(self) -> None:
+        """Until the stream has ended and its last words are sent."""
+        while self._waiting or self._stream.ended is None:
+            if not self._waiting:
+                self._moved.clear()
+                await self._moved.wait()
+                continue
+            data = self._waiting.popleft()
+            try:
+                await self._socket.send_bytes(data)
+            except ConnectionError:
+                return
+            self._size -= len(data)
+            self._moved.set()
+        try:
+            async with asyncio.timeout(LINGER_S):
+                await self._socket.close()
+        except TimeoutError:
+            pass
+
+    def _write(self, data: bytes) -> None:
+        self._waiting.append(data)
+        self._size += len(data)
+        self._moved.set()
+        if self._size > SEND_BUFFER_MAX:
+            self._stream.end("the peer does not read")
+            self._abort()
+
+    def _end(self) -> None:
+        self._moved.set()
+        asyncio.get_running_loop().call_later(LINGER_S, self._abort)
+
+    def _abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
