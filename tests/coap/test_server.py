@@ -19,6 +19,7 @@ from waypost.coap.numbers import (
     Option,
     Type,
 )
+from waypost.coap.observing import TOLD_MAX
 from waypost.coap.peer import Peer
 from waypost.coap.request import Request, Response
 from waypost.engine import Endpoint, Path, Send
@@ -50,7 +51,7 @@ class Device:
     def serve(self, request: Request, path: Path, now: float) -> Response | None:
         match request.path:
             case ("text",):
-                return Response(Code.CONTENT, bytes(i % 251 for i in range(self.size)), 40, observe="text")
+                return self.text()
             case ("count",) | ("put",):
                 self.count += 1
                 return Response(Code.CHANGED, str(self.count).encode())
@@ -61,6 +62,14 @@ class Device:
                 return Response(Code.CHANGED, request.payload[:20])
             case _:
                 return Response(Code.NOT_FOUND, b"there is nothing here; " * 40)
+
+    def text(self) -> Response:
+        return Response(Code.CONTENT, bytes(i % 251 for i in range(self.size)), 40, observe="text")
+
+    def change(self) -> None:
+        """/text is longer now."""
+        self.size += 1
+        self.server.changed("text", self.text(), self.now)
 
     def send(self, message: Message, path: Path = ANNA) -> list[Message]:
         """What comes back at once."""
@@ -403,7 +412,7 @@ def test_no_datagram_breaks_the_server(datagrams: list[tuple[bytes, Path]]) -> N
     device = Device()
     for data, path in datagrams:
         device.peer.receive_datagram(data, path, device.now)
-        device.server.changed("text", device.now)
+        device.change()
         device.peer.take_effects()
         device.pass_time(device.now + 1.0)
         device.peer.check()
@@ -419,12 +428,11 @@ def test_an_observer_is_told_of_every_change(device: Device) -> None:
     (first,) = device.send(ask(options=OBSERVE))
     assert value(first, Option.OBSERVE) == b""
     for sequence in range(1, 4):
-        device.size += 1
-        device.server.changed("text", 0.0)
+        device.change()
         (told,) = device.sent()
         assert (told.type, told.token, len(told.payload)) == (Type.NON, b"tk", device.size)
         assert value(told, Option.OBSERVE) == bytes([sequence])
-    device.server.changed("something else", 0.0)
+    device.server.changed("something else", device.text(), 0.0)
     assert device.sent() == []
 
 
@@ -432,7 +440,7 @@ def test_an_observer_is_told_of_every_change(device: Device) -> None:
 def test_an_observation_ends_when_its_client_says_so(device: Device, how: str) -> None:
     """RFC 7641, 3.6."""
     device.send(ask(options=OBSERVE))
-    device.server.changed("text", 0.0)
+    device.change()
     (told,) = device.sent()
     match how:
         case "deregister":
@@ -442,7 +450,7 @@ def test_an_observation_ends_when_its_client_says_so(device: Device, how: str) -
         case _:
             device.peer.receive_datagram(ask(id=8, options=[(Option.OBSERVE, b"\x05")]).encode(), ANNA, 0.0)
             device.sent()
-    device.server.changed("text", 0.0)
+    device.change()
     assert device.sent() == []
 
 
@@ -451,10 +459,10 @@ def test_an_observer_that_has_vanished_is_dropped(device: Device) -> None:
     device.send(ask(options=OBSERVE))
     told = []
     for _ in range(CONFIRM_EVERY):
-        device.server.changed("text", 0.0)
+        device.change()
         told += device.sent()
     assert [m.type for m in told] == [Type.NON] * (CONFIRM_EVERY - 1) + [Type.CON]
-    device.server.changed("text", 0.0)
+    device.change()
     assert device.sent() == [], "the next waits for the acknowledgement"
     assert len(device.pass_time(100.0)) == 4
     assert device.peer.gauges()["coap_observations"] == 0
@@ -464,8 +472,7 @@ def test_what_changed_while_waiting_is_told_after_the_acknowledgement(device: De
     """RFC 7641, 4.5.2: the newest state is what counts."""
     device.send(ask(options=OBSERVE))
     for _ in range(CONFIRM_EVERY + 3):
-        device.size += 1
-        device.server.changed("text", 0.0)
+        device.change()
     confirmable = device.sent()[-1]
     (latest,) = device.send(Message(Type.ACK, Code.EMPTY, confirmable.id, b"", []))
     assert len(latest.payload) == device.size
@@ -475,10 +482,10 @@ def test_a_stranger_observes_on_credit(device: Device) -> None:
     """What goes out is at most three times its request until it acknowledges."""
     request = ask(options=[*OBSERVE, (Option.URI_QUERY, b"q" * 40)])
     out = sum(len(m.encode()) for m in device.send(request, STRANGER))
-    device.server.changed("text", 0.0)
+    device.change()
     (told,) = device.sent()
     assert told.type == Type.CON
-    device.server.changed("text", 0.0)
+    device.change()
     out += len(told.encode()) + sum(len(m.encode()) for m in device.pass_time(1.0))
     assert out <= 3 * len(request.encode())
     (more,) = device.send(Message(Type.ACK, Code.EMPTY, told.id, b"", []), STRANGER)
@@ -496,13 +503,32 @@ def test_one_source_has_a_bounded_number_of_observations(device: Device) -> None
 
 def test_what_is_gone_is_told_last(device: Device) -> None:
     """RFC 7641, 4.2."""
+    device.send(ask(options=OBSERVE))
+    for _ in range(2):
+        device.server.changed("text", Response(Code.NOT_FOUND), 0.0)
+    assert [told.code for told in device.sent()] == [Code.NOT_FOUND]
+    assert device.peer.gauges()["coap_observations"] == 0
 
-    def serve(request: Request, path: Path, now: float) -> Response:
-        return Response(Code.CONTENT, b"1", observe="it") if request.id == 1 else Response(Code.NOT_FOUND)
 
-    peer = Peer(Random(1), serve, itertools.count(1))
-    peer.receive_datagram(ask(options=OBSERVE).encode(), ANNA, 0.0)
-    peer.server.changed("it", 0.0)
-    peer.server.changed("it", 0.0)
-    codes = [decode(send.data).code for send in peer.take_effects() if isinstance(send, Send)]
-    assert codes == [Code.CONTENT, Code.NOT_FOUND]
+def test_many_observers_are_told_a_part_of_them_at_a_time(device: Device) -> None:
+    """However many observe one name, no call takes long, and who waits is told the newest state."""
+    hosts = 3 * TOLD_MAX // OBSERVATIONS_PER_SOURCE_MAX + 1
+    for number in range(3 * TOLD_MAX):
+        host = path_of(f"2001:db8::{number % hosts:x}:1", validated=True)
+        device.send(ask(token=number.to_bytes(2), options=OBSERVE), host)
+    device.change()
+    assert len(device.sent()) == TOLD_MAX
+    assert device.peer.next_timer() == device.now
+    device.change()
+    told = device.pass_time(0.0) + device.sent()
+    assert len(told) == 3 * TOLD_MAX, "who was told the first change is told the second, and the others once"
+    assert {len(message.payload) for message in told} == {device.size}
+
+
+def test_the_resource_hears_who_is_observed_and_who_no_longer(device: Device) -> None:
+    device.send(ask(token=b"1", options=OBSERVE))
+    device.send(ask(token=b"2", options=OBSERVE))
+    assert device.server.take_observed() == [("text", True), ("text", True)]
+    for token in (b"1", b"2"):
+        device.send(ask(token=token, options=[(Option.OBSERVE, b"\x01")]))
+    assert device.server.take_observed() == [("text", False)]

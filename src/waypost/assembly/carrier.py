@@ -35,6 +35,7 @@ class Carrier:
         self._effects: list[Effect] = []
         self.feed_id = b""
         self.seq = 0  # of the last change
+        self.durable = 0  # the last one that is on disk
 
     def restore(self, rows: Rows) -> None:
         """Raises StoreError if the feed cannot be read."""
@@ -47,7 +48,7 @@ class Carrier:
         for last in rows.scan(FEED):  # noqa: B007 -- the last one is what we want
             pass
         if last is not None:
-            self.seq = int.from_bytes(last[0], "big")
+            self.seq = self.durable = int.from_bytes(last[0], "big")
             try:
                 version = Change.decode(self.seq, last[1]).version
             except WireError as error:
@@ -76,7 +77,8 @@ class Carrier:
         return None
 
     def applied(self, change: Change) -> int:
-        """The question that `change` answers."""
+        """The question that `change` answers, for it is durable."""
+        self.durable = change.seq
         return self._waiting.pop(change.seq)
 
     def take_effects(self) -> list[Effect]:

@@ -12,7 +12,7 @@ from random import Random
 from typing import Final
 
 from waypost.assembly.carrier import Carrier
-from waypost.assembly.questions import Report, Status
+from waypost.assembly.questions import Follow, Followed, Report, Status
 from waypost.coap.links import filter_links
 from waypost.coap.numbers import LINK_FORMAT, Code
 from waypost.coap.peer import Peer
@@ -20,7 +20,8 @@ from waypost.coap.request import Request, Response, diagnostic
 from waypost.engine import Answer, Ask, Effect, Path, Rows
 from waypost.rd import interface
 from waypost.rd.engine import Directory, Settings
-from waypost.rd.questions import Announce, Announced, Fetch, Outcome, Question
+from waypost.rd.observation import Query
+from waypost.rd.questions import Announce, Announced, Fetch, Found, Lookup, Outcome, Question
 from waypost.record import Change
 
 WELL_KNOWN: Final = (".well-known", "core")
@@ -35,6 +36,8 @@ class Assembly:
         self._directory = Directory(rng, ids, settings)
         self._carrier = Carrier(rng)
         self._fetching: dict[int, int] = {}  # the client's number -> the directory's
+        self._observers: dict[int, Lookup] = {}  # requests to observe whose first answer comes later
+        self._followers: dict[int, int] = {}  # questions that wait for a change -> the last one they know
         self._effects: list[Effect] = []
 
     @property
@@ -62,11 +65,13 @@ class Assembly:
         self._join(now)
 
     def ask(self, question: object, now: float) -> int:
-        """Answer(id, …) follows: a Report to Status, an Outcome to a Question."""
+        """Answer(id, …) follows: a Report to Status, a Followed to Follow, an Outcome to a Question."""
         id = next(self._ids)
         result: object
         if isinstance(question, Status):
             result = self._report()
+        elif isinstance(question, Follow):
+            result = self._follow(id, question)
         else:
             assert isinstance(question, Question), f"nobody answers {question!r}"
             result = self._directory.ask(id, question, now)
@@ -81,6 +86,7 @@ class Assembly:
     def apply(self, change: Change, now: float) -> None:
         self._directory.apply(change, now)
         self._directory.answered(self._carrier.applied(change), Announced(), now)
+        self._tell_followers()
         self._join(now)
 
     def handle_timer(self, now: float) -> None:
@@ -110,27 +116,73 @@ class Assembly:
         question = interface.question(request, path)
         if isinstance(question, Response):
             return question
+        observed = question if request.observe == 0 and isinstance(question, Lookup) else None
         outcome = self._directory.ask(request.id, question, now)
-        return None if outcome is None else interface.response(outcome)
+        if outcome is not None:
+            return self._response(outcome, observed)
+        if observed is not None:
+            self._observers[request.id] = observed
+        return None
+
+    def _response(self, outcome: Outcome, observed: Lookup | None) -> Response:
+        response = interface.response(outcome)
+        if observed is not None and isinstance(outcome, Found):
+            response.observe = self._directory.observable(observed, outcome)
+        return response
 
     def _join(self, now: float) -> None:
         """Hand questions and answers on between the rooms until they have no more."""
-        while effects := self._directory.take_effects() or self._coap.client.take_answers():
-            for effect in effects:
-                match effect:
-                    case Ask(id, Announce() as announce):
-                        busy = self._carrier.announce(id, announce, now)
-                        if busy is not None:
-                            self._directory.answered(id, busy, now)
-                    case Ask(id, Fetch(path, call)):
-                        self._fetching[self._coap.client.request(call, path, now)] = id
-                    case Answer(id, result) if id in self._fetching:
-                        self._directory.answered(self._fetching.pop(id), result, now)
-                    case Answer(id, outcome) if self._coap.server.waits_for(id):
-                        assert isinstance(outcome, Outcome)
-                        self._coap.server.respond(id, interface.response(outcome), now)
-                    case _:
-                        self._effects.append(effect)
+        while self._hand_on(now) or self._tell_observers(now):
+            pass
+
+    def _hand_on(self, now: float) -> bool:
+        effects = self._directory.take_effects() or self._coap.client.take_answers()
+        for effect in effects:
+            match effect:
+                case Ask(id, Announce() as announce):
+                    busy = self._carrier.announce(id, announce, now)
+                    if busy is not None:
+                        self._directory.answered(id, busy, now)
+                case Ask(id, Fetch(path, call)):
+                    self._fetching[self._coap.client.request(call, path, now)] = id
+                case Answer(id, result) if id in self._fetching:
+                    self._directory.answered(self._fetching.pop(id), result, now)
+                case Answer(id, outcome) if self._coap.server.waits_for(id):
+                    assert isinstance(outcome, Outcome)
+                    response = self._response(outcome, self._observers.pop(id, None))
+                    self._coap.server.respond(id, response, now)
+                case _:
+                    self._effects.append(effect)
+        return bool(effects)
+
+    def _tell_observers(self, now: float) -> bool:
+        """RFC 9176, 6.2: what is observed goes to the directory, what has changed to its observers."""
+        observed = self._coap.server.take_observed()
+        for query, begins in observed:
+            assert isinstance(query, Query)
+            if begins:
+                self._directory.observe(query, now)
+            else:
+                self._directory.unobserve(query)
+        changed = self._directory.take_changed()
+        for query, outcome in changed:
+            self._coap.server.changed(query, interface.response(outcome), now)
+        return bool(observed or changed)
+
+    def _follow(self, id: int, question: Follow) -> Followed | None:
+        if self._carrier.durable > question.after:
+            return self._followed()
+        self._followers[id] = question.after
+        return None
+
+    def _followed(self) -> Followed:
+        return Followed(self._carrier.feed_id, self._carrier.durable)
+
+    def _tell_followers(self) -> None:
+        told = [id for id, after in self._followers.items() if self._carrier.durable > after]
+        for id in told:
+            del self._followers[id]
+            self._effects.append(Answer(id, self._followed()))
 
     def _report(self) -> Report:
         gauges = {"changes_waiting": len(self._carrier), "changes": self._carrier.seq}

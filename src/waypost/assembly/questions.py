@@ -10,6 +10,21 @@ class Status:
 
 
 @dataclass(frozen=True, slots=True)
+class Follow:
+    """Is there a change after number `after`?  Answered with Followed, as soon as there is one."""
+
+    after: int
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """`seq` is the number of the last durable change of the feed; another `feed_id`, another story."""
+
+    feed_id: bytes
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """`counters` only ever grow until the node restarts; `gauges` go up and down.
 

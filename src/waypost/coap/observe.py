@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from waypost.coap.numbers import CONFIRM_EVERY, OBSERVATIONS_MAX, OBSERVATIONS_PER_SOURCE_MAX
-from waypost.coap.request import Request
+from waypost.coap.request import Request, Response
 from waypost.engine import Endpoint, Path
 
 CONFIRM_AFTER: Final = 24 * 3600.0  # seconds: at least this often a notification is confirmable (4.5)
@@ -31,8 +31,8 @@ class Observation:
     message_id: int | None = None  # of the last notification, by which a reset names it
     unconfirmed: int = 0  # notifications since the last confirmable one
     confirmed_at: float = 0.0
-    waiting: bool = False  # for its resource, or for the acknowledgement of a confirmable one
-    stale: bool = False  # it changed while waiting
+    waiting: bool = False  # for the acknowledgement of a confirmable one
+    news: Response | None = None  # what it is to be told next
 
     @property
     def key(self) -> Key:
@@ -51,6 +51,7 @@ class Observations:
         self._by_name: dict[Hashable, dict[Key, Observation]] = {}
         self._by_message: dict[tuple[Endpoint, int], Key] = {}
         self._of_source: dict[str, dict[Key, None]] = {}  # by host
+        self._events: list[tuple[Hashable, bool]] = []
 
     def add(self, observation: Observation) -> bool:
         """False if a limit is reached: the request is then answered and not observed (RFC 7641, 4.1)."""
@@ -62,6 +63,7 @@ class Observations:
         self._of_source.setdefault(host, keys)[observation.key] = None
         self._by_key[observation.key] = observation
         self._by_name.setdefault(observation.name, {})[observation.key] = observation
+        self._events.append((observation.name, True))
         return True
 
     def get(self, key: Key) -> Observation | None:
@@ -89,6 +91,7 @@ class Observations:
         del named[key]
         if not named:
             del self._by_name[observation.name]
+            self._events.append((observation.name, False))
         keys = self._of_source[key[0].host]
         del keys[key]
         if not keys:
@@ -104,6 +107,11 @@ class Observations:
         """It is closed, and all that is observed on it ends (RFC 8323, 7.4)."""
         for key in [key for key in self._of_source.get(path.peer.host, ()) if self._by_key[key].path.link == path.link]:
             self.remove(key)
+
+    def take_events(self) -> list[tuple[Hashable, bool]]:
+        """In order: names that one more observes (True), and names that nobody observes any more (False)."""
+        events, self._events = self._events, []
+        return events
 
     def check(self) -> None:
         assert sum(map(len, self._by_name.values())) == len(self._by_key)

@@ -1,31 +1,32 @@
 """Telling observers: when, in which kind of message, and until when.
 
-While a confirmable notification waits for its acknowledgement, or a resource for its answer, the
-observation is only marked stale: what is told next is the newest state, not every state.
+While a confirmable notification waits for its acknowledgement the news wait too: what is told next is
+the newest state, not every state.  However many observe one name, a bounded number of them is told in
+one go.
 
 Source: RFC 7641, 3 and 4.
 """
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Hashable
+from typing import Final
 
 from waypost.coap import reply
 from waypost.coap.block import Snapshots, snapshot_key
 from waypost.coap.numbers import AMPLIFICATION_MAX, Code, Type
-from waypost.coap.observe import Observation, Observations
+from waypost.coap.observe import Key, Observation, Observations
 from waypost.coap.outbox import Outbox
 from waypost.coap.request import Request, Response
 from waypost.engine import Endpoint, Path
 
-Serve = Callable[[Request, Path, float], Response | None]
+TOLD_MAX: Final = 128  # observers told in one call
 
 
 class Observing:
-    def __init__(self, serve: Serve, ids: Iterator[int], outbox: Outbox, snapshots: Snapshots) -> None:
-        self._serve = serve
-        self._ids = ids
+    def __init__(self, outbox: Outbox, snapshots: Snapshots) -> None:
         self._outbox = outbox
         self._snapshots = snapshots
-        self._asked: dict[int, Observation] = {}  # by the id under which the resource will answer
+        self._untold: dict[Key, None] = {}  # observations with news that need not wait
+        self._tell_at: float | None = None
         self.observations = Observations()
         self.notifications = 0
 
@@ -51,29 +52,30 @@ class Observing:
         head.observe = None
         return None
 
-    def changed(self, name: Hashable, now: float) -> None:
+    def changed(self, name: Hashable, news: Response, now: float) -> None:
         for observation in self.observations.of(name):
-            self._refresh(observation, now)
+            observation.news = news
+            if not observation.waiting:
+                self._untold[observation.key] = None
+        self.handle_timer(now)
 
-    def waits_for(self, id: int) -> bool:
-        return id in self._asked
+    def handle_timer(self, now: float) -> None:
+        """Tell those who are to be told, a bounded number of them."""
+        for _ in range(min(TOLD_MAX, len(self._untold))):
+            key = next(iter(self._untold))
+            del self._untold[key]
+            self._tell(self.observations.get(key), now)
+        self._tell_at = now if self._untold else None
 
-    def respond(self, id: int, response: Response, now: float) -> bool:
-        """A resource answers late; False if it was not for an observer."""
-        observation = self._asked.pop(id, None)
-        if observation is None:
-            return False
-        observation.waiting = False
-        self._notify(observation, response, now)
-        return True
+    def next_timer(self) -> float | None:
+        return self._tell_at
 
     def on_acknowledged(self, owner: Hashable, now: float) -> None:
         observation = self.observations.get(owner) if isinstance(owner, tuple) else None
         if observation is not None:
             observation.waiting = False
             observation.credit = AMPLIFICATION_MAX * observation.size
-            if observation.stale:
-                self._refresh(observation, now)
+            self._tell(observation, now)
 
     def on_reset(self, owner: Hashable, peer: Endpoint, message_id: int) -> None:
         if isinstance(owner, tuple):
@@ -85,22 +87,10 @@ class Observing:
         if isinstance(owner, tuple):
             self.observations.remove_source(owner[0])
 
-    def _refresh(self, observation: Observation, now: float) -> None:
-        observation.stale = observation.waiting
-        if observation.waiting:
-            return
-        old = observation.request
-        request = Request(next(self._ids), old.method, old.path, old.query, accept=old.accept)
-        response = self._serve(request, observation.path, now)
-        if response is not None:
-            self._notify(observation, response, now)
-        else:
-            observation.waiting = True
-            self._asked[request.id] = observation
-
-    def _notify(self, observation: Observation, response: Response, now: float) -> None:
-        if self.observations.get(observation.key) is not observation:
-            return  # it ended while the resource was busy
+    def _tell(self, observation: Observation | None, now: float) -> None:
+        if observation is None or observation.news is None or observation.waiting:
+            return  # it has ended, or knows
+        response, observation.news = observation.news, None
         path = observation.path
         validated = self._outbox.validated(path, now)
         confirm = observation.confirm(validated, now)
@@ -125,8 +115,6 @@ class Observing:
             return
         observation.unconfirmed += 1
         self._outbox.send(path, data)
-        if observation.stale:
-            self._refresh(observation, now)
 
     def _fitted(
         self, path: Path, head: reply.Head, request: Request, response: Response, limit: int | None, now: float

@@ -15,10 +15,9 @@ from typing import Final
 from waypost.coap.client import Client
 from waypost.coap.message import Message, decode
 from waypost.coap.numbers import Code, Type
-from waypost.coap.observing import Serve
 from waypost.coap.outbox import Outbox
 from waypost.coap.request import Request, Response
-from waypost.coap.server import Server
+from waypost.coap.server import Serve, Server
 from waypost.engine import Effect, Path
 from waypost.errors import WireError
 

@@ -7,7 +7,7 @@ deduplicated; GET and the paths named idempotent are simply done again.
 Source: RFC 7252, 4 and 5; RFC 7641; RFC 7959; RFC 7967; RFC 9175.
 """
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,7 +16,7 @@ from waypost.coap.block import Assemblies, Snapshots, snapshot_key
 from waypost.coap.exchange import Duplicates
 from waypost.coap.message import Message
 from waypost.coap.numbers import AMPLIFICATION_MAX, EMPTY_ACK_AFTER, EXCHANGES_MAX, Code, Type
-from waypost.coap.observing import Observing, Serve
+from waypost.coap.observing import Observing
 from waypost.coap.options import read_request
 from waypost.coap.outbox import Outbox
 from waypost.coap.request import Request, Response, diagnostic
@@ -26,6 +26,8 @@ from waypost.errors import RemoteError
 ANSWER_SIZE: Final = 48  # octets, without token, of the longest answer that cannot be cut: a location
 BUSY_RETRY: Final = 5  # seconds, the Max-Age of 5.03 when too many requests wait
 SWEEP_EVERY: Final = 30.0  # seconds between looks at what has outlived its time
+
+Serve = Callable[[Request, Path, float], Response | None]
 
 _SEPARATE: Final = "separate"  # owner of a confirmable answer, as against an observation's key
 _CON, _NON, _ACK = int(Type.CON), int(Type.NON), int(Type.ACK)
@@ -57,7 +59,7 @@ class Server:
         self._duplicates = Duplicates()
         self._snapshots = Snapshots()
         self._assemblies = Assemblies()
-        self._observing = Observing(serve, ids, self._outbox, self._snapshots)
+        self._observing = Observing(self._outbox, self._snapshots)
         self._exchanges: dict[int, _Exchange] = {}
         self._waiting: dict[tuple[Endpoint, int], int] = {}  # message -> exchange, of those not repeatable
         self._acknowledge: Deadlines[int] = Deadlines()
@@ -99,19 +101,21 @@ class Server:
 
     def respond(self, id: int, response: Response, now: float) -> None:
         """Answer the request that a resource had answered with None."""
-        if self._observing.respond(id, response, now):
-            return
         exchange = self._exchanges.pop(id)
         self._acknowledge.clear(id)
         self._waiting.pop((exchange.path.peer, exchange.message_id), None)
         self._answer(exchange, response, now)
 
     def waits_for(self, id: int) -> bool:
-        return id in self._exchanges or self._observing.waits_for(id)
+        return id in self._exchanges
 
-    def changed(self, name: Hashable, now: float) -> None:
-        """What observers know under `name` has changed: ask the resource again and tell them."""
-        self._observing.changed(name, now)
+    def changed(self, name: Hashable, news: Response, now: float) -> None:
+        """What observers know under `name` is `news` now: tell them.  An error ends their observations."""
+        self._observing.changed(name, news, now)
+
+    def take_observed(self) -> list[tuple[Hashable, bool]]:
+        """In order: names that one more observes (True), and names that nobody observes any more (False)."""
+        return self._observing.observations.take_events()
 
     # what becomes of our own messages
 
@@ -133,11 +137,12 @@ class Server:
             exchange = self._exchanges[id]
             exchange.acknowledged = True
             self._outbox.send_empty(exchange.path, _ACK, exchange.message_id)
+        self._observing.handle_timer(now)
         if self._sweep_at is not None and self._sweep_at <= now:
             self._sweep(now)
 
     def next_timer(self) -> float | None:
-        times = (self._acknowledge.next(), self._sweep_at)
+        times = (self._acknowledge.next(), self._observing.next_timer(), self._sweep_at)
         return min((when for when in times if when is not None), default=None)
 
     def counters(self) -> dict[str, int]:

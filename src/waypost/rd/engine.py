@@ -196,7 +196,6 @@ class Directory:
     def check(self) -> None:
         """Assert the cheap invariants each time; and all of them while there is little, or now and then."""
         self._announcements.check()
-        self._plans.check()
         assert len(self._searches) <= SEARCHES_MAX
         self._checks += 1
         if self._checks % CHECK_ALL_EVERY == 1 or len(self._registrations.by_key) <= CHECK_ALL_EVERY:
@@ -205,6 +204,7 @@ class Directory:
     def check_all(self) -> None:
         """Takes time in proportion to the registrations."""
         self._registrations.check()
+        self._plans.check()
         due = self._registrations.deadlines.next()
         if self._unchecked or (due is not None and due <= self._now):
             return  # what is owed shows when handle_timer() has caught up

@@ -41,8 +41,8 @@ from waypost.rd.questions import (
 # RFC 9176, 4.1
 RESOURCES: Final = (
     Link("/rd", (("rt", "core.rd"), ("ct", "40"))),
-    Link("/rd-lookup/ep", (("rt", "core.rd-lookup-ep"), ("ct", "40"))),
-    Link("/rd-lookup/res", (("rt", "core.rd-lookup-res"), ("ct", "40"))),
+    Link("/rd-lookup/ep", (("rt", "core.rd-lookup-ep"), ("ct", "40"), ("obs", None))),
+    Link("/rd-lookup/res", (("rt", "core.rd-lookup-res"), ("ct", "40"), ("obs", None))),
 )
 
 SCHEMES: Final = {

@@ -157,7 +157,7 @@ class Plans:
         """Search for a while: small lookups many, a large one a part of it."""
         if now < self._resume_at:
             return
-        self._waiting += self._due.pop_due(now)
+        self._waiting += self._due.pop_due(now, STEPS - len(self._waiting))
         for _ in range(STEPS):
             if self._search is None:
                 self._begin_search(now)
