@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from random import Random
 from typing import Final
 
-from waypost.engine import Answer, Ask
+from waypost.engine import Answer, Ask, Commit, Put
 from waypost.rd.engine import Directory, Settings
 from waypost.rd.questions import (
     Announce,
@@ -26,7 +26,7 @@ from waypost.record import Change
 from waypost.record import Kind as ChangeKind
 
 WALL_MS: Final = 1_800_000_000_000
-UNLIMITED: Final = Settings(registrations_per_second=0)
+UNLIMITED: Final = Settings(registrations_per_second=0, brake_share=0)
 LINKS: Final = b'</t>;rt="temperature";if="sensor";ct=0,</h>;rt="humidity"'
 
 
@@ -38,8 +38,10 @@ class Carried:
         wall_ms: int = WALL_MS,
         seed: int = 1,
         now: float = 0.0,
+        meta: dict[bytes, bytes] | None = None,
     ) -> None:
         self.rows = {} if rows is None else rows
+        self.meta = {} if meta is None else meta
         self.held: deque[tuple[int, Announce]] = deque()
         self.announced: list[Announce] = []
         self.outcomes: dict[int, Outcome] = {}
@@ -54,7 +56,7 @@ class Carried:
         return self.rows.get(key)
 
     def scan(self, table: str) -> Iterator[tuple[bytes, bytes]]:
-        return iter(sorted(self.rows.items()))
+        return iter(sorted((self.meta if table == "meta" else self.rows).items()))
 
     def put(self, question: Question, now: float = 0.0) -> int:
         """Ask, and leave what is announced with the carrier."""
@@ -124,10 +126,24 @@ class Carried:
                 assert isinstance(effect.body, Announce)
                 self.held.append((effect.id, effect.body))
                 self.announced.append(effect.body)
+            elif isinstance(effect, Commit):
+                for put in effect.puts:
+                    self._meta(put)
+                for answer in effect.then:
+                    assert isinstance(answer, Answer)
+                    self.outcomes[answer.id] = answer.result  # type: ignore[assignment]
             else:
                 assert isinstance(effect, Answer)
                 self.outcomes[effect.id] = effect.result  # type: ignore[assignment]
         self.directory.check()
+
+    def _meta(self, put: Put) -> None:
+        """A row that the directory keeps for this node alone."""
+        assert put.table == "meta"
+        if put.value is None:
+            self.meta.pop(put.key, None)
+        else:
+            self.meta[put.key] = put.value
 
 
 def register(

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from waypost.coap.links import Link
-from waypost.rd.questions import Announce, Outcome, Register, Remove, Renew
+from waypost.rd.questions import Announce, Import, Outcome, Register, Remove, Renew
 from waypost.rd.record import Record
 
 WAITING_MAX: Final = 4_096  # questions waiting behind announcements
 
-Change = Register | Renew | Remove
+Change = Register | Renew | Remove | Import
 
 
 @dataclass(slots=True)
@@ -42,6 +42,7 @@ class Announcements:
     def __init__(self) -> None:
         self._by_key: dict[bytes, UnderWay] = {}
         self._by_id: dict[int, UnderWay] = {}
+        self._locations: dict[str, None] = {}  # of the records under way
         self.creating = 0
         self.own = 0
         self.waiting = 0
@@ -60,16 +61,23 @@ class Announcements:
         record = under_way.record
         if record is None:
             return Announce(under_way.key, None, 0)
+        self._locations[record.location] = None
         under_way.value = record.encode()
         return Announce(under_way.key, under_way.value, record.expires_ms)
 
     def end(self, id: int) -> UnderWay:
         under_way = self._by_id.pop(id)
         del self._by_key[under_way.key]
+        if under_way.record is not None:
+            del self._locations[under_way.record.location]
         self.creating -= under_way.creates
         self.own -= under_way.id is None
         self.waiting -= len(under_way.waiting)
         return under_way
+
+    def uses(self, location: str) -> bool:
+        """A record that is under way has the location."""
+        return location in self._locations
 
     def wait(self, under_way: UnderWay, id: int, question: Change) -> bool:
         """False if too many wait already."""
@@ -81,6 +89,7 @@ class Announcements:
 
     def check(self) -> None:
         assert len(self._by_key) == len(self._by_id)
+        assert len(self._locations) == sum(under_way.record is not None for under_way in self._by_id.values())
         assert self.waiting == sum(len(under_way.waiting) for under_way in self._by_id.values())
         assert self.creating == sum(under_way.creates for under_way in self._by_id.values())
         assert self.own == sum(under_way.id is None for under_way in self._by_id.values())

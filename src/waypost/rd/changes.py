@@ -3,6 +3,7 @@
 Source: RFC 9176, 5, 5.3.1 and 5.3.2.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from random import Random
@@ -19,6 +20,9 @@ from waypost.rd.parameters import require_registration, require_update
 from waypost.rd.questions import (
     Attributes,
     Busy,
+    Import,
+    Imported,
+    Kept,
     Outcome,
     Reason,
     Refused,
@@ -37,7 +41,10 @@ OCTETS_MAX: Final = 1 << 30  # of all distinct documents
 RATE: Final = 200.0  # registrations a second of one source
 BURST: Final = 2_000
 GRACE: Final = 86_400.0  # seconds that an expired registration can be revived
+BRAKE_SHARE: Final = 0.15  # of the visible registrations, that may expire in a window (brake.py)
+BRAKE_HOLD: Final = 900.0  # seconds
 FULL_RETRY: Final = 60  # seconds
+LOCATION: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII)  # RFC 9562, 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +57,8 @@ class Settings:
     grace_s: float = GRACE
     document_octets_max: int = DOCUMENT_OCTETS_MAX
     octets_max: int = OCTETS_MAX
+    brake_share: float = BRAKE_SHARE
+    brake_hold_s: float = BRAKE_HOLD
     default_sector: str | None = None
 
 
@@ -66,6 +75,8 @@ class Changes:
 
     def key(self, question: Change) -> bytes | None:
         """Whose registration it concerns; None for a location that is not known."""
+        if isinstance(question, Import):
+            question = question.register
         if not isinstance(question, Register):
             registration = self._registrations.index.by_location.get(question.location)
             return None if registration is None else registration.key
@@ -110,6 +121,39 @@ class Changes:
         )
         outcome = Registered(record.location, created=new)
         return UnderWay(key, id, outcome, "registered", record, told=now + question.lt, parsed=parsed, creates=new)
+
+    def load(self, id: int, key: bytes, question: Import, now: float) -> Outcome | UnderWay:
+        """A registration of another node, with the lifetime that is left of it; the quota is not asked."""
+        new, held = question.register, self._registrations.by_key.get(key)
+        if held is not None and held.visible:
+            return Kept(held.location)  # the endpoint's own word is newer than any file
+        try:
+            require_registration(new)
+            if not question.expires_in > 0:  # also for what is no number
+                raise WireError("its lifetime has passed")
+            location = self._free(question.location)
+            busy = self._admit(new, now, new=held is None)
+            if busy is not None:
+                return busy
+            parsed = self._parse(new.links)
+        except WireError as error:
+            return Refused(Reason.BAD_REQUEST, str(error))
+        told = now + min(question.expires_in, new.lt)
+        record = Record(
+            attributes=new.attributes,
+            base=new.implicit_base if new.base is None else new.base,
+            d=self._sector(new),
+            ep=new.ep,
+            expires_ms=self._registrations.expires_ms(told - new.lt, new.lt),
+            explicit=new.base is not None,
+            links=new.links.decode(),
+            location=location or (self._location() if held is None else held.location),
+            lt=new.lt,
+        )
+        outcome = Imported(record.location)
+        if question.dry:
+            return outcome
+        return UnderWay(key, id, outcome, "imported", record, told=told, parsed=parsed, creates=held is None)
 
     def renew(self, id: int, key: bytes, question: Renew, now: float) -> Outcome | UnderWay:
         """An explicit base sticks, an implicit one follows the sender."""
@@ -172,6 +216,15 @@ class Changes:
 
     def _sector(self, question: Register) -> str | None:
         return (self._settings.default_sector if question.d is None else question.d) or None
+
+    def _free(self, location: str | None) -> str | None:
+        """`location`, None if it is another's.  Raises WireError if it is no location of ours."""
+        if location is None:
+            return None
+        if LOCATION.fullmatch(location) is None:
+            raise WireError(f"the id {location[:64]!r} is not a UUID in lower case")
+        taken = location in self._registrations.index.by_location or self._announcements.uses(location)
+        return None if taken else location
 
     def _location(self) -> str:
         """A random UUID (RFC 9562, 5.4)."""

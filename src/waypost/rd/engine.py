@@ -20,22 +20,32 @@ from collections.abc import Iterator, Mapping
 from random import Random
 from typing import Final, assert_never
 
-from waypost.engine import Answer, Ask, Effect, Rows
+from waypost.engine import Answer, Ask, Commit, Effect, Rows
 from waypost.errors import WireError
+from waypost.rd import export, questions
 from waypost.rd.announcing import Announcements, UnderWay
 from waypost.rd.announcing import Change as Wanted
+from waypost.rd.brake import Brake
 from waypost.rd.changes import Changes, Settings
 from waypost.rd.clocks import Clocks
+from waypost.rd.evictions import Evictions, Row
+from waypost.rd.index import Registration
 from waypost.rd.lookup import Search
 from waypost.rd.observation import NOTHING, Plans, Query, digest
 from waypost.rd.questions import (
     Announced,
     Busy,
+    Evict,
+    Export,
     Found,
+    Import,
+    Located,
+    Locations,
     Lookup,
     Outcome,
     Question,
     Read,
+    Readmit,
     Reason,
     Refused,
     Register,
@@ -61,7 +71,19 @@ SEARCHES_MAX: Final = 64  # lookups under way
 BUSY_RETRY: Final = 1  # seconds
 CHECK_ALL_EVERY: Final = 16  # calls of check()
 
-COUNTERS: Final = ("lookups", "registered", "renewed", "removed", "expired", "forgotten", "restated", "refused", "busy")
+COUNTERS: Final = (
+    "lookups",
+    "registered",
+    "imported",
+    "renewed",
+    "removed",
+    "expired",
+    "held",
+    "forgotten",
+    "restated",
+    "refused",
+    "busy",
+)
 
 
 class Directory:
@@ -70,6 +92,8 @@ class Directory:
         self._clocks = Clocks()
         self._registrations = Registrations(self._clocks, settings.grace_s)
         self._announcements = Announcements()
+        self._brake = Brake(settings.brake_share, settings.brake_hold_s)
+        self._evictions = Evictions(self._clocks)
         self._changes = Changes(rng, settings, self._registrations, self._announcements)
         self._plans = Plans(self._registrations.index)
         self._owed: dict[bytes, None] = {}  # names whose registration must be announced as it is
@@ -87,6 +111,7 @@ class Directory:
     def restore(self, rows: Rows, now: float) -> None:
         """Raises StoreError for a row that cannot be read."""
         self._now = now
+        self._evictions.restore(rows)
         for key, value in rows.scan(TABLE):
             self._registrations.restore(key, decode(key, value))
 
@@ -98,6 +123,16 @@ class Directory:
                 outcome = self._look_up(id, question, now)
             case Read():
                 outcome = self._read(question, now)
+            case Locations():
+                outcome = Located(tuple(self._registrations.index.by_location))
+            case Export():
+                outcome = export.page(self._registrations.index, question, now)
+            case questions.Evictions():
+                outcome = self._evictions.listed(now)
+            case Evict():
+                outcome = self._evict(id, question, now)
+            case Readmit():
+                outcome = self._readmit(id, question)
             case _:
                 outcome = self._change(id, question, now)
         if outcome is not None:
@@ -137,6 +172,8 @@ class Directory:
         self._now = now
         for registration in self._registrations.deadlines.pop_due(now, DUE_MAX):
             if registration.visible:
+                if self._hold(registration, now):
+                    continue
                 self._counters["expired"] += 1
                 before = self._plans.view(registration)
                 self._registrations.hide(registration)
@@ -183,6 +220,8 @@ class Directory:
         return {
             "registrations": len(index.visible),
             "registrations_hidden": len(self._registrations.by_key) - len(index.visible),
+            "registrations_held": len(self._registrations.held),
+            "evictions": len(self._evictions),
             "links": index.links,
             "documents": len(index.documents),
             "document_octets": index.octets,
@@ -247,6 +286,18 @@ class Directory:
         self._searches.append((id, Search(self._registrations.index, lookup, lasting=True)))
         return None
 
+    def _hold(self, registration: Registration, now: float) -> bool:
+        """It may not expire yet: too many are about to."""
+        held = self._registrations.held
+        if registration in held:
+            return False  # its turn has come
+        until = self._brake.until(now, len(self._registrations.index.visible), len(held))
+        if until is None:
+            return False
+        self._counters["held"] += 1
+        self._registrations.hold(registration, until)
+        return True
+
     def _read(self, question: Read, now: float) -> Outcome:
         registration = self._registrations.index.at(question.location)
         if registration is None:
@@ -256,8 +307,12 @@ class Directory:
     def _change(self, id: int, question: Wanted, now: float) -> Outcome | None:
         key = self._changes.key(question)
         if key is None:
-            assert not isinstance(question, Register)
+            assert not isinstance(question, Register | Import)
             return _unknown(question.location)
+        if isinstance(question, Register | Import):
+            evicted = self._evictions.refusal(key, now)
+            if evicted is not None:
+                return evicted
         before = self._announcements.get(key)
         if before is not None:
             if self._announcements.wait(before, id, question):
@@ -268,6 +323,8 @@ class Directory:
                 result = self._changes.register(id, key, question, now)
             case Renew():
                 result = self._changes.renew(id, key, question, now)
+            case Import():
+                result = self._changes.load(id, key, question, now)
             case Remove():
                 result = self._changes.remove(id, key)
             case _:
@@ -275,6 +332,26 @@ class Directory:
         if not isinstance(result, UnderWay):
             return result
         self._announce(result)
+        return None
+
+    def _evict(self, id: int, question: Evict, now: float) -> Outcome | None:
+        """The name is kept out from before its registration is gone."""
+        registration = self._registrations.index.by_location.get(question.location)
+        if registration is None:
+            return _unknown(question.location)
+        until_ms = self._clocks.to_wall_ms(now + question.for_s)
+        row = Row(registration.d, registration.ep, question.location, until_ms)
+        puts = self._evictions.keep(registration.key, row, now)
+        if isinstance(puts, Busy):
+            return puts
+        self._effects.append(Commit(puts=puts))
+        return self._change(id, Remove(question.location), now)
+
+    def _readmit(self, id: int, question: Readmit) -> Outcome | None:
+        puts = self._evictions.readmit(question.id)
+        if not puts:
+            return Refused(Reason.NOT_FOUND, f"nobody is kept out under {question.id[:64]}")
+        self._effects.append(Commit(puts=puts, then=(Answer(id, Removed()),)))
         return None
 
     def _announce(self, under_way: UnderWay) -> None:

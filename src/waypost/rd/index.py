@@ -75,9 +75,7 @@ class Registration:
         return f'<{LOCATION}{self.location}>{linkformat.attribute_text(own + self.attributes)};rt="core.rd-ep"'
 
     def entry(self, now: float, links: tuple[LinkEntry, ...] | None = None) -> Entry:
-        return Entry(
-            self.location, self.ep, self.d, self.base, self.lt, max(0.0, self.expires - now), self.attributes, links
-        )
+        return Entry(self.location, self.ep, self.d, self.base, self.lt, self.expires - now, self.attributes, links)
 
 
 class Description:

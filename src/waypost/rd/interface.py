@@ -55,6 +55,7 @@ SCHEMES: Final = {
 KINDS: Final = {kind.value: kind for kind in Kind}
 CODES: Final = {
     Reason.BAD_REQUEST: Code.BAD_REQUEST,
+    Reason.FORBIDDEN: Code.FORBIDDEN,
     Reason.NOT_FOUND: Code.NOT_FOUND,
     Reason.TOO_LARGE: Code.BAD_REQUEST,  # 4.13 would speak of the request
 }
@@ -126,10 +127,12 @@ def response(outcome: Outcome) -> Response:
             return Response(Code.DELETED)
         case Entry(links=links):
             return Response(Code.CONTENT, serialise(map(_link, links or ())), LINK_FORMAT)
-        case Refused(reason=reason, detail=detail):
-            return diagnostic(CODES[reason], detail)
+        case Refused(reason=reason, detail=detail, retry_s=retry_s):
+            return diagnostic(CODES[reason], detail, max_age=retry_s)
         case Busy(retry_s=retry_s, detail=detail):
             return diagnostic(Code.SERVICE_UNAVAILABLE, detail, max_age=retry_s)  # RFC 7252, 5.9.3.4
+        case _:
+            raise AssertionError(f"{outcome!r} is no answer to what CoAP asks")
 
 
 def implicit_base(path: Path) -> str:

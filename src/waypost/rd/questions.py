@@ -77,7 +77,53 @@ class Lookup:
     structured: bool = False
 
 
-Question = Register | Renew | Remove | Read | Lookup
+@dataclass(frozen=True, slots=True)
+class Import:
+    """A registration as another node held it, for `expires_in` seconds more; at `location` if that is free.
+
+    A name that is registered here already stays as it is.  `dry`: only say what would happen.
+    """
+
+    register: Register
+    location: str | None
+    expires_in: float
+    dry: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Locations:
+    """Of all registrations: what an export then reads a page at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """The visible registrations among `locations` that meet all criteria, as they are now."""
+
+    locations: tuple[str, ...]
+    criteria: tuple[tuple[str, str | None], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Evict:
+    """Remove a registration, and keep its name out for `for_s` seconds."""
+
+    location: str
+    for_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class Evictions:
+    """Who is kept out?"""
+
+
+@dataclass(frozen=True, slots=True)
+class Readmit:
+    """Let the name of an eviction back in."""
+
+    id: str
+
+
+Question = Register | Renew | Remove | Read | Lookup | Import | Locations | Export | Evict | Evictions | Readmit
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +137,10 @@ class LinkEntry:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A registration as an endpoint lookup shows it; `expires_in` seconds; `links` only by Read."""
+    """A registration as an endpoint lookup shows it; `links` only by Read.
+
+    `expires_in` seconds; below zero if its lifetime has passed and the brake holds it.
+    """
 
     location: str
     ep: str
@@ -121,6 +170,63 @@ class Removed:
     pass
 
 
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """Stored; not at the location that was wanted if that is another's."""
+
+    location: str
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The name was registered already, and stays as it is."""
+
+    location: str
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    locations: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """A registration as it was sent: `links` in Limited Link Format; an implicit base is not `explicit`."""
+
+    location: str
+    ep: str
+    d: str | None
+    base: str
+    explicit: bool
+    lt: int
+    expires_in: float
+    attributes: Attributes
+    links: str
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """`visible` registrations were there; `entries` met the criteria."""
+
+    visible: int
+    entries: tuple[Exported, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Eviction:
+    """`id` is what the registration had."""
+
+    id: str
+    ep: str
+    d: str | None
+    remaining_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Evicted:
+    evictions: tuple[Eviction, ...]
+
+
 @dataclass(slots=True)
 class Found:
     """`body` is link-format for a plain lookup; `entries` for a structured one.  `more`: another page follows."""
@@ -132,16 +238,18 @@ class Found:
 
 class Reason(Enum):
     BAD_REQUEST = "bad-request"
+    FORBIDDEN = "forbidden"
     NOT_FOUND = "not-found"
     TOO_LARGE = "too-large"
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Nothing changed; `detail` is one sentence for people."""
+    """Nothing changed; `detail` is one sentence for people; after `retry_s` seconds it may be otherwise."""
 
     reason: Reason
     detail: str
+    retry_s: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +260,7 @@ class Busy:
     detail: str
 
 
-Outcome = Registered | Renewed | Removed | Entry | Found | Refused | Busy
+Outcome = Registered | Renewed | Removed | Entry | Found | Imported | Kept | Located | Page | Evicted | Refused | Busy
 
 
 @dataclass(frozen=True, slots=True)

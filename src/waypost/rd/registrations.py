@@ -24,6 +24,7 @@ class Registrations:
         self.index = Index()
         self.by_key: dict[bytes, Registration] = {}
         self.deadlines: Deadlines[Registration] = Deadlines()
+        self.held: dict[Registration, None] = {}  # past their lifetime and still visible: see brake.py
         self._clocks = clocks
         self._grace_s = grace_s
 
@@ -43,7 +44,13 @@ class Registrations:
             registration.expires = self.expiry(registration.stored_ms, registration.lt, now)
         self._place(self.by_key.values(), now)
 
+    def hold(self, registration: Registration, until: float) -> None:
+        """Leave it visible past its lifetime."""
+        self.held[registration] = None
+        self.deadlines.set(registration, until)
+
     def hide(self, registration: Registration) -> None:
+        self.held.pop(registration, None)
         self.index.hide(registration)
         self.deadlines.set(registration, registration.expires + self._grace_s)
 
@@ -51,6 +58,7 @@ class Registrations:
         registration = self.by_key.pop(key, None)
         if registration is None:
             return
+        self.held.pop(registration, None)
         if registration.visible:
             self.index.hide(registration)
         self.index.release(registration.document)
@@ -62,6 +70,7 @@ class Registrations:
         expires = now + lt
         if not registration.visible or lt != registration.lt or expires + lt * MARGIN > self.stored(registration):
             return False
+        self.held.pop(registration, None)
         registration.expires = expires
         self.deadlines.set(registration, expires)
         return True
@@ -114,6 +123,7 @@ class Registrations:
         for key, registration in self.by_key.items():
             assert registration.key == key == key_of(registration.d, registration.ep)
             assert self.index.by_location[registration.location] is registration
+        assert all(registration.visible for registration in self.held)
         # A hidden one whose grace is over has no deadline any more: its removal is under way or owed.
         assert len(self.index.visible) <= len(self.deadlines) <= len(self.by_key)
 
@@ -129,6 +139,7 @@ class Registrations:
             registration = self.by_key[key] = Registration()
             registration.key, registration.d, registration.ep = key, record.d, record.ep
         else:
+            self.held.pop(registration, None)
             if registration.visible:
                 self.index.hide(registration)
             self.index.release(registration.document)
