@@ -152,6 +152,7 @@ def test_a_body_of_another_or_no_type_or_compressed_is_refused(field: str | None
         (b"{", "not application/json"),
         (b"\xff", "not application/json"),
         (b'{"ep": "\\ud800"}', "not application/json"),
+        (b'{"a\xff": 1}', "not application/json"),
         (b"[]", "expected `object`, got `array`"),
         (b"{}", "missing required field `ep`"),
         (b'{"ep": 1}', "expected `str`, got `int` - at `$.ep`"),

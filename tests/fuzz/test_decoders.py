@@ -1,36 +1,42 @@
-"""Random and damaged input for every decoder: it decodes and survives the way back, or is a WireError.
+"""Bad and nearly good input for every decoder: it decodes and survives the way back, or is refused as declared.
 
-`./dev test` tries a fixed number of inputs from a fixed seed; `./dev fuzz` tries fresh ones by the clock.
-A failure prints the input: add it to that decoder's samples.
+`./dev test` tries a fixed number of inputs from a fixed seed, with --long five million of messages and documents;
+`./dev fuzz` tries fresh ones by the clock.  A failure prints the input: add it to that decoder's samples.
 """
 
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from random import Random, SystemRandom
 from typing import Final, NamedTuple
 
 import pytest
+from inputs import Builder, document, inputs, message, vector_documents, vector_messages
 
-from waypost.coap import links, message
+from waypost.api import reading
+from waypost.api.problem import Refusal
+from waypost.api.schemas import Registration, Renewal
+from waypost.coap import links
+from waypost.coap.message import decode
 from waypost.errors import WireError
+from waypost.rd import questions
 from waypost.record import Change, Hlc, Kind, canonical, parse_canonical
 
-INPUTS: Final = 200_000  # of each decoder, in `./dev test`
+INPUTS: Final = 100_000  # of each decoder, in `./dev test`
+LONG: Final = 2_500_000  # of messages, and of documents, with --long
 SLICE: Final = 1_000  # inputs between two looks at the clock
-SIZE_MAX: Final = 4_096  # octets; growth stops here
-TELLING: Final = (0x00, 0x01, 0x0C, 0x0D, 0x0E, 0x0F, 0x22, 0x2C, 0x3B, 0x3C, 0x3E, 0x40, 0x5C, 0x7F, 0x80, 0xFE, 0xFF)
 
 
 class Decoder(NamedTuple):
-    """`there_and_back` decodes, asserts that nothing was lost, and lets WireError out."""
+    """`there_and_back` decodes, asserts that nothing was lost, and lets a declared error out."""
 
     there_and_back: Callable[[bytes], None]
     samples: list[bytes]
+    build: Builder | None = None
 
 
 def a_message(data: bytes) -> None:
-    assert message.decode(data).encode() == data
+    assert decode(data).encode() == data
 
 
 def a_document(data: bytes) -> None:
@@ -48,24 +54,43 @@ def a_canonical_value(data: bytes) -> None:
     assert canonical(parse_canonical(data)) == data
 
 
+def an_http_query(data: bytes) -> None:
+    pairs = reading.pairs(data.decode("utf-8", "surrogateescape"))
+    reading.lookup(questions.Kind.ENDPOINTS, pairs, structured=True)
+    reading.registration(pairs)
+
+
+def http_fields(data: bytes) -> None:
+    field = data.decode("utf-8", "surrogateescape")
+    reading.served(field, ["node.example.com"])
+    reading.chosen(field, ["application/json", "application/link-format"])
+    reading.content_type(field, None, ["application/json"])
+
+
+def an_http_body(data: bytes) -> None:
+    reading.json(data, Registration if b'"ep"' in data else Renewal)
+
+
 DECODERS: Final = {
     "CoAP message": Decoder(
         a_message,
         [
-            bytes.fromhex("40017d34"),
+            *vector_messages(),
             bytes.fromhex("44020001c0ffee01b272641165703d6e6f6465316d6c743d3630ff3c2f743e"),
             bytes.fromhex("6145e0117160c12801e11a1b2cff7b7d"),
             bytes.fromhex("400112343b" + "61" * 14 + "d70e" + "62" * 7 + "e000ff0163" + "ed0000ff" + "64" * 268),
         ],
+        message,
     ),
     "link format": Decoder(
         a_document,
         [
-            b'</sensors/temp>;rt="temperature-c";if="sensor",</t>;anchor="/sensors/temp";rel=alternate',
+            *vector_documents(),
             b'<coap://[2001:db8::1]:5683/a?b#c>;ct="0 40";sz=17;obs;title="say \\"hi\\" \\\\"',
             "</ü>;title*=UTF-8''%e2%82%ac , <../a/./b> ; x = \"größe\"".encode(),
             b"",
         ],
+        document,
     ),
     "change": Decoder(
         a_change,
@@ -78,60 +103,96 @@ DECODERS: Final = {
         a_canonical_value,
         [canonical({"a": [1, -2, True, None], "b": {"c": "é\n"}, "d": "x" * 40}), b"[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]"],
     ),
+    "HTTP query": Decoder(
+        an_http_query, [b"ep=a&d=b%20c&rt=t*&count=5&page=0", b"lt=60&base=coap%3A%2F%2Fh&ep=%e2%82%ac&x&=&y=%zz+"]
+    ),
+    "HTTP fields": Decoder(
+        http_fields,
+        [
+            b"[::1]:8080",
+            b"node.example.com:80",
+            b"application/json; charset=utf-8",
+            b"text/html, application/*;q=0.5, */*;q=0.1",
+        ],
+    ),
+    "HTTP body": Decoder(
+        an_http_body,
+        [
+            b'{"ep": "a", "d": null, "lt": 60, "base": "coap://h", "attributes": [["et", "x"], ["y", null]],'
+            b' "links": [{"href": "/t", "anchor": "/s", "attributes": [["rt", "a b"]]}]}',
+            b'{"lt": 60, "base": "coap://[2001:db8::1]", "attributes": [["\\u00e9", "\\ud83d\\ude00"]]}',
+            b'{"lt": 4294967296, "attributes": [[["a"]]]}',
+        ],
+    ),
 }
+REFUSED: Final = (WireError, Refusal)
 
 
 @pytest.mark.parametrize("name", DECODERS)
-def test_any_bytes_survive_the_way_back_or_raise_wire_error(name: str, request: pytest.FixtureRequest) -> None:
+def test_any_bytes_survive_the_way_back_or_are_refused(name: str, request: pytest.FixtureRequest) -> None:
     seconds: float | None = request.config.getoption("--fuzz-seconds")
-    seed = 1 if seconds is None else SystemRandom().getrandbits(64)
-    inputs = damaged(DECODERS[name].samples, Random(seed))
+    if seconds is None:
+        fuzz(name, seed=1, tried_enough=lambda tried, _: tried >= INPUTS)
+    else:
+        fuzz(name, SystemRandom().getrandbits(64), lambda _, spent: spent >= seconds)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("name", ["CoAP message", "link format"])
+def test_of_millions_of_inputs_none_does_anything_else(name: str) -> None:
+    fuzz(name, seed=2, tried_enough=lambda tried, _: tried >= LONG)
+
+
+def fuzz(name: str, seed: int, tried_enough: Callable[[int, float], bool]) -> None:
+    """`tried_enough` is asked with the inputs and the seconds so far."""
+    stream = inputs(DECODERS[name].samples, DECODERS[name].build, Random(seed))
     started = time.perf_counter()
     tried = decoded = 0
-    while tried < INPUTS if seconds is None else time.perf_counter() - started < seconds:
-        decoded += sum(survives(name, data) for data in itertools.islice(inputs, SLICE))
+    while not tried_enough(tried, spent := time.perf_counter() - started):
+        decoded += sum(survives(name, data) for data in itertools.islice(stream, SLICE))
         tried += SLICE
-    rate = tried / (time.perf_counter() - started)
-    print(f"{name}: {tried:,} inputs, {decoded:,} of them decoded; {rate:,.0f} a second; seed {seed}")
+    print(f"{name}: {tried:,} inputs, {decoded:,} of them decoded; {tried / spent:,.0f} a second; seed {seed}")
     assert decoded, "no damaged sample decoded, so the samples are bad"
 
 
 def survives(name: str, data: bytes) -> bool:
     try:
         DECODERS[name].there_and_back(data)
-    except WireError:
+    except REFUSED:
         return False
     except Exception as error:
         raise AssertionError(f"{name}, bytes.fromhex('{data.hex()}')") from error
     return True
 
 
-def damaged(samples: list[bytes], rng: Random) -> Iterator[bytes]:
-    """The samples as they are, then forever one of them with a few wounds, or plain noise."""
-    yield from samples
-    while True:
-        if rng.random() < 0.05:
-            yield rng.randbytes(rng.randrange(64))
-            continue
-        data = bytearray(rng.choice(samples))
-        for _ in range(rng.randrange(1, 5)):
-            wound(data, rng.choice(samples), rng)
-        yield bytes(data[:SIZE_MAX])
+def deep(size: int) -> dict[str, bytes]:
+    """Input of about `size` octets that invites a decoder to look at the same octets again and again."""
+    nearly = size - 16
+    return {
+        "one long target": b"<" + b"/" * nearly + b">",
+        "a target without end": b"<" + b"a" * nearly,
+        "a value without end": b'</a>;t="' + b"\\a" * (nearly // 2),
+        "escapes": b'</a>;t="' + b"\\\\" * (nearly // 2) + b'"',
+        "spaces before a fault": b"</a>" + b" \t" * (nearly // 2) + b"x",
+        "attributes": b"</a>" + b";a=b" * (nearly // 4),
+        "links": b",".join([b"</a>"] * (nearly // 5)),
+        "dots": b"<" + b"/.." * (nearly // 3) + b">",
+    }
 
 
-def wound(data: bytearray, other: bytes, rng: Random) -> None:
-    at = rng.randrange(len(data) + 1)
-    match rng.randrange(6):
-        case 0 if at < len(data):
-            data[at] ^= 1 << rng.randrange(8)
-        case 1 if at < len(data):
-            data[at] = rng.choice(TELLING)
-        case 2:
-            data.insert(at, rng.choice(TELLING))
-        case 3:
-            del data[at : at + rng.randrange(1, 9)]
-        case 4:  # what follows again, as if a field had been repeated
-            data[at:at] = data[at : at + rng.randrange(1, 33)]
-        case _:
-            start = rng.randrange(len(other) + 1)
-            data[at:] = other[start:]
+@pytest.mark.long
+@pytest.mark.parametrize("shape", deep(64))
+def test_the_work_grows_with_the_size_and_not_with_its_square(shape: str) -> None:
+    """Eight times the input, CPU time alone, the best of five: a square would be 64 times."""
+
+    def work(size: int) -> float:
+        return min(spent(deep(size)[shape]) for _ in range(5))
+
+    def spent(data: bytes) -> float:
+        started = time.process_time()
+        for _ in range(20):
+            survives("link format", data)
+        return time.process_time() - started
+
+    assert work(64 << 10) < 24 * work(8 << 10) + 0.01

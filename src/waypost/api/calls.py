@@ -140,7 +140,7 @@ def read(call: Call[T], status: int, headers: Mapping[str, str], body: bytes) ->
         raise _refusal(status, {name.lower(): value for name, value in headers.items()}, body)
     try:
         return msgspec.json.decode(body or b"null", type=call.answer)
-    except msgspec.DecodeError as error:  # also a body of the wrong shape
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:  # also a body of the wrong shape
         raise UnreachableError(f"what answered is not a node: {error}") from error
 
 
@@ -159,7 +159,7 @@ def _refusal(status: int, headers: Mapping[str, str], body: bytes) -> RemoteErro
     hint = f"try again in {retry} s" if retry else None
     try:
         problem = msgspec.json.decode(body, type=Problem)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return RemoteError(f"the node answered with status {status}", code=status, hint=hint)
     return RemoteError(problem.detail or problem.title, code=status, hint=hint)
 

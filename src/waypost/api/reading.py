@@ -132,7 +132,7 @@ def json(body: bytes, kind: type[T]) -> T:
         return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as error:
         raise Refusal(400, _sentence(str(error), kind)) from None
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:  # msgspec lets the latter out for names of fields
         raise Refusal(400, f"the body is not {JSON}: {str(error)[:200]}") from None
 
 
