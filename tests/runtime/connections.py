@@ -48,8 +48,11 @@ class Answering:
 class Talker(Stream):
     """The client's end of a connection; it writes requests and reads what comes."""
 
-    def ask(self, token: bytes) -> bytes:
+    def put(self, token: bytes) -> None:
         self.send(Message(Type.NON, Code.GET, 0, token, []).encode())
+
+    def ask(self, token: bytes) -> bytes:
+        self.put(token)
         return b"".join(self.take_output())
 
     def read(self, data: bytes) -> list[Message]:
@@ -59,3 +62,7 @@ class Talker(Stream):
             if datagram:
                 messages.append(decode(datagram))
         return messages
+
+    def read_frame(self, frame: bytes) -> list[Message]:
+        datagram = self.receive_frame(frame, 0.0)
+        return [decode(datagram)] if datagram else []
