@@ -313,7 +313,8 @@ class Index:
                     link.owner = {owner: None, registration: None}
                 grown[link] = grown.get(link, 0) + 1
             _add(self.of_registrations, registration.pairs(), registration, 1)
-        for link, amount in grown.items():
+        # New links last: counting them anew takes in what the other links of their target weigh by now.
+        for link, amount in sorted(grown.items(), key=lambda item: item[0].weight == item[1]):
             self._weigh(link, amount)
 
     def hide(self, registration: Registration) -> None:
