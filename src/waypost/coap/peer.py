@@ -45,6 +45,8 @@ class Peer:
 
     def receive_datagram(self, data: bytes, path: Path, now: float) -> None:
         self.received += 1
+        if self.server.repeat(data, path, now):
+            return
         try:
             message = decode(data)
         except WireError:
@@ -54,7 +56,7 @@ class Peer:
             return
         kind, code = message.type, message.code
         if kind <= _NON and 0 < code < 32:
-            self.server.receive(message, len(data), path, now)
+            self.server.receive(message, data, path, now)
         elif code >> 5 in _RESPONSE_CLASSES and kind != _RST:
             self.client.receive(message, path, now)
         elif code == Code.EMPTY and kind >= _ACK:

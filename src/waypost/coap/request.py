@@ -1,7 +1,7 @@
 """What a resource sees of a CoAP request, and what it answers."""
 
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 Block = tuple[int, bool, int]  # number, more, exponent (RFC 7959, 2.2)
 
@@ -49,13 +49,23 @@ class Request:
         self.transfer = transfer
 
 
+class Fresh:
+    """Goes along with an answer that may be given again; `ended` once it may be another."""
+
+    __slots__ = ("ended",)
+
+    def __init__(self) -> None:
+        self.ended = False
+
+
 @dataclass(slots=True)
 class Response:
     """An answer.  Not frozen: one is made for every datagram, and freezing costs four times as much.
 
     `payload` is the whole representation, however large: the server cuts it into blocks.
     `max_age` is seconds.  `observe` names what the client would be observing if it asked to; the
-    resource later tells the server that this name has changed.
+    resource later tells the server that this name has changed.  With `fresh` a 2.05 answers every equal
+    request, whoever asks, until that has ended.
     """
 
     code: int
@@ -64,6 +74,7 @@ class Response:
     location: tuple[str, ...] = ()
     max_age: int | None = None
     observe: Hashable | None = None
+    fresh: Fresh | None = field(compare=False, default=None)
 
 
 def diagnostic(code: int, sentence: str, max_age: int | None = None) -> Response:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from waypost.coap import reply
+from waypost.coap.answers import Answers
 from waypost.coap.block import Assemblies, Snapshots, snapshot_key
 from waypost.coap.exchange import Duplicates
 from waypost.coap.message import Message
@@ -60,6 +61,7 @@ class Server:
         self._snapshots = Snapshots()
         self._assemblies = Assemblies()
         self._observing = Observing(self._outbox, self._snapshots)
+        self._answers = Answers()
         self._exchanges: dict[int, _Exchange] = {}
         self._waiting: dict[tuple[Endpoint, int], int] = {}  # message -> exchange, of those not repeatable
         self._acknowledge: Deadlines[int] = Deadlines()
@@ -67,10 +69,24 @@ class Server:
         self.requests = 0
         self.errors = 0  # answers of class 4 and 5
         self.duplicated = 0
+        self.repeated = 0  # answers given again without asking the resource
 
-    def receive(self, message: Message, size: int, path: Path, now: float) -> None:
-        """A request that came in a datagram of `size` octets."""
+    def repeat(self, data: bytes, path: Path, now: float) -> bool:
+        """Answer the datagram `data` as an equal one was answered before, if that is still so."""
+        answer = self._answers.find(data)
+        if answer is None or not _alike(path):
+            return False
+        if len(answer) > AMPLIFICATION_MAX * len(data) and not self._outbox.validated(path, now):
+            return False
         self.requests += 1
+        self.repeated += 1
+        self._outbox.send(path, answer)
+        return True
+
+    def receive(self, message: Message, data: bytes, path: Path, now: float) -> None:
+        """A request, which came as the datagram `data`."""
+        self.requests += 1
+        size = len(data)
         try:
             request = read_request(message, next(self._ids))
         except RemoteError as error:
@@ -91,6 +107,8 @@ class Server:
             else:
                 response = self._serve(request, path, now)
         if response is not None:
+            if response.fresh is not None and _repeatable(request, response) and _alike(path):
+                self._answers.keep(data, response, response.fresh)
             self._answer(exchange, response, now)
             return
         self._exchanges[request.id] = exchange
@@ -150,12 +168,14 @@ class Server:
             "coap_requests": self.requests,
             "coap_errors": self.errors,
             "coap_duplicates": self.duplicated,
+            "coap_answers_repeated": self.repeated,
             "coap_notifications": self._observing.notifications,
         }
 
     def gauges(self) -> dict[str, int]:
         return {
             "coap_exchanges": len(self._exchanges),
+            "coap_answers_kept": len(self._answers),
             "coap_replies_kept": len(self._duplicates),
             "coap_blockwise_answers": len(self._snapshots),
             "coap_blockwise_requests": len(self._assemblies),
@@ -164,6 +184,7 @@ class Server:
 
     def check(self) -> None:
         self._observing.observations.check()
+        self._answers.check()
         assert len(self._acknowledge) <= len(self._exchanges) <= EXCHANGES_MAX
         assert all(id in self._exchanges for id in self._waiting.values())
 
@@ -296,3 +317,13 @@ class Server:
             kept.expire(now)
         left = len(self._duplicates) + len(self._snapshots) + len(self._assemblies)
         self._sweep_at = now + SWEEP_EVERY if left else None
+
+
+def _alike(path: Path) -> bool:
+    """Whoever asks by such a path gets the same answer, in a datagram to itself."""
+    return path.message_max is None and not path.group and not path.peer.scope
+
+
+def _repeatable(request: Request, response: Response) -> bool:
+    """The answer is one message, and the same for whoever asks so."""
+    return request.observe is None and request.transfer is None and len(response.payload) <= reply.BLOCK_MAX

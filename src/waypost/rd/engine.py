@@ -30,7 +30,7 @@ from waypost.rd.changes import Changes, Settings
 from waypost.rd.clocks import Clocks
 from waypost.rd.evictions import Evictions, Row
 from waypost.rd.index import Registration
-from waypost.rd.lookup import Search
+from waypost.rd.lookup import Search, find_one
 from waypost.rd.observation import NOTHING, Plans, Query, digest
 from waypost.rd.questions import (
     Announced,
@@ -275,6 +275,9 @@ class Directory:
 
     def _look_up(self, id: int, lookup: Lookup, now: float) -> Outcome | None:
         self._counters["lookups"] += 1
+        found = find_one(self._registrations.index, lookup)
+        if found is not None:
+            return found
         try:
             search = Search(self._registrations.index, lookup, lasting=False)
         except WireError as error:

@@ -13,11 +13,13 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 from waypost.coap import links as linkformat
+from waypost.coap.request import Fresh
 from waypost.rd.postings import T, Values
 from waypost.rd.questions import Attributes, Entry, LinkEntry
 
 LOCATION: Final = "/reg/"  # before a registration's UUID
 REFERENCES: Final = frozenset(("href", "anchor"))  # searched as resolved URIs (RFC 9176, 6.2)
+FRESH_MAX: Final = 16_384  # pairs that answers given again depend on
 SHARED_MAX: Final = 4_096  # attributes of links remembered to be held once
 
 Pairs = tuple[tuple[str, str | None], ...]
@@ -103,6 +105,10 @@ class Description:
     def all(self) -> "Collection[Link]":
         links = self.links
         return () if links is None else links.values() if isinstance(links, dict) else (links,)
+
+    def only(self) -> "Link | None":
+        """The link, if there is just one."""
+        return None if isinstance(self.links, dict) else self.links
 
     def add(self, link: "Link") -> None:
         links = self.links
@@ -241,6 +247,7 @@ class Index:
         self.of_targets: Values[Link] = Values()  # of those links whose target is a whole URI
         self.of_registrations: dict[str, Values[Registration]] = {}
         self.generation = 0
+        self._fresh: dict[tuple[str, str], Fresh] = {}  # of answers, by a pair that all they list have
         self._pairs: dict[tuple[str, str | None], tuple[str, str | None]] = {}
 
     def acquire(self, payload: bytes, parsed: Iterable[linkformat.Link] | None) -> Document:
@@ -296,12 +303,34 @@ class Index:
         registration = self.by_location.get(location)
         return registration if registration is not None and registration.visible else None
 
+    def fresh(self, name: str, value: str) -> Fresh:
+        """Lasts until a registration changes that has this pair before or after, or a link with it."""
+        fresh = self._fresh.get((name, value))
+        if fresh is None:
+            if len(self._fresh) >= FRESH_MAX:
+                for oldest in self._fresh.values():
+                    oldest.ended = True
+                self._fresh.clear()
+            fresh = self._fresh[name, value] = Fresh()
+        return fresh
+
+    def _end_fresh(self, registration: Registration) -> None:
+        """Answers that list `registration`, or a link of it, are answers no more."""
+        end = self._fresh.pop
+        for pairs in (registration.pairs(), *[link.description.pairs for link in registration.document.links]):
+            for name, value in pairs:
+                fresh = end((name, value or ""), None)
+                if fresh is not None:
+                    fresh.ended = True
+
     def show(self, registrations: Iterable[Registration]) -> None:
         """Let lookups find them; what they have in common is weighed once."""
         self.generation += 1
         grown: dict[Link, int] = {}
         for registration in registrations:
             registration.visible = True
+            if self._fresh:
+                self._end_fresh(registration)
             self.visible[registration] = None
             for link in registration.document.links:
                 owner = link.owner
@@ -321,6 +350,8 @@ class Index:
         """Undo show(); to be called before anything of the registration is changed."""
         self.generation += 1
         registration.visible = False
+        if self._fresh:
+            self._end_fresh(registration)
         del self.visible[registration]
         for link in registration.document.links:
             self._weigh(link, -1)

@@ -89,6 +89,11 @@ class Values(Generic[T]):
             return ()
         return old.owners if isinstance(old, Posting) else (old,)
 
+    def only(self, value: str) -> T | None:
+        """The owner of `value`, if there is just one."""
+        old = self._owners.get(value)
+        return None if isinstance(old, Posting) else old
+
     def has(self, value: str, owner: T) -> bool:
         old = self._owners.get(value)
         return owner in old.owners if isinstance(old, Posting) else old is owner

@@ -4,9 +4,10 @@ The same questions come from CoAP (`interface.py` reads them from requests) and 
 the same outcomes go back.  `Announce` is the one question that the directory itself asks.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
+from waypost.coap.request import Fresh
 from waypost.coap.transfer import Call
 from waypost.engine import Path
 
@@ -229,11 +230,15 @@ class Evicted:
 
 @dataclass(slots=True)
 class Found:
-    """`body` is link-format for a plain lookup; `entries` for a structured one.  `more`: another page follows."""
+    """`body` is link-format for a plain lookup; `entries` for a structured one.  `more`: another page follows.
+
+    With `fresh` it answers every equal lookup until that has ended.
+    """
 
     body: bytes
     entries: "tuple[Entry, ...] | tuple[LinkEntry, ...]" = ()
     more: bool = False
+    fresh: Fresh | None = field(compare=False, default=None)
 
 
 class Reason(Enum):
