@@ -15,6 +15,7 @@ from waypost.runtime.http import serve
 
 JSON = {"Content-Type": "application/json"}
 LINKS = {"Content-Type": "application/link-format"}
+JSONL = {"Content-Type": "application/jsonl"}
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 from aiohttp import web
-from serving import JSON, LINKS, Api, serving
+from serving import JSON, JSONL, LINKS, Api, serving
 
 from waypost.assembly.questions import Report, Status
 from waypost.errors import StateError
@@ -161,7 +161,7 @@ def test_one_endpoint_is_shown_with_its_links(api: Api, script: Script) -> None:
     script.outcomes = [Entry("u-1", "lamp", "hall", "coap://lamp", 60, -0.5, (), (LIGHT,))]
     assert api.ask("GET", "/v1/endpoints/u-1").json == LAMP_JSON | {
         "d": "hall",
-        "expires_in": 0.0,
+        "expires_in": -0.5,  # held by the brake
         "attributes": [],
         "links": [LIGHT_JSON],
     }
@@ -184,6 +184,9 @@ def test_the_status_has_the_nodes_figures(api: Api, script: Script) -> None:
         "checks": {"store": True, "coap": True},
         "counters": {"lookups": 3},
         "gauges": {"registrations": 2},
+        "uptime_s": 0.0,
+        "listeners": {},
+        "last_error": None,
     }
     assert script.asked == [Status()]
 
@@ -287,7 +290,17 @@ OK = b'{"ep": "lamp", "base": "coap://lamp"}'
         ("GET", "/v1/links?count=1001", None, {}, 400, "1 to 1000"),
         ("GET", "/v1/links?%FF", None, {}, 400, "percent-encoded"),
         ("GET", "/v1/endpoints/u-1?x=1", None, {}, 400, "no parameters here"),
-        ("DELETE", "/v1/endpoints/u-1?x=1", None, {}, 400, "no parameters here"),
+        ("DELETE", "/v1/endpoints/u-1?x=1", None, {}, 400, "for_s is the one parameter here"),
+        ("DELETE", "/v1/endpoints/u-1?for_s=60&x=1", None, {}, 400, "for_s is the one parameter here"),
+        ("DELETE", "/v1/endpoints/u-1?for_s=0", None, {}, 400, "for_s must be 1 to"),
+        ("DELETE", "/v1/endpoints/u-1?for_s=4294967296", None, {}, 400, "for_s must be 1 to"),
+        ("DELETE", "/v1/endpoints/u-1?for_s=1h", None, {}, 400, "for_s must be a number"),
+        ("DELETE", "/v1/evictions/u-1?x", None, {}, 400, "no parameters here"),
+        ("GET", "/v1/export?count=5", None, {}, 400, "an export has no pages"),
+        ("GET", "/v1/export", None, {"Accept": "text/html"}, 406, "application/jsonl"),
+        ("POST", "/v1/import", b"{}", JSON, 415, "the body must be application/jsonl"),
+        ("POST", "/v1/import?dry", b"{}", JSONL, 400, "dry_run"),
+        ("POST", "/v1/import", b"{}\n" * 1_001, JSONL, 413, "1000 lines at once, not 1001; nothing was imported"),
         ("POST", "/v1/endpoints?ep=lamp", OK, JSON, 400, "no parameters here"),
         ("POST", "/v1/endpoints", OK, {}, 415, "must be application/json or application/link-format"),
         ("POST", "/v1/endpoints", OK, {"Content-Type": "text/plain"}, 415, "not text/plain"),

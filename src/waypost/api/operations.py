@@ -3,7 +3,7 @@
 Nothing here knows HTTP's framing: `server.py` reads requests and writes replies.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NoReturn
 from urllib.parse import quote
@@ -12,9 +12,10 @@ from msgspec import Struct
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from waypost import __version__
-from waypost.api import reading, schemas
+from waypost.api import moving, reading, schemas
 from waypost.api.calls import query_text
 from waypost.api.metrics import Metrics
+from waypost.api.moving import Ask, Exports
 from waypost.api.problem import Refusal
 from waypost.api.reading import Pairs
 from waypost.api.schemas import JSON, LINK_FORMAT
@@ -25,11 +26,15 @@ from waypost.rd.questions import (
     Attributes,
     Busy,
     Entry,
+    Evict,
+    Evicted,
+    Evictions,
     Found,
     Kind,
     LinkEntry,
     Lookup,
     Read,
+    Readmit,
     Reason,
     Refused,
     Register,
@@ -40,10 +45,9 @@ from waypost.rd.questions import (
     Renewed,
 )
 
-Ask = Callable[[object], Awaitable[object]]
 Ready = Callable[[], Mapping[str, bool]]
 
-STATUSES: Final = {Reason.BAD_REQUEST: 400, Reason.NOT_FOUND: 404, Reason.TOO_LARGE: 413}
+STATUSES: Final = {Reason.BAD_REQUEST: 400, Reason.FORBIDDEN: 403, Reason.NOT_FOUND: 404, Reason.TOO_LARGE: 413}
 BASE_NEEDED: Final = (
     "a base is needed over HTTP, as in coap://[2001:db8::1]: "
     "the address an HTTP request comes from is not where CoAP resources are"
@@ -65,10 +69,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """`body` is a structure for JSON, octets for anything else."""
+    """`body` is a structure for JSON, octets for anything else, or octets that are made while they are sent."""
 
     status: int
-    body: Struct | bytes
+    body: Struct | bytes | AsyncGenerator[bytes, None]
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -80,6 +84,7 @@ class Operations:
         self._ready = ready
         self._metrics = metrics
         self._description = description
+        self._exports = Exports(ask)
 
     async def find_endpoints(self, request: Request) -> Reply:
         found, following = await self._find(Kind.ENDPOINTS, request, structured=True)
@@ -128,11 +133,36 @@ class Operations:
         return await self.get_endpoint(request)
 
     async def unregister_endpoint(self, request: Request) -> Reply:
-        _no_query(request.query)
-        outcome = await self._ask(Remove(request.id))
+        for_s = reading.seconds(request.query, "for_s")
+        outcome = await self._ask(Remove(request.id) if for_s is None else Evict(request.id, for_s))
         if not isinstance(outcome, Removed):
             _refuse(outcome)
         return Reply(204, b"")
+
+    async def list_evictions(self, request: Request) -> Reply:
+        _no_query(request.query)
+        outcome = await self._ask(Evictions())
+        assert isinstance(outcome, Evicted)
+        entries = (schemas.Eviction(e.id, e.ep, e.d, round(e.remaining_s, 3)) for e in outcome.evictions)
+        return Reply(200, schemas.Evictions(tuple(entries)))
+
+    async def readmit(self, request: Request) -> Reply:
+        _no_query(request.query)
+        outcome = await self._ask(Readmit(request.id))
+        if not isinstance(outcome, Removed):
+            _refuse(outcome)
+        return Reply(204, b"")
+
+    async def export_endpoints(self, request: Request) -> Reply:
+        lookup = reading.lookup(Kind.ENDPOINTS, request.query, structured=True)
+        if any(name in ("page", "count") for name, _ in request.query):
+            raise Refusal(400, "an export has no pages: leave out page and count")
+        return Reply(200, self._exports.begin(_local(lookup.criteria)))
+
+    async def import_endpoints(self, request: Request) -> Reply:
+        if any(name != "dry_run" for name, _ in request.query):
+            raise Refusal(400, "an import knows the parameter dry_run and no other")
+        return Reply(200, await moving.take(self._ask, request.body, dry=bool(request.query)))
 
     async def get_status(self, request: Request) -> Reply:
         report, checks = await self._report(), dict(self._ready())
@@ -173,8 +203,8 @@ class Operations:
 
 def _refuse(outcome: object) -> NoReturn:
     match outcome:
-        case Refused(reason=reason, detail=detail):
-            raise Refusal(STATUSES[reason], detail)
+        case Refused(reason=reason, detail=detail, retry_s=retry_s):
+            raise Refusal(STATUSES[reason], detail, retry_s=retry_s)
         case Busy(retry_s=retry_s, detail=detail):
             raise Refusal(503, detail, retry_s=retry_s)
         case _:
@@ -237,7 +267,7 @@ def _endpoint_link(entry: Entry) -> linkformat.Link:
 
 def _endpoint(entry: Entry) -> schemas.Endpoint:
     links = None if entry.links is None else _links(entry.links)
-    expires_in = round(max(entry.expires_in, 0.0), 3)
+    expires_in = round(entry.expires_in, 3)
     return schemas.Endpoint(
         entry.location, entry.ep, entry.d, entry.base, entry.lt, expires_in, entry.attributes, links
     )

@@ -76,6 +76,22 @@ def lookup(kind: Kind, query: Pairs, *, structured: bool) -> Lookup:
     return wanted
 
 
+def seconds(query: Pairs, name: str) -> int | None:
+    """The one parameter that there may be, from 1 on; None if it is not given."""
+    if not query:
+        return None
+    ((given, value), *more) = query
+    if given != name or more:
+        raise Refusal(400, f"{name} is the one parameter here, and {(more[0][0] if more else given)!r} is given")
+    try:
+        number = parameters.number(name, value)
+    except WireError as error:
+        raise Refusal(400, str(error)) from error
+    if not 1 <= number <= parameters.LIFETIME_MAX:
+        raise Refusal(400, f"{name} must be 1 to {parameters.LIFETIME_MAX} seconds")
+    return number
+
+
 def registration(query: Pairs) -> Registration:
     """What a link-format body leaves to the query (RFC 9176, 5); `links` stays empty."""
     try:

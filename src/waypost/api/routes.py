@@ -12,8 +12,8 @@ from msgspec import Meta, Struct
 from waypost.api import schemas
 from waypost.api.operations import Operations, Reply, Request
 from waypost.api.reading import COUNT_DEFAULT, COUNT_MAX
-from waypost.api.schemas import JSON, LINK_FORMAT, TEXT
-from waypost.rd.parameters import NUMBER_MAX
+from waypost.api.schemas import JSON, JSONL, LINK_FORMAT, TEXT
+from waypost.rd.parameters import LIFETIME_MAX, NUMBER_MAX
 
 Bodies = Mapping[str, Struct | str | dict[str, object]]
 
@@ -65,6 +65,13 @@ _FOUND_LINK: Final = schemas.Link("coap://[2001:db8::1]/sensors/temperature", at
 _LISTED: Final = schemas.Endpoint(_ID, "lamp-3", None, "coap://[2001:db8::1]", 90_000, 86_012.5, (("et", "lamp"),))
 _ENDPOINT: Final = schemas.Endpoint(
     _ID, "lamp-3", None, "coap://[2001:db8::1]", 90_000, 86_012.5, (("et", "lamp"),), (_FOUND_LINK,)
+)
+_SECONDS: Final = Meta(ge=1, le=LIFETIME_MAX)
+_EVICTION: Final = schemas.Eviction(_ID, "lamp-3", None, 3_522.5)
+_IMPORTED: Final = schemas.Imported(998, 1, 0, (schemas.LineError(3, "its lifetime has passed"),))
+_LINES: Final = (
+    f'{{"ep":"lamp-3","base":"coap://[2001:db8::1]","id":"{_ID}","d":null,"explicit":true,"lt":90000,'
+    '"expires_in":86012.5,"attributes":[["et","lamp"]],"links":"</sensors/temperature>;rt=temperature;ct=0"}\n'
 )
 _CRITERIA: Final = Parameter(
     "criteria",
@@ -125,7 +132,7 @@ ROUTES: Final = (
             LINK_FORMAT: '</sensors/temperature>;rt="temperature";ct=0',
         },
         True,
-        (408, 413, 415),
+        (403, 408, 413, 415),
     ),
     Route(
         "GET",
@@ -150,10 +157,52 @@ ROUTES: Final = (
         "DELETE",
         "/v1/endpoints/{id}",
         Operations.unregister_endpoint,
-        "Remove a registration",
+        "Remove a registration, and keep its name out for a while if asked",
         {204: Answer("Removed.")},
-        (_ENDPOINT_ID,),
+        (
+            _ENDPOINT_ID,
+            Parameter("for_s", "Seconds in which the name may not register.", Annotated[int, _SECONDS], 3600),
+        ),
         refusals=(404,),
+    ),
+    Route(
+        "GET",
+        "/v1/evictions",
+        Operations.list_evictions,
+        "List the names that are kept out",
+        {200: Answer("Those whose time is not over.", {JSON: schemas.Evictions((_EVICTION,))})},
+    ),
+    Route(
+        "DELETE",
+        "/v1/evictions/{id}",
+        Operations.readmit,
+        "Let a name back in",
+        {204: Answer("It may register.")},
+        (Parameter("id", "The id that the evicted registration had.", str, _ID, "path", True),),
+        refusals=(404,),
+    ),
+    Route(
+        "GET",
+        "/v1/export",
+        Operations.export_endpoints,
+        "Read all registrations, streamed",
+        {
+            200: Answer(
+                "A line for each, of the schema Exported; an answer that breaks off is incomplete.", {JSONL: _LINES}
+            )
+        },
+        (_CRITERIA,),
+    ),
+    Route(
+        "POST",
+        "/v1/import",
+        Operations.import_endpoints,
+        "Take registrations of another node",
+        {200: Answer("What became of the lines; those imported are on disk.", {JSON: _IMPORTED})},
+        (Parameter("dry_run", "Only say what would happen, to each line by itself.", example=""),),
+        {JSONL: _LINES},
+        True,
+        (408, 413, 415),
     ),
     Route(
         "GET",

@@ -18,6 +18,7 @@ LINKS_MAX: Final = 1_024
 LINK_FORMAT: Final = "application/link-format"  # RFC 6690
 JSON: Final = "application/json"
 PROBLEM_JSON: Final = "application/problem+json"
+JSONL: Final = "application/jsonl"  # one JSON text on each line
 TEXT: Final = "text/plain"
 
 Name = Annotated[
@@ -78,7 +79,10 @@ class Registered(Struct, frozen=True):
 
 
 class Endpoint(Struct, frozen=True, omit_defaults=True):
-    """A registration; `expires_in` seconds from now.  Lists leave out `links`."""
+    """A registration; `expires_in` seconds from now.  Lists leave out `links`.
+
+    Below zero its lifetime has passed, and the brake on mass expiry holds it.
+    """
 
     id: str
     ep: str
@@ -104,14 +108,69 @@ class Links(Struct, frozen=True):
     next: str | None
 
 
+class Exported(Struct, frozen=True, forbid_unknown_fields=True):
+    """A line of an export, and of an import: a registration as it was sent, with what is left of its lifetime.
+
+    An implicit base is not `explicit`: it follows the device's address.  `links` are in link-format.
+    """
+
+    ep: Name
+    base: Base
+    id: str | None = None
+    d: Name | None = None
+    explicit: bool = True
+    lt: Lifetime = LIFETIME_DEFAULT
+    expires_in: float | None = None
+    attributes: Attributes = ()
+    links: str = ""
+
+
+class LineError(Struct, frozen=True):
+    """Of an import's body; lines count from 1."""
+
+    line: int
+    detail: str
+
+
+class Imported(Struct, frozen=True):
+    """What became of the lines.
+
+    `kept` were registered here already; `moved`, of the imported, have another id, for theirs is taken.
+    """
+
+    imported: int
+    kept: int
+    moved: int
+    errors: tuple[LineError, ...]
+
+
+class Eviction(Struct, frozen=True):
+    """A name that may not register for `remaining_s` seconds; `id` is what its registration had."""
+
+    id: str
+    ep: str
+    d: str | None
+    remaining_s: float
+
+
+class Evictions(Struct, frozen=True):
+    evictions: tuple[Eviction, ...]
+
+
 class NodeStatus(Struct, frozen=True):
-    """`checks` names what readiness depends on; counters start at zero with the node."""
+    """`checks` names what readiness depends on; counters start at zero with the node.
+
+    `last_error` is the last thing that the log calls a warning or worse.
+    """
 
     version: str
     ready: bool
     checks: dict[str, bool]
     counters: dict[str, int]
     gauges: dict[str, int]
+    uptime_s: float = 0.0
+    listeners: dict[str, str] = {}
+    last_error: str | None = None
 
 
 class Problem(Struct, frozen=True, omit_defaults=True):

@@ -4,10 +4,12 @@ Every answer that is not a success is a problem document.  What broke is in the 
 that the problem carries, and never in the answer.
 """
 
+import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Collection
+from collections.abc import AsyncGenerator, Collection
+from contextlib import aclosing
 from typing import Final
 from urllib.parse import quote
 
@@ -15,10 +17,12 @@ import msgspec
 from aiohttp import ClientPayloadError, web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler, Middleware
+from msgspec import Struct
 
 from waypost.api import openapi, reading
 from waypost.api.metrics import Metrics
-from waypost.api.operations import Ask, Operations, Ready, Reply, Request
+from waypost.api.moving import Ask
+from waypost.api.operations import Operations, Ready, Reply, Request
 from waypost.api.problem import Refusal, problem
 from waypost.api.routes import ROUTES, Route
 from waypost.api.schemas import PROBLEM_JSON
@@ -26,6 +30,7 @@ from waypost.errors import StateError
 
 BODY_MAX: Final = 1 << 18  # octets; a registration's links are a quarter of it at most
 BUSY_RETRY_S: Final = 1
+STALL_S: Final = 30.0  # for the reader of a stream to take some of it
 # Answers age at once, a browser takes none for a script or a page, and none says what it was made with.
 HEADERS: Final = {"Cache-Control": "no-store", "Server": "waypost", "X-Content-Type-Options": "nosniff"}
 
@@ -49,7 +54,10 @@ def application(ask: Ask, ready: Ready, *, hosts: Collection[str] = ()) -> web.A
 def _handler(route: Route, operations: Operations) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
         wanted = await _read(request, route)
-        return _write(await route.operation(operations, wanted), wanted.media)
+        reply = await route.operation(operations, wanted)
+        if isinstance(reply.body, AsyncGenerator):
+            return await _stream(request, reply.body, wanted.media)
+        return _write(reply, reply.body, wanted.media)
 
     return handle
 
@@ -79,8 +87,28 @@ async def _read(request: web.Request, route: Route) -> Request:
     )
 
 
-def _write(reply: Reply, media: str) -> web.Response:
-    body = reply.body if isinstance(reply.body, bytes) else msgspec.json.encode(reply.body)
+async def _stream(request: web.Request, chunks: AsyncGenerator[bytes, None], media: str) -> web.StreamResponse:
+    """What breaks off ends without the last chunk, so that nobody takes it for the whole (RFC 9112, 8)."""
+    response = web.StreamResponse(headers={"Content-Type": media, **HEADERS})
+    await response.prepare(request)
+    if request.method == "HEAD":
+        return response
+    try:
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                async with asyncio.timeout(STALL_S):
+                    await response.write(chunk)
+        await response.write_eof()
+    except Exception as error:
+        if not isinstance(error, ConnectionError | TimeoutError | StateError):
+            log.error("request %s %r broke off", request.method, request.path, exc_info=error)
+        if request.transport is not None:
+            request.transport.abort()
+    return response
+
+
+def _write(reply: Reply, content: Struct | bytes, media: str) -> web.Response:
+    body = content if isinstance(content, bytes) else msgspec.json.encode(content)
     named = {"Content-Type": media + "; charset=utf-8" if media.startswith("text/") else media} if media else {}
     return web.Response(status=reply.status, body=body, headers={**named, **reply.headers})
 
@@ -96,7 +124,8 @@ def _guard(metrics: Metrics, hosts: Collection[str]) -> Middleware:
             response = await handler(request)
         except Exception as error:
             response = _problem(request, error)
-        response.headers.update(HEADERS)
+        if not response.prepared:
+            response.headers.update(HEADERS)
         resource = request.match_info.route.resource
         route = None if resource is None else resource.canonical
         metrics.count(request.method, route, response.status, time.perf_counter() - start)

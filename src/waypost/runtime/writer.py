@@ -12,14 +12,20 @@ Source: design, Contracts, 1.
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from typing import Final, Protocol
 
 from waypost.engine import Commit
+from waypost.runtime.figures import Distribution
 
 PENDING_MAX: Final = 4096  # commits submitted and not yet durable; past it `full` says so
 BATCH_MAX: Final = 128  # commits in one transaction; the loop carries out what follows them in one go
+
+
+SIZES: Final = (1, 2, 4, 8, 16, 32, 64, BATCH_MAX)  # commits
+SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
 
 class Store(Protocol):
@@ -29,10 +35,14 @@ class Store(Protocol):
 
 
 class Writer:
+    """`sizes` of the durable batches in commits, and `seconds` that each took."""
+
     def __init__(self, store: Store) -> None:
         self._store = store
         self._queue: SimpleQueue[Commit | None] = SimpleQueue()
         self._pending = 0
+        self.sizes = Distribution(SIZES)
+        self.seconds = Distribution(SECONDS)
         self._idle = asyncio.Event()
         self._thread: threading.Thread | None = None
 
@@ -45,6 +55,11 @@ class Writer:
             target=self._write, args=(asyncio.get_running_loop(),), name="waypost-writer", daemon=True
         )
         self._thread.start()
+
+    @property
+    def pending(self) -> int:
+        """Commits submitted and not yet durable."""
+        return self._pending
 
     @property
     def full(self) -> bool:
@@ -66,8 +81,10 @@ class Writer:
         self._thread.join()
         self._thread = None
 
-    def _hand_back(self, batch: Sequence[Commit]) -> None:
+    def _hand_back(self, batch: Sequence[Commit], seconds: float) -> None:
         self._pending -= len(batch)
+        self.sizes.add(len(batch))
+        self.seconds.add(seconds)
         self._committed(batch)  # may submit more
         if not self._pending:
             self._idle.set()
@@ -80,12 +97,13 @@ class Writer:
     def _write(self, loop: asyncio.AbstractEventLoop) -> None:
         """The thread."""
         while (batch := self._take()) is not None:
+            start = time.perf_counter()
             try:
                 self._store.commit(batch)
             except Exception as error:  # a StoreError, or a bug of the store: either way nothing more is promised
                 loop.call_soon_threadsafe(self._give_up, error)
                 return
-            loop.call_soon_threadsafe(self._hand_back, batch)
+            loop.call_soon_threadsafe(self._hand_back, batch, time.perf_counter() - start)
 
     def _take(self) -> list[Commit] | None:
         """Wait for a commit, then add what else is there; None once stopped."""
