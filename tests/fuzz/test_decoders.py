@@ -11,13 +11,14 @@ from random import Random, SystemRandom
 from typing import Final, NamedTuple
 
 import pytest
-from inputs import Builder, document, inputs, message, vector_documents, vector_messages
+from inputs import Builder, document, extended, inputs, message, vector_documents, vector_messages
 
 from waypost.api import reading
 from waypost.api.problem import Refusal
 from waypost.api.schemas import Registration, Renewal
 from waypost.coap import links
 from waypost.coap.message import decode
+from waypost.coap.stream import Stream
 from waypost.errors import WireError
 from waypost.rd import questions
 from waypost.record import Change, Hlc, Kind, canonical, parse_canonical
@@ -25,6 +26,7 @@ from waypost.record import Change, Hlc, Kind, canonical, parse_canonical
 INPUTS: Final = 100_000  # of each decoder, in `./dev test`
 LONG: Final = 2_500_000  # of messages, and of documents, with --long
 SLICE: Final = 1_000  # inputs between two looks at the clock
+LENGTHLESS: Final = bytes(octet & 15 for octet in range(256))  # a frame's first octet has no length
 
 
 class Decoder(NamedTuple):
@@ -52,6 +54,59 @@ def a_change(data: bytes) -> None:
 
 def a_canonical_value(data: bytes) -> None:
     assert canonical(parse_canonical(data)) == data
+
+
+def a_connection(data: bytes) -> None:
+    """RFC 8323, 3: what comes out does not depend on how the octets are cut, and nothing is kept beyond a message."""
+    whole = Stream(0.0)
+    messages = fed(whole, data)
+    pieces, half = Stream(0.0), len(data) // 2
+    cut = (data[:1], data[1:half], data[max(1, half) : -1], data[-1:]) if len(data) > 1 else (data,)
+    assert messages == [each for piece in cut for each in fed(pieces, piece)]
+    assert whole.ended == pieces.ended
+    assert whole.take_output() == pieces.take_output()
+    for each in messages:
+        assert decode(each).encode() == each
+    if whole.ended is not None:
+        raise WireError(whole.ended)
+
+
+def fed(stream: Stream, data: bytes) -> list[bytes]:
+    stream.feed(data)
+    found = []
+    while (message := stream.next_message(1.0)) is not None:
+        found.append(message)
+    return [message for message in found if message]
+
+
+def a_frame(data: bytes) -> None:
+    """RFC 8323, 4: one message in each frame."""
+    stream = Stream(0.0, sized=False)
+    stream.receive_frame(b"\x00\xe1", 0.0)
+    found = stream.receive_frame(data, 1.0)
+    if stream.ended is not None:
+        raise WireError(stream.ended)
+    if found:
+        assert decode(found).encode() == found
+
+
+def sized(datagram: bytes) -> bytes:
+    """As it goes over TCP: behind its length, without type and id."""
+    token, rest = datagram[0] & 15, datagram[4:]
+    nibble, extension = extended(max(0, len(rest) - token))
+    return bytes((nibble << 4 | token,)) + extension + datagram[1:2] + rest
+
+
+def connection(rng: Random) -> bytes:
+    """A CSM, some messages, a signal now and then."""
+    signals = (b"\x00\xe2", b"\x01\xe2x", b"\x10\xe2\x20", b"\x00\xe3", b"\x00\xe4", b"\x40\xe1\x23\x10\x00\x00")
+    messages = [rng.choice(signals) if rng.random() < 0.3 else sized(message(rng)) for _ in range(rng.randrange(4))]
+    return rng.choice((b"\x00\xe1", b"\x30\xe1\x22\x04\x80", b"")) + b"".join(messages)
+
+
+def frame(rng: Random) -> bytes:
+    datagram = message(rng)
+    return datagram[0:1].translate(LENGTHLESS) + datagram[1:2] + datagram[4:]
 
 
 def an_http_query(data: bytes) -> None:
@@ -91,6 +146,18 @@ DECODERS: Final = {
             b"",
         ],
         document,
+    ),
+    "CoAP connection": Decoder(
+        a_connection,
+        [
+            b"\x00\xe1" + b"".join(map(sized, vector_messages())),
+            bytes.fromhex("30e1220480 00e2 01017a 00e4"),
+            bytes.fromhex("00e1 d00001ff") + b"x" * 12,
+        ],
+        connection,
+    ),
+    "CoAP frame": Decoder(
+        a_frame, [bytes.fromhex("0101" + "7a" + "b2" + "7264"), b"\x00\xe2", b"\x00\x45\xffx"], frame
     ),
     "change": Decoder(
         a_change,
