@@ -28,7 +28,7 @@ from waypost.runtime.tcp import open_tcp
 from waypost.runtime.udp import open_udp
 from waypost.runtime.websocket import WebSockets
 from waypost.runtime.writer import Writer
-from waypost.storage import Store
+from waypost.storage import Reader, Store
 
 # A directory of many small objects that stay: collecting the young often and the old seldom costs least.
 GC_THRESHOLDS: Final = (100_000, 50, 100)
@@ -105,7 +105,9 @@ class Node:
 
     async def _listen_to_http(self, undo: AsyncExitStack) -> None:
         config = self._config
-        app = application(self.ask, self._ready, hosts=config.http.hosts)
+        reader = Reader(config.dir)
+        undo.callback(reader.close)
+        app = application(self.ask, self._ready, rows=reader, hosts=config.http.hosts)
         over_websocket = "ws" in config.coap.transports
         if over_websocket:
             WebSockets(self._host).serve_in(app)

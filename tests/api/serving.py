@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from waypost.api.server import application
+from waypost.api.watching import Rows
 from waypost.runtime.http import serve
 
 JSON = {"Content-Type": "application/json"}
@@ -55,6 +56,17 @@ class Api:
         finally:
             connection.close()
 
+    def stream(self, target: str, lines: int, headers: Mapping[str, str] | None = None) -> tuple[Answer, list[str]]:
+        """The head of an answer that does not end, and its first lines."""
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=20)
+        try:
+            connection.request("GET", target, headers=dict(headers or {}))
+            response = connection.getresponse()
+            read = [response.readline().decode().removesuffix("\n") for _ in range(lines)]
+            return Answer(response.status, dict(response.headers), b""), read
+        finally:
+            connection.close()
+
 
 Ask = Callable[[object], Awaitable[object]]
 
@@ -64,13 +76,14 @@ def serving(
     ask: Ask,
     ready: Callable[[], Mapping[str, bool]] = lambda: {"store": True},
     *,
+    rows: Rows | None = None,
     hosts: Collection[str] = (),
 ) -> Iterator[Api]:
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     server = asyncio.run_coroutine_threadsafe(
-        serve(application(ask, ready, hosts=hosts), "127.0.0.1", 0), loop
+        serve(application(ask, ready, rows=rows, hosts=hosts), "127.0.0.1", 0), loop
     ).result()
     try:
         yield Api(server.address.host, server.address.port)

@@ -182,8 +182,8 @@ def test_the_status_has_the_nodes_figures(api: Api, script: Script) -> None:
     assert answer == {
         "ready": True,
         "checks": {"store": True, "coap": True},
-        "counters": {"lookups": 3},
-        "gauges": {"registrations": 2},
+        "counters": {"lookups": 3, "watch_events": 0, "watch_resets": 0},
+        "gauges": {"registrations": 2, "watchers": 0},
         "uptime_s": 0.0,
         "listeners": {},
         "last_error": None,

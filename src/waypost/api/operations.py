@@ -4,6 +4,7 @@ Nothing here knows HTTP's framing: `server.py` reads requests and writes replies
 """
 
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Final, NoReturn
 from urllib.parse import quote
@@ -12,13 +13,14 @@ from msgspec import Struct
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from waypost import __version__
-from waypost.api import moving, reading, schemas
+from waypost.api import lines, moving, reading, schemas
 from waypost.api.calls import query_text
 from waypost.api.metrics import Metrics
 from waypost.api.moving import Ask, Exports
 from waypost.api.problem import Refusal
 from waypost.api.reading import Pairs
-from waypost.api.schemas import JSON, LINK_FORMAT
+from waypost.api.schemas import EVENT_STREAM, JSON, LINK_FORMAT
+from waypost.api.watching import Feed, Told, Watcher
 from waypost.assembly.questions import Report, Status
 from waypost.coap import links as linkformat
 from waypost.errors import WireError
@@ -65,6 +67,7 @@ class Request:
     body_media: str
     body: bytes
     source: str
+    last_event: str | None = None  # the token of the last event that came on an earlier connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +82,10 @@ class Reply:
 class Operations:
     """`ask` puts a question to the node; `ready` names what readiness depends on, and whether it is well."""
 
-    def __init__(self, ask: Ask, ready: Ready, metrics: Metrics, description: bytes) -> None:
+    def __init__(self, ask: Ask, ready: Ready, feed: Feed, metrics: Metrics, description: bytes) -> None:
         self._ask = ask
         self._ready = ready
+        self._feed = feed
         self._metrics = metrics
         self._description = description
         self._exports = Exports(ask)
@@ -164,6 +168,12 @@ class Operations:
             raise Refusal(400, "an import knows the parameter dry_run and no other")
         return Reply(200, await moving.take(self._ask, request.body, dry=bool(request.query)))
 
+    async def watch(self, request: Request) -> Reply:
+        since, criteria = reading.since(request.query)
+        watcher = await self._feed.watch(_local(criteria), request.last_event or since, request.source)
+        encode = lines.server_sent if request.media == EVENT_STREAM else lines.json_line
+        return Reply(200, _encoded(watcher, encode))
+
     async def get_status(self, request: Request) -> Reply:
         report, checks = await self._report(), dict(self._ready())
         well = all(checks.values())
@@ -198,7 +208,10 @@ class Operations:
 
     async def _report(self) -> Report:
         outcome = await self._ask(Status())
-        return outcome if isinstance(outcome, Report) else _refuse(outcome)
+        if not isinstance(outcome, Report):
+            _refuse(outcome)
+        counters, gauges = self._feed.counters(), self._feed.gauges()
+        return Report({**outcome.counters, **counters}, {**outcome.gauges, **gauges})
 
 
 def _refuse(outcome: object) -> NoReturn:
@@ -263,6 +276,18 @@ def _endpoint_link(entry: Entry) -> linkformat.Link:
     sector: Attributes = () if entry.d is None else (("d", entry.d),)
     own: Attributes = (("ep", entry.ep), *sector, ("base", entry.base))
     return linkformat.Link(_location(entry.location), (*own, *entry.attributes, ("rt", "core.rd-ep")))
+
+
+async def _encoded(watcher: Watcher, encode: Callable[[schemas.Event], bytes]) -> AsyncGenerator[bytes, None]:
+    async with aclosing(watcher.events()) as events:
+        async for told in events:
+            yield encode(_event(told))
+
+
+def _event(told: Told) -> schemas.Event:
+    shown = None if told.entry is None else _endpoint(told.entry)
+    d, ep = told.name or (None, None) if shown is None else (shown.d, shown.ep)
+    return schemas.Event(told.kind, told.token, ep, d, shown, told.reason)
 
 
 def _endpoint(entry: Entry) -> schemas.Endpoint:

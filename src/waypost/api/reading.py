@@ -92,6 +92,17 @@ def seconds(query: Pairs, name: str) -> int | None:
     return number
 
 
+def since(query: Pairs) -> tuple[str | None, Pairs]:
+    """The token to resume after, if there is one, and the criteria."""
+    tokens = [value or "" for name, value in query if name == "since"]
+    if len(tokens) > 1:
+        raise Refusal(400, "since is given twice: give it once")
+    criteria = tuple(pair for pair in query if pair[0] != "since")
+    if any(name in ("page", "count") for name, _ in criteria):
+        raise Refusal(400, "a feed has no pages: leave out page and count")
+    return tokens[0] if tokens else None, criteria
+
+
 def registration(query: Pairs) -> Registration:
     """What a link-format body leaves to the query (RFC 9176, 5); `links` stays empty."""
     try:

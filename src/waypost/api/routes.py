@@ -12,7 +12,7 @@ from msgspec import Meta, Struct
 from waypost.api import schemas
 from waypost.api.operations import Operations, Reply, Request
 from waypost.api.reading import COUNT_DEFAULT, COUNT_MAX
-from waypost.api.schemas import JSON, JSONL, LINK_FORMAT, TEXT
+from waypost.api.schemas import EVENT_STREAM, JSON, JSONL, LINK_FORMAT, TEXT
 from waypost.rd.parameters import LIFETIME_MAX, NUMBER_MAX
 
 Bodies = Mapping[str, Struct | str | dict[str, object]]
@@ -73,6 +73,8 @@ _LINES: Final = (
     f'{{"ep":"lamp-3","base":"coap://[2001:db8::1]","id":"{_ID}","d":null,"explicit":true,"lt":90000,'
     '"expires_in":86012.5,"attributes":[["et","lamp"]],"links":"</sensors/temperature>;rt=temperature;ct=0"}\n'
 )
+_RESUME: Final = "5d2c1f0a9b8e7d6c5b4a39281706f5e4.1042"
+_EVENT: Final = f'event: remove\nid: {_RESUME}\ndata: {{"ep":"lamp-3","d":null}}\n\n'
 _CRITERIA: Final = Parameter(
     "criteria",
     "Any number of name=value: an attribute of the endpoint or of its links, or href, anchor, ep, d, base; all must "
@@ -221,6 +223,25 @@ ROUTES: Final = (
         },
         (_CRITERIA, *_PAGING),
         refusals=(413,),
+    ),
+    Route(
+        "GET",
+        "/v1/watch",
+        Operations.watch,
+        "Watch endpoints come, change and go",
+        {
+            200: Answer(
+                "An event for each change, without end; first all that is there, unless a token says what is known.",
+                {EVENT_STREAM: _EVENT, JSONL: schemas.Event("put", _RESUME, "lamp-3", None, _ENDPOINT)},
+            )
+        },
+        (
+            _CRITERIA,
+            Parameter("since", "The token of the last event seen; it resumes after it.", str, _RESUME),
+            Parameter(
+                "Last-Event-ID", "The same, as a browser sends it; it goes before since.", str, _RESUME, "header"
+            ),
+        ),
     ),
     Route(
         "GET",

@@ -4,7 +4,7 @@ What clients send refuses unknown fields; what the server sends does not, so tha
 read a newer server.
 """
 
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
 
@@ -20,6 +20,9 @@ JSON: Final = "application/json"
 PROBLEM_JSON: Final = "application/problem+json"
 JSONL: Final = "application/jsonl"  # one JSON text on each line
 TEXT: Final = "text/plain"
+EVENT_STREAM: Final = "text/event-stream"
+
+EventKind = Literal["put", "expire", "remove", "reset", "synced", "heartbeat"]
 
 Name = Annotated[
     str, Meta(min_length=1, max_length=NAME_OCTETS_MAX, description="At most 63 bytes of UTF-8, no control characters.")
@@ -155,6 +158,22 @@ class Eviction(Struct, frozen=True):
 
 class Evictions(Struct, frozen=True):
     evictions: tuple[Eviction, ...]
+
+
+class Event(Struct, frozen=True, omit_defaults=True):
+    """A line of the feed; `token` resumes after it.
+
+    put: `endpoint` is there, new or changed; expire: its lifetime has passed; remove: the endpoint `ep` in the
+    sector `d` is no more, or meets the criteria no more; reset: forget what you have, a snapshot follows; synced:
+    you have all there is; heartbeat: nothing has happened.
+    """
+
+    event: EventKind
+    token: str | None = None
+    ep: str | None = None
+    d: str | None = None
+    endpoint: Endpoint | None = None
+    detail: str | None = None
 
 
 class NodeStatus(Struct, frozen=True):

@@ -26,6 +26,7 @@ from waypost.api.operations import Operations, Ready, Reply, Request
 from waypost.api.problem import Refusal, problem
 from waypost.api.routes import ROUTES, Route
 from waypost.api.schemas import PROBLEM_JSON
+from waypost.api.watching import Feed, Rows
 from waypost.errors import StateError
 
 BODY_MAX: Final = 1 << 18  # octets; a registration's links are a quarter of it at most
@@ -37,11 +38,16 @@ HEADERS: Final = {"Cache-Control": "no-store", "Server": "waypost", "X-Content-T
 log = logging.getLogger(__name__)
 
 
-def application(ask: Ask, ready: Ready, *, hosts: Collection[str] = ()) -> web.Application:
-    """`hosts` are names that a request's Host may have beside the loopback's and the address it came to."""
+def application(ask: Ask, ready: Ready, *, rows: Rows | None = None, hosts: Collection[str] = ()) -> web.Application:
+    """`rows` are those of the change feed; without them there is nothing to watch.
+
+    `hosts` are names that a request's Host may have beside the loopback's and the address it came to.
+    """
     metrics = Metrics()
-    operations = Operations(ask, ready, metrics, openapi.text())
+    feed = Feed(ask, rows)
+    operations = Operations(ask, ready, feed, metrics, openapi.text())
     app = web.Application(middlewares=[_guard(metrics, [host.lower() for host in hosts])], client_max_size=BODY_MAX)
+    app.on_shutdown.append(lambda _: feed.close())  # or the server would wait for those who watch
     for route in ROUTES:
         handler = _handler(route, operations)
         if route.method == "GET":
@@ -84,6 +90,7 @@ async def _read(request: web.Request, route: Route) -> Request:
         body_media=body_media,
         body=body,
         source=request.remote or "",
+        last_event=request.headers.get("Last-Event-ID"),
     )
 
 

@@ -53,3 +53,9 @@ def decode(key: bytes, value: bytes) -> Record:
 def key_of(d: str | None, ep: str) -> bytes:
     """One registration for each (d, ep): RFC 9176, 5."""
     return (opaque(1, d.encode()) if d else b"\0") + ep.encode()
+
+
+def name_of(key: bytes) -> tuple[str | None, str]:
+    """The (d, ep) of which key_of() made `key`."""
+    size = key[0]
+    return key[1 : 1 + size].decode() or None, key[1 + size :].decode()

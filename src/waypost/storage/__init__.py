@@ -2,9 +2,10 @@
 
 A Store is what a driver carries a batch of Commit out with; whoever returns from commit() may reveal
 what the batch promised (design, Contracts 1).  Read `store.py`, then `schema.py` (tables, migrations),
-then `files.py`.
+then `files.py`; `reader.py` reads the rows beside it.
 """
 
+from waypost.storage.reader import Reader
 from waypost.storage.store import Store
 
-__all__ = ["Store"]
+__all__ = ["Reader", "Store"]

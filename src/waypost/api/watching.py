@@ -1,0 +1,313 @@
+"""The change feed for programs: who watches it, what they are shown, and from where on.
+
+A watcher is a cursor into the feed on disk and nothing more: what it has not read yet is not kept for
+it, however slow it is.  One question to the node waits for the next change on behalf of all; rows are
+read and understood in one thread beside the event loop.
+
+A token is "<feed id>.<number of the last change seen>".  Who comes without one, with one of another
+feed or with one that the feed no longer reaches is shown all that is there, and then what changes.
+A snapshot is read from the table row by row; what changes meanwhile comes again from the feed, so that
+the end is right.
+
+Source: design, Contracts, 3 and 5; RFC 9176, 6.2.
+"""
+
+import asyncio
+import re
+import time
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final, NamedTuple, Protocol
+
+from waypost.api.moving import Ask
+from waypost.api.problem import Refusal
+from waypost.api.schemas import EventKind
+from waypost.assembly.carrier import FEED, RECORDS, ROOM
+from waypost.assembly.questions import Follow, Followed
+from waypost.codec import u64
+from waypost.errors import StateError, WireError
+from waypost.rd.admission import prefix_of
+from waypost.rd.following import Filter, Records, entry
+from waypost.rd.index import Registration
+from waypost.rd.questions import Attributes, Busy, Entry
+from waypost.rd.record import name_of
+from waypost.record import Change
+
+WATCHERS_MAX: Final = 128
+WATCHERS_PER_SOURCE_MAX: Final = 16
+BATCH: Final = 64  # rows read in one go
+HEARTBEAT_S: Final = 15.0  # of silence, after which the watcher is told that it is not forgotten
+GATHER_S: Final = 0.05  # between two wakings: changes that come together are read together
+KNOWN_MAX: Final = 16_384  # endpoints remembered for one watcher with criteria
+READ_MAX: Final = 256  # changes kept as read, since many watchers read the same
+RETRY_S: Final = 5
+TOKEN: Final = re.compile(r"([0-9a-f]{1,64})\.([0-9]{1,19})")
+
+
+class Rows(Protocol):
+    """The node's durable rows, read in a thread."""
+
+    def after(self, table: str, key: bytes, limit: int) -> Sequence[tuple[bytes, bytes]]:
+        """The first `limit` rows whose key is greater than `key`, in order."""
+        ...
+
+
+class Seen(NamedTuple):
+    """A change as it was read; `registration` None: the name was forgotten, or it is of another room."""
+
+    seq: int
+    room: str
+    key: bytes
+    registration: Registration | None
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One event: `entry` of what is there or has expired, `name` (d, ep) of what was removed, `reason` of a reset."""
+
+    kind: EventKind
+    token: str | None = None
+    entry: Entry | None = None
+    name: tuple[str | None, str] | None = None
+    reason: str | None = None
+
+
+class Watcher:
+    """One stream of events."""
+
+    def __init__(self, feed: "Feed", filter: Filter, cursor: int | None, reset: str, source: str) -> None:
+        self._feed = feed
+        self._filter = filter
+        self._cursor = cursor  # the last change seen; None: a snapshot comes first
+        self._reset = reset  # why the watcher's own token is of no use, or empty
+        self._known: dict[int, bool] = {}  # hashes of keys: whether the watcher has the endpoint
+        self._unknown = cursor is not None  # what is not in there it may have, from earlier
+        self.source = source
+
+    async def events(self) -> AsyncGenerator[Told, None]:
+        """Until the node stops.  Raises StateError or StoreError if it cannot go on."""
+        with self._feed.place(self.source):
+            async for told in self._events():
+                self._feed.count(told)
+                yield told
+
+    async def _events(self) -> AsyncIterator[Told]:
+        synced = False
+        while not self._feed.closed:
+            if self._cursor is None:
+                if self._reset:
+                    yield Told("reset", reason=self._reset)
+                async for shown in self._snapshot():
+                    yield shown
+            news = self._feed.news
+            assert self._cursor is not None
+            changes = await self._feed.changes(self._cursor)
+            if changes and changes[0].seq > self._cursor + 1:
+                self._cursor, self._reset = None, "the feed has gone on: what was between is forgotten"
+                continue
+            for change in changes:
+                self._cursor = change.seq
+                told = self._see(change)
+                if told is not None:
+                    yield told
+            if changes:
+                continue
+            if not synced:
+                synced = True
+                yield Told("synced", self._token)
+            try:
+                async with asyncio.timeout(HEARTBEAT_S):
+                    await news.wait()
+            except TimeoutError:
+                yield Told("heartbeat", self._token)
+
+    @property
+    def _token(self) -> str:
+        return f"{self._feed.id.hex()}.{self._cursor}"
+
+    async def _snapshot(self) -> AsyncIterator[Told]:
+        start = (await self._feed.state()).seq
+        self._known, self._unknown = {}, False
+        key = b""
+        while rows := await self._feed.records(key):
+            for key, registration in rows:
+                if registration.expires > self._feed.wall_s() and self._filter.accepts(registration):
+                    self._know(key, has=True)
+                    yield self._shown("put", registration, None)
+        self._cursor, self._reset = start, ""
+
+    def _see(self, change: Seen) -> Told | None:
+        if change.room != ROOM:
+            return None
+        registration = change.registration
+        if registration is not None and self._filter.accepts(registration):
+            ends = registration.expires <= self._feed.wall_s()
+            if self._know(change.key, has=not ends) or not ends:
+                return self._shown("expire" if ends else "put", registration, self._token)
+        elif self._know(change.key, has=False):
+            return Told("remove", self._token, name=name_of(change.key))
+        return None
+
+    def _know(self, key: bytes, *, has: bool) -> bool:
+        """Note whether the watcher has the endpoint now; returns whether it may have had it."""
+        if self._filter.every:
+            return True
+        had = self._known.pop(hash(key), self._unknown)
+        if has != self._unknown:
+            self._known[hash(key)] = has
+        if len(self._known) > KNOWN_MAX:
+            self._known.clear()
+            self._unknown = True
+        return had
+
+    def _shown(self, kind: EventKind, registration: Registration, token: str | None) -> Told:
+        return Told(kind, token, entry(registration, self._feed.wall_s()))
+
+
+class Feed:
+    """`ask` puts a question to the node; without `rows` there is nothing to watch."""
+
+    def __init__(self, ask: Ask, rows: Rows | None, wall_s: Callable[[], float] = time.time) -> None:
+        self._ask = ask
+        self._rows = rows
+        self._records = Records()
+        self._read: dict[int, Seen] = {}
+        self._thread = ThreadPoolExecutor(1, "waypost-feed")
+        self._waiting: asyncio.Task[None] | None = None
+        self._sources: Counter[str] = Counter()  # watchers by source
+        self._told = 0
+        self._resets = 0
+        self.wall_s = wall_s
+        self.id = b""
+        self.news = asyncio.Event()
+        self.closed = False
+
+    async def watch(self, criteria: Attributes, since: str | None, source: str) -> Watcher:
+        """Raises Refusal for criteria or a token that cannot be, and for one watcher too many."""
+        if self._rows is None:
+            raise Refusal(503, "there is no feed to watch here", retry_s=RETRY_S)
+        try:
+            filter = Filter(criteria)
+        except WireError as error:
+            raise Refusal(400, str(error)) from error
+        match = TOKEN.fullmatch(since or "")
+        if since and match is None:
+            raise Refusal(400, "since must be a token as an event has it, or be left out")
+        state = await self.state()
+        cursor, reset = None, ""
+        if match is not None:
+            cursor = int(match[2])
+            if match[1] != self.id.hex():
+                cursor, reset = None, "the token is of another feed"
+            elif cursor > state.seq:
+                cursor, reset = None, "the token is of a change that has not been"
+        source = prefix_of(source)
+        if self._full(source):
+            raise Refusal(503, "too many are watching: come back later", retry_s=RETRY_S)
+        if self._waiting is None:
+            self._waiting = asyncio.create_task(self._wait(state.seq))
+        return Watcher(self, filter, cursor, reset, source)
+
+    @contextmanager
+    def place(self, source: str) -> Iterator[None]:
+        """Taken for as long as events are drawn.  Raises StateError if there is none left."""
+        if self._full(source):
+            raise StateError("too many are watching")
+        self._sources[source] += 1
+        try:
+            yield
+        finally:
+            self._sources[source] -= 1
+            if not self._sources[source]:
+                del self._sources[source]
+
+    async def close(self) -> None:
+        """End all streams."""
+        self._end()
+        if self._waiting is not None:
+            self._waiting.cancel()
+        await asyncio.to_thread(self._thread.shutdown)
+
+    def counters(self) -> dict[str, int]:
+        return {"watch_events": self._told, "watch_resets": self._resets}
+
+    def gauges(self) -> dict[str, int]:
+        return {"watchers": self._sources.total()}
+
+    # what watchers need
+
+    async def state(self) -> Followed:
+        """Which feed it is, and how far it goes."""
+        state = await self._ask(Follow(-1))
+        if isinstance(state, Busy):
+            raise Refusal(503, state.detail, retry_s=state.retry_s)
+        assert isinstance(state, Followed)
+        self.id = state.feed_id
+        return state
+
+    async def changes(self, after: int) -> Sequence[Seen]:
+        """The next few."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._read_changes, after)
+
+    async def records(self, after: bytes) -> Sequence[tuple[bytes, Registration]]:
+        """The next few of the directory's table."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._read_records, after)
+
+    def count(self, told: Told) -> None:
+        self._resets += told.kind == "reset"
+        self._told += told.kind != "heartbeat"
+
+    # in the thread
+
+    def _read_changes(self, after: int) -> list[Seen]:
+        known: list[Seen] = []
+        while (seen := self._read.get(after + 1)) is not None and len(known) < BATCH:
+            known.append(seen)
+            after += 1
+        if known:
+            return known
+        assert self._rows is not None
+        for key, value in self._rows.after(FEED, u64(after), BATCH):
+            seq = int.from_bytes(key, "big")
+            change = Change.decode(seq, value)
+            record = change.value if change.room == ROOM else None
+            registration = None if record is None else self._records.read(change.key, record)
+            self._read[seq] = Seen(seq, change.room, change.key, registration)
+            known.append(self._read[seq])
+        while len(self._read) > READ_MAX:
+            del self._read[next(iter(self._read))]
+        return known
+
+    def _read_records(self, after: bytes) -> list[tuple[bytes, Registration]]:
+        assert self._rows is not None
+        return [(key, self._records.read(key, value)) for key, value in self._rows.after(RECORDS, after, BATCH)]
+
+    # keeping count
+
+    def _full(self, source: str) -> bool:
+        return self._sources.total() >= WATCHERS_MAX or self._sources[source] >= WATCHERS_PER_SOURCE_MAX
+
+    # waiting for changes
+
+    async def _wait(self, seq: int) -> None:
+        """Wake all watchers when there is a change."""
+        try:
+            while True:
+                answer = await self._ask(Follow(seq))
+                if isinstance(answer, Followed):
+                    seq = answer.seq
+                    self._wake()
+                await asyncio.sleep(GATHER_S)
+        except StateError:  # the node has stopped
+            self._end()
+
+    def _wake(self) -> None:
+        self.news.set()
+        self.news = asyncio.Event()
+
+    def _end(self) -> None:
+        self.closed = True
+        self._wake()
