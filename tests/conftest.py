@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -25,7 +27,7 @@ def pytest_configure() -> None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """`@pytest.mark.peer("tshark")`: without tshark the test is skipped, and fails where CI=true.
 
-    `peer("npm:coap")` is a package that `./dev test` takes from npm.
+    `peer("npm:coap")` is a package that `./dev test` takes from npm; `peer("unshare:net")` is leave to make networks.
     """
     missing = [name for mark in item.iter_markers("peer") for name in mark.args if not has_peer(name)]
     if missing and os.environ.get("CI") == "true":
@@ -36,7 +38,22 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 def has_peer(name: str) -> bool:
     kind, _, package = name.rpartition(":")
-    return (NODE_MODULES / package).is_dir() if kind == "npm" else shutil.which(name) is not None
+    match kind:
+        case "npm":
+            return (NODE_MODULES / package).is_dir()
+        case "unshare":
+            return shutil.which("ip") is not None and may_unshare()
+        case _:
+            return shutil.which(name) is not None
+
+
+@cache
+def may_unshare() -> bool:
+    command = ["unshare", "--map-root-user", "--net", "true"]
+    return (
+        shutil.which("unshare") is not None
+        and subprocess.run(command, check=False, stderr=subprocess.DEVNULL).returncode == 0
+    )
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

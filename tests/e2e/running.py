@@ -41,13 +41,16 @@ class Node:
                 raise
 
 
-def start(directory: Path, **settings: object) -> Node:
-    """`settings` go by key, a section and a name joined by two underscores: rd__grace_s=3."""
+def start(directory: Path, enter: tuple[str, ...] = (), /, **settings: object) -> Node:
+    """`settings` go by key, a section and a name joined by two underscores: rd__grace_s=3.
+
+    `enter` goes before the command.
+    """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("WAYPOST_")}
     environment |= {"WAYPOST_DIR": str(directory), "WAYPOST_LOG_LEVEL": "warning", "WAYPOST_LOG_FORMAT": "json"}
     environment |= {"WAYPOST_COAP_LISTEN": f"{HOST}:0", "WAYPOST_HTTP_LISTEN": f"{HOST}:0"}
     environment |= {"WAYPOST_" + key.replace("__", "_").upper(): str(value) for key, value in settings.items()}
-    command = [sys.executable, "-m", "waypost", "run"]
+    command = [*enter, sys.executable, "-m", "waypost", "run"]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     line = process.stdout.readline()
@@ -60,9 +63,9 @@ def start(directory: Path, **settings: object) -> Node:
 
 
 @contextmanager
-def running(directory: Path, **settings: object) -> Iterator[Node]:
+def running(directory: Path, enter: tuple[str, ...] = (), /, **settings: object) -> Iterator[Node]:
     """Ended by SIGTERM, and it must end well."""
-    node = start(directory, **settings)
+    node = start(directory, enter, **settings)
     try:
         yield node
     except BaseException:

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import socket
+import struct
 from collections.abc import Sequence
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from waypost.engine import Endpoint, Path
 from waypost.errors import ConfigError
 from waypost.runtime.host import Sender
-from waypost.runtime.udp import DRAIN_MAX, Address, Ancillary, UdpDriver, open_udp
+from waypost.runtime.udp import DRAIN_MAX, GROUPS_IPV4, Address, Ancillary, UdpDriver, open_udp
 
 
 class Echo:
@@ -226,6 +227,52 @@ def test_a_burst_of_1024_datagrams_is_received_whole(address: str) -> None:
         assert max(echo.batches) == DRAIN_MAX
         assert len(set(map(id, echo.paths))) == 1  # one peer, one Path
         driver.close()
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("group", GROUPS_IPV4)
+def test_a_group_that_was_joined_is_answered_from_our_own_address(group: str) -> None:
+    """RFC 7252, 8.2."""
+
+    async def story() -> None:
+        echo = Echo()
+        driver = open_udp(echo, "0.0.0.0", 0, interfaces=["lo"])
+        with Client() as client:
+            interface = struct.pack("8xi", socket.if_nametoindex("lo"))
+            client.socket.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, interface)
+            client.send(b"anybody", group, driver.address.port)
+            client.send(b"", "127.0.0.1", driver.address.port)
+            await echo.ended()
+            assert await client.receive() == (b"anybody", ("127.0.0.1", driver.address.port))
+        assert [path.group for path in echo.paths] == [True, False]
+        assert echo.paths[0].local == Endpoint("127.0.0.1", driver.address.port)
+        driver.close()
+
+    asyncio.run(story())
+
+
+def test_a_group_that_was_not_joined_is_not_heard() -> None:
+    async def story() -> None:
+        echo = Echo()
+        driver = open_udp(echo, "0.0.0.0", 0)
+        with Client() as client:
+            interface = struct.pack("8xi", socket.if_nametoindex("lo"))
+            client.socket.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, interface)
+            client.send(b"anybody", GROUPS_IPV4[0], driver.address.port)
+            client.send(b"", "127.0.0.1", driver.address.port)
+            await echo.ended()
+        assert [path.group for path in echo.paths] == [False]
+        driver.close()
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "::"])
+def test_an_interface_that_is_missing_is_a_fault_of_the_configuration(address: str) -> None:
+    async def story() -> None:
+        with pytest.raises(ConfigError, match="multicast on 'no-such'"):
+            open_udp(Echo(), address, 0, interfaces=["no-such"])
 
     asyncio.run(story())
 

@@ -17,6 +17,7 @@ from waypost.coap.links import filter_links
 from waypost.coap.numbers import LINK_FORMAT, Code
 from waypost.coap.peer import Peer
 from waypost.coap.request import Request, Response, diagnostic
+from waypost.coap.server import DISCOVERY
 from waypost.engine import Answer, Ask, Effect, Path, Rows
 from waypost.rd import interface
 from waypost.rd.engine import Directory, Settings
@@ -24,7 +25,6 @@ from waypost.rd.observation import Query
 from waypost.rd.questions import Announce, Announced, Fetch, Found, Lookup, Outcome, Question
 from waypost.record import Change
 
-WELL_KNOWN: Final = (".well-known", "core")
 IDEMPOTENT: Final = frozenset({("rd",), ("rd", "")})  # RFC 9176, 5: registering again is registering once
 
 
@@ -111,7 +111,7 @@ class Assembly:
     # joining
 
     def _serve(self, request: Request, path: Path, now: float) -> Response | None:
-        if request.path == WELL_KNOWN:
+        if request.path == DISCOVERY:
             return _well_known(request)
         question = interface.question(request, path)
         if isinstance(question, Response):

@@ -68,8 +68,9 @@ async def serve(config: Config) -> None:
 
 
 def banner(config: Config, name: str, listeners: dict[str, str]) -> str:
-    lines = [f"waypost {__version__}, node {name}", f"  {'state':<8}{config.dir}"]
-    lines += [f"  {listener:<8}{address}" for listener, address in listeners.items()]
+    width = max(map(len, ("state", *listeners))) + 1
+    lines = [f"waypost {__version__}, node {name}", f"  {'state':<{width}}{config.dir}"]
+    lines += [f"  {listener:<{width}}{address}" for listener, address in listeners.items()]
     lines.append("  access is not authenticated yet: whoever reaches these addresses may register, find and remove")
     return "\n".join(lines)
 

@@ -42,7 +42,7 @@ class Observing:
             return None
         head.observe = 0
         limit = self._outbox.limit(path, AMPLIFICATION_MAX * size // 2, now)
-        data = self._fitted(path, head, request, response, limit, now)
+        data = self.fitted(path, head, request, response, limit, now)
         if data is not None:
             again = Request(0, request.method, request.path, request.query, accept=request.accept)
             credit = AMPLIFICATION_MAX * size - len(data)
@@ -102,7 +102,7 @@ class Observing:
             self._outbox.send(path, reply.cut(head, response, limit))
             return
         observation.sequence = head.observe = observation.sequence + 1 & 0xFFFFFF
-        data = self._fitted(path, head, observation.request, response, limit, now)
+        data = self.fitted(path, head, observation.request, response, limit, now)
         if data is None or (confirm and self._outbox.retransmissions.full()):
             self.observations.remove(observation.key)  # 4.5: it cannot be told reliably any more
             return
@@ -116,7 +116,7 @@ class Observing:
         observation.unconfirmed += 1
         self._outbox.send(path, data)
 
-    def _fitted(
+    def fitted(
         self, path: Path, head: reply.Head, request: Request, response: Response, limit: int | None, now: float
     ) -> bytes | None:
         """`response` whole, or its first block; None if not even that fits into `limit` octets."""

@@ -13,6 +13,7 @@ from random import Random
 from typing import Final
 
 from waypost.coap.client import Client
+from waypost.coap.group import Leisure
 from waypost.coap.message import Message, decode
 from waypost.coap.numbers import Code, Type
 from waypost.coap.outbox import Outbox
@@ -40,6 +41,7 @@ class Peer:
         self._outbox = Outbox(rng)
         self.server = Server(self._outbox, serve, ids, idempotent=idempotent)
         self.client = Client(rng, ids, self._outbox, body_max=answer_max)
+        self._leisure = Leisure(rng)
         self.received = 0
         self.dropped = 0
 
@@ -51,11 +53,14 @@ class Peer:
             message = decode(data)
         except WireError:
             self.dropped += 1
-            if len(data) >= 4 and data[0] >> 4 == 0b0100:  # RFC 7252, 4.2: reject a confirmable one
+            if len(data) >= 4 and data[0] >> 4 == 0b0100 and not path.group:  # RFC 7252, 4.2: reject a confirmable one
                 self._outbox.send_empty(path, _RST, data[2] << 8 | data[3])
             return
         kind, code = message.type, message.code
-        if kind <= _NON and 0 < code < 32:
+        if path.group:
+            if kind == _NON and 0 < code < 32:  # RFC 7252, 8.1; 8.2: whatever is wrong, a group is silent
+                self._leisure.put((message, len(data), path), now)
+        elif kind <= _NON and 0 < code < 32:
             self.server.receive(message, data, path, now)
         elif code >> 5 in _RESPONSE_CLASSES and kind != _RST:
             self.client.receive(message, path, now)
@@ -75,11 +80,18 @@ class Peer:
         for owner in self._outbox.retransmit(now):
             self.client.on_given_up(owner, now)
             self.server.on_given_up(owner)
+        for message, size, path in self._leisure.due(now):
+            self.server.receive_from_group(message, size, path, now)
         self.client.handle_timer(now)
         self.server.handle_timer(now)
 
     def next_timer(self) -> float | None:
-        times = (self._outbox.retransmissions.next(), self.client.next_timer(), self.server.next_timer())
+        times = (
+            self._outbox.retransmissions.next(),
+            self.client.next_timer(),
+            self.server.next_timer(),
+            self._leisure.next_timer(),
+        )
         return min((when for when in times if when is not None), default=None)
 
     def take_effects(self) -> list[Effect]:
@@ -98,6 +110,7 @@ class Peer:
         }
 
     def check(self) -> None:
+        self._leisure.check()
         self.client.check()
         self.server.check()
 

@@ -24,6 +24,7 @@ from waypost.coap.request import Request, Response, diagnostic
 from waypost.engine import Deadlines, Endpoint, Path
 from waypost.errors import RemoteError
 
+DISCOVERY: Final = (".well-known", "core")
 ANSWER_SIZE: Final = 48  # octets, without token, of the longest answer that cannot be cut: a location
 BUSY_RETRY: Final = 5  # seconds, the Max-Age of 5.03 when too many requests wait
 SWEEP_EVERY: Final = 30.0  # seconds between looks at what has outlived its time
@@ -116,6 +117,28 @@ class Server:
             self._waiting[path.peer, message.id] = request.id
         if message.type == _CON:
             self._acknowledge.set(request.id, now + EMPTY_ACK_AFTER)
+
+    def receive_from_group(self, message: Message, size: int, path: Path, now: float) -> None:
+        """A request that was sent to a group, after its leisure.
+
+        Only discovery is answered, and only if it finds something (RFC 7252, 8.2; RFC 6690, 4.1).
+        """
+        try:
+            request = read_request(message, next(self._ids))
+        except RemoteError:
+            return
+        if request.method != _GET or request.path != DISCOVERY:
+            return
+        self.requests += 1
+        response = self._serve(request, path, now)
+        if response is None or response.code != Code.CONTENT or not response.payload:
+            return
+        head = reply.Head(_NON, self._outbox.next_message_id(path), message.token)
+        limit = self._outbox.limit(path, AMPLIFICATION_MAX * size, now)
+        data = self._observing.fitted(path, head, request, response, limit, now)
+        self._arm_sweep(now)
+        if data is not None:  # the other blocks are asked for at our own address (RFC 7959, 2.8)
+            self._outbox.send(path, data)
 
     def respond(self, id: int, response: Response, now: float) -> None:
         """Answer the request that a resource had answered with None."""
