@@ -67,6 +67,10 @@ class Coap(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         tuple[Literal["udp", "tcp", "ws"], ...],
         Meta(description="What carries it; ws, CoAP over WebSocket, is at /.well-known/coap of the HTTP listener."),
     ] = ("udp", "tcp", "ws")
+    multicast: Annotated[
+        tuple[str, ...],
+        Meta(description="Interfaces on which discovery by multicast is answered; listen on 0.0.0.0 or [::] for it."),
+    ] = ()
 
 
 class Http(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -95,7 +95,7 @@ class Node:
         transports = self._config.coap.transports
         for number, address in enumerate(map(listen_address, self._config.coap.listen), 1):
             if "udp" in transports:
-                driver = open_udp(self._host, address.host, address.port)
+                driver = open_udp(self._host, address.host, address.port, interfaces=self._config.coap.multicast)
                 undo.callback(driver.close)
                 self._listening("coap", number, driver.address)
             if "tcp" in transports:
