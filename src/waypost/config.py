@@ -132,6 +132,11 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 raise ConfigError(f"insecure: there is no listener {name!r}", hint=_did_you_mean(name, listeners))
         for name, listen in listeners.items():
             _check_listener(name, listen, declared=name in self.insecure)
+        if self.coap.multicast and not ("udp" in self.coap.transports and any(map(_is_wildcard, self.coap.listen))):
+            raise ConfigError(
+                "coap.multicast: no UDP listener hears groups",
+                hint='listen = ["0.0.0.0:5683", "[::]:5683"], or one of them',
+            )
 
 
 @dataclass(frozen=True, slots=True)
