@@ -327,6 +327,10 @@ def _split(key: Key, text: str) -> str | list[str]:
     return [item.strip() for item in text.split(",") if item.strip()] if key.many else text
 
 
+def _is_wildcard(text: str) -> bool:
+    return ip_address(listen_address(text).host).is_unspecified
+
+
 def _check_listener(name: str, listen: tuple[str, ...], *, declared: bool) -> None:
     seen: set[Endpoint] = set()
     for text in listen:
