@@ -221,6 +221,26 @@ def test_an_address_stands_once_unless_its_port_is_free_to_choose(tmp_path: Path
     Config(dir=tmp_path, http=Http(listen=("127.0.0.1:0", "127.0.0.1:0")))
 
 
+@pytest.mark.parametrize(
+    "coap",
+    [
+        Coap(multicast=("eth0",)),
+        Coap(listen=("192.0.2.1:5683",), multicast=("eth0",)),
+        Coap(listen=("0.0.0.0:5683",), transports=("tcp",), multicast=("eth0",)),
+    ],
+)
+def test_groups_are_heard_on_a_wildcard_address_alone(tmp_path: Path, coap: Coap) -> None:
+    with pytest.raises(ConfigError, match=r"^coap\.multicast: "):
+        Config(dir=tmp_path, coap=coap, insecure=("coap",))
+    Config(dir=tmp_path, coap=Coap(listen=("[::]:5683",), multicast=("eth0",)), insecure=("coap",))
+
+
+def test_a_transport_that_there_is_not_is_named(tmp_path: Path) -> None:
+    file = write(tmp_path, '[coap]\ntransports = ["sctp"]\n')
+    with pytest.raises(ConfigError, match=r"coap\.transports must be a list of tcp, udp, ws, not \['sctp'\]$"):
+        load({}, {}, file)
+
+
 def test_only_listeners_are_declared_insecure(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"^insecure: there is no listener 'cap'$") as caught:
         Config(dir=tmp_path, insecure=("cap",))
