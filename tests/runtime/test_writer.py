@@ -3,12 +3,13 @@
 import asyncio
 import threading
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 
 from waypost.engine import Answer, Commit
 from waypost.errors import StoreError
-from waypost.runtime.writer import BATCH_MAX, PENDING_MAX, Writer
+from waypost.runtime.writer import BATCH_MAX, PENDING_MAX, SLICE, Writer
 
 
 class SlowStore:
@@ -59,8 +60,24 @@ def test_what_gathers_while_the_disk_works_is_one_transaction() -> None:
         await writer.stop()
         assert owner.committed == commits
         assert [item for batch in store.batches for item in batch] == commits
-        assert owner.calls == len(store.batches) <= 3  # the first may have been taken alone
-        assert max(map(len, store.batches)) <= BATCH_MAX
+        assert len(store.batches) <= 2
+
+    asyncio.run(story())
+
+
+def test_the_loop_has_its_turn_between_two_slices_of_a_batch() -> None:
+    async def story() -> None:
+        store, owner, turns = SlowStore(), Owner(), []
+        writer = Writer(store)
+        writer.start(owner.on_committed, owner.on_failed)
+        store.gate.set()
+        for number in range(BATCH_MAX):
+            writer.submit(commit(number))
+        while len(owner.committed) < BATCH_MAX:
+            turns.append(len(owner.committed))
+            await asyncio.sleep(0)
+        assert max(after - before for before, after in pairwise(turns)) <= SLICE
+        await writer.stop()
 
     asyncio.run(story())
 

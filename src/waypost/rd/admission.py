@@ -6,11 +6,13 @@ A token bucket for each source: an IPv4 address or an IPv6 /64, since whoever ha
 Source: notes on the directory, 8 (admission); RFC 9176, 8.3.
 """
 
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from math import ceil
 from typing import Final
 
 BUCKETS_MAX: Final = 16_384  # sources remembered
+PREFIXES_MAX: Final = 4_096  # addresses whose prefix is remembered: to work it out takes 4 us
 
 
 class Admission:
@@ -38,6 +40,7 @@ class Admission:
         return 0 if admitted else ceil((1 - tokens) / self._rate)
 
 
+@lru_cache(PREFIXES_MAX)
 def prefix_of(source: str) -> str:
     """What shares a bucket with `source`; a text that is no address is a source of its own."""
     try:
