@@ -1,5 +1,6 @@
-"""CoAP clients that we did not write, asked alike: libcoap's and aiocoap's, each a process of its own."""
+"""CoAP clients that we did not write, each a process of its own: libcoap's and aiocoap's, asked alike, and node's."""
 
+import os
 import re
 import subprocess
 from collections.abc import Callable
@@ -9,6 +10,8 @@ from pathlib import Path
 from running import Node
 
 ANSWER_S = 30.0
+NODE_COAP = ("node", str(Path(__file__).with_name("node_coap.js")))  # behind it a command and its arguments
+NODE_MODULES = Path(__file__).resolve().parents[2] / ".dev" / "npm" / "node_modules"
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,11 @@ def aiocoap(node: Node, folder: Path, method: str, target: str, links: str | Non
     segments = re.findall(r"Location-Path \(8\): '(.*?)'", rest)
     reason = done.stderr.strip().rpartition("\n")[2]  # its last line, for an error
     return Answer(code[1], "".join("/" + segment for segment in segments), done.stdout, reason, rest)
+
+
+def environment() -> dict[str, str]:
+    """In which node finds its packages."""
+    return {**os.environ, "NODE_PATH": str(NODE_MODULES)}
 
 
 def run(command: list[str]) -> str:

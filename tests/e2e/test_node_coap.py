@@ -4,20 +4,15 @@ It drops the empty last segment of a path: "/rd/" and "/rd" are the same request
 """
 
 import json
-import os
 import re
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
+from clients import ANSWER_S, NODE_COAP, environment
 from running import Node, running
 
-PROGRAM = Path(__file__).with_name("node_coap.js")
-MODULES = Path(__file__).resolve().parents[2] / ".dev" / "npm" / "node_modules"
-ANSWER_S = 30.0
 LINKS = '</t>;rt="temperature";if="sensor",</h>;rt="humidity"'
 
 pytestmark = pytest.mark.peer("node", "npm:coap")
@@ -29,26 +24,12 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
         yield node
 
 
-@contextmanager
-def program(*arguments: str) -> Iterator["subprocess.Popen[str]"]:
-    environment = {**os.environ, "NODE_PATH": str(MODULES)}
-    command = ["node", str(PROGRAM), *arguments]
-    process = subprocess.Popen(
-        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    with process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
 def lines(*arguments: str) -> list[dict[str, Any]]:
     """All that it printed, once it has ended well."""
-    with program(*arguments) as process:
-        shown, complaint = process.communicate(timeout=ANSWER_S)
-    assert process.returncode == 0, complaint
-    return [json.loads(line) for line in shown.splitlines()]
+    command = [*NODE_COAP, *arguments]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=ANSWER_S, check=False)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 def ask(node: Node, method: str, target: str, *links: str) -> dict[str, Any]:
