@@ -102,6 +102,18 @@ class Rd(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         int, Meta(ge=1, le=1 << 20, description="Octets of the links of one registration.")
     ] = 65_536
     default_sector: Annotated[str, Meta(max_length=63, description="Sector of those that name none.")] = ""
+    policy: Annotated[
+        Literal["open", "same-source"],
+        Meta(description="Who may change a registration: everybody, or the address that it came from."),
+    ] = "open"
+    simple: Annotated[
+        Literal["on", "off"],
+        Meta(description="Simple registration: fetch the links from the device that asks for it."),
+    ] = "on"
+    freshness: Annotated[
+        Literal["off", "echo"],
+        Meta(description="Ask over UDP for an Echo value with each registration, update and removal."),
+    ] = "off"
 
 
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

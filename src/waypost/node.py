@@ -82,6 +82,9 @@ class Node:
                 grace_s=config.rd.grace_s,
                 document_octets_max=config.rd.document_octets_max,
                 default_sector=config.rd.default_sector or None,
+                policy=config.rd.policy,
+                simple=config.rd.simple == "on",
+                freshness=config.rd.freshness,
             ),
         )
         self._host = Host(assembly, Writer(store))

@@ -14,6 +14,7 @@ from serving import JSON, JSONL, LINKS, Api, serving
 
 from waypost.assembly.questions import Report, Status
 from waypost.errors import StateError
+from waypost.identity import OPERATOR
 from waypost.rd.questions import (
     Busy,
     Entry,
@@ -130,7 +131,7 @@ def test_registering_in_json_tells_the_location(api: Api, script: Script, create
     assert answer.json == {"id": "u-1", "created": created}
     links = rb'</l>;anchor="/";rt="a \"b\" c";ct=40;obs'
     attributes = (("et", "x"), ("on", None))
-    assert script.asked == [Register("lamp", "hall", 60, "coap://lamp", "", attributes, links, "127.0.0.1")]
+    assert script.asked == [Register("lamp", "hall", 60, "coap://lamp", "", attributes, links, "127.0.0.1", OPERATOR)]
 
 
 def test_registering_in_link_format_has_the_rest_in_the_query(api: Api, script: Script) -> None:
@@ -140,7 +141,7 @@ def test_registering_in_link_format_has_the_rest_in_the_query(api: Api, script: 
     assert answer.status == 201
     attributes = (("et", "x"), ("on", None))
     assert script.asked == [
-        Register("lamp", None, 90_000, "coap://lamp", "", attributes, b"</l>;rt=light", "127.0.0.1")
+        Register("lamp", None, 90_000, "coap://lamp", "", attributes, b"</l>;rt=light", "127.0.0.1", OPERATOR)
     ]
 
 
@@ -148,13 +149,13 @@ def test_renewing_shows_the_endpoint_as_it_is_then(api: Api, script: Script) -> 
     script.outcomes = [Renewed(), LAMP]
     answer = api.ask("PATCH", "/v1/endpoints/u-1", b'{"lt": 60, "attributes": [["et", "x"]]}', JSON)
     assert (answer.status, answer.json) == (200, LAMP_JSON)
-    assert script.asked == [Renew("u-1", 60, None, None, (("et", "x"),), "127.0.0.1"), Read("u-1")]
+    assert script.asked == [Renew("u-1", 60, None, None, (("et", "x"),), "127.0.0.1", OPERATOR), Read("u-1")]
 
 
 def test_renewing_needs_no_body(api: Api, script: Script) -> None:
     script.outcomes = [Renewed(), LAMP]
     assert api.ask("PATCH", "/v1/endpoints/u-1").status == 200
-    assert script.asked == [Renew("u-1", None, None, None, (), "127.0.0.1"), Read("u-1")]
+    assert script.asked == [Renew("u-1", None, None, None, (), "127.0.0.1", OPERATOR), Read("u-1")]
 
 
 def test_one_endpoint_is_shown_with_its_links(api: Api, script: Script) -> None:
@@ -172,7 +173,7 @@ def test_unregistering_leaves_nothing_to_say(api: Api, script: Script) -> None:
     script.outcomes = [Removed()]
     answer = api.ask("DELETE", "/v1/endpoints/u%201", headers={"Accept": "text/html"})
     assert (answer.status, answer.body) == (204, b"")
-    assert script.asked == [Remove("u 1")]
+    assert script.asked == [Remove("u 1", "127.0.0.1", OPERATOR)]
 
 
 def test_the_status_has_the_nodes_figures(api: Api, script: Script) -> None:

@@ -113,7 +113,7 @@ def test_over_the_quota_is_busy_for_devices_and_programs_alike() -> None:
 
 @pytest.mark.parametrize(
     ("query", "payload"),
-    [("?rt=core.rd*", 3), ("?rt=core.rd", 1), ("?rt=core.rd-lookup-*", 2), ("?rt=other", 0), ("", 3)],
+    [("?rt=core.rd*", 5), ("?rt=core.rd", 1), ("?rt=core.rd-lookup-*", 3), ("?rt=other", 0), ("", 5)],
 )
 def test_discovery_is_filtered(setup: Setup, query: str, payload: int) -> None:
     """RFC 9176, 4.3; RFC 6690, 4.1."""

@@ -30,7 +30,7 @@ from waypost.rd.questions import (
 
 
 def path_of(host: str = "2001:db8::9", port: int = 5683, transport: str = "udp") -> Path:
-    return Path(transport, Endpoint(host, port, 3), Endpoint("2001:db8::1", 5683), 1, ANONYMOUS, validated=False)
+    return Path(transport, Endpoint(host, port), Endpoint("2001:db8::1", 5683), 1, ANONYMOUS, validated=False)
 
 
 def asked(
@@ -59,7 +59,7 @@ def test_updates_removals_and_reads_are_read() -> None:
     """RFC 9176, 5.3."""
     base = "coap://[2001:db8::9]"
     assert asked(Code.POST, "reg/x", "lt=5", "et=y") == Renew("x", 5, None, base, (("et", "y"),), "2001:db8::9")
-    assert asked(Code.DELETE, "reg/x") == Remove("x")
+    assert asked(Code.DELETE, "reg/x") == Remove("x", "2001:db8::9")
     assert asked(Code.GET, "reg/x", accept=LINK_FORMAT) == Read("x")
 
 
@@ -77,7 +77,7 @@ def test_what_is_wrong_is_refused_in_words() -> None:
     assert refusal(asked(Code.POST, "rd", "ep=a", "lt=x")) == Code.BAD_REQUEST
     assert refusal(asked(Code.POST, "reg/x", payload=b"</a>", ct=40)) == Code.BAD_REQUEST
     assert refusal(asked(Code.POST, "reg/x", "ep=a")) == Code.BAD_REQUEST
-    assert refusal(asked(Code.GET, "rd-lookup/gp")) == Code.NOT_FOUND
+    assert refusal(asked(Code.GET, "rd-lookup/xy")) == Code.NOT_FOUND
     assert refusal(asked(Code.GET, "reg")) == Code.NOT_FOUND
     assert refusal(asked(Code.GET, "reg/x/y")) == Code.NOT_FOUND
     assert refusal(asked(Code.GET, "rd")) == Code.METHOD_NOT_ALLOWED
@@ -139,9 +139,9 @@ def test_one_registration_is_shown_by_its_links() -> None:
         ("rt=core.rd", ["/rd"]),
         ("rt=core.rd-lookup-ep", ["/rd-lookup/ep"]),
         ("rt=core.rd-lookup-res", ["/rd-lookup/res"]),
-        ("rt=core.rd-lookup*", ["/rd-lookup/ep", "/rd-lookup/res"]),
-        ("rt=core.rd*", ["/rd", "/rd-lookup/ep", "/rd-lookup/res"]),
-        ("ct=40", ["/rd", "/rd-lookup/ep", "/rd-lookup/res"]),
+        ("rt=core.rd-lookup*", ["/rd-lookup/ep", "/rd-lookup/res", "/rd-lookup/gp"]),
+        ("rt=core.rd*", ["/rd", "/rd-lookup/ep", "/rd-lookup/res", "/rd-group", "/rd-lookup/gp"]),
+        ("ct=40", ["/rd", "/rd-lookup/ep", "/rd-lookup/res", "/rd-group", "/rd-lookup/gp"]),
         ("rt=other", []),
     ],
 )

@@ -24,6 +24,7 @@ from waypost.api.watching import Feed, Told, Watcher
 from waypost.assembly.questions import Report, Status
 from waypost.coap import links as linkformat
 from waypost.errors import WireError
+from waypost.identity import OPERATOR
 from waypost.rd.questions import (
     Attributes,
     Busy,
@@ -113,7 +114,9 @@ class Operations:
             links = _document(wanted.links)
         if wanted.base is None:
             raise Refusal(400, BASE_NEEDED)
-        register = Register(wanted.ep, wanted.d, wanted.lt, wanted.base, "", wanted.attributes, links, request.source)
+        register = Register(
+            wanted.ep, wanted.d, wanted.lt, wanted.base, "", wanted.attributes, links, request.source, OPERATOR
+        )
         outcome = await self._ask(register)
         if not isinstance(outcome, Registered):
             _refuse(outcome)
@@ -130,7 +133,7 @@ class Operations:
     async def renew_endpoint(self, request: Request) -> Reply:
         _no_query(request.query)
         wanted = reading.json(request.body or b"{}", schemas.Renewal)
-        renew = Renew(request.id, wanted.lt, wanted.base, None, wanted.attributes, request.source)
+        renew = Renew(request.id, wanted.lt, wanted.base, None, wanted.attributes, request.source, OPERATOR)
         outcome = await self._ask(renew)
         if not isinstance(outcome, Renewed):
             _refuse(outcome)
@@ -138,7 +141,8 @@ class Operations:
 
     async def unregister_endpoint(self, request: Request) -> Reply:
         for_s = reading.seconds(request.query, "for_s")
-        outcome = await self._ask(Remove(request.id) if for_s is None else Evict(request.id, for_s))
+        remove = Remove(request.id, request.source, OPERATOR)
+        outcome = await self._ask(remove if for_s is None else Evict(request.id, for_s))
         if not isinstance(outcome, Removed):
             _refuse(outcome)
         return Reply(204, b"")

@@ -22,7 +22,7 @@ from waypost.engine import Answer, Ask, Effect, Path, Rows
 from waypost.rd import interface
 from waypost.rd.engine import Directory, Settings
 from waypost.rd.observation import Query
-from waypost.rd.questions import Announce, Announced, Fetch, Found, Lookup, Outcome, Question
+from waypost.rd.questions import Announce, Announced, Fetch, Found, Lookup, Outcome, Question, Read
 from waypost.record import Change
 
 IDEMPOTENT: Final = frozenset({("rd",), ("rd", "")})  # RFC 9176, 5: registering again is registering once
@@ -32,6 +32,7 @@ class Assembly:
     def __init__(self, rng: Random, settings: Settings) -> None:
         ids = itertools.count(1)  # one for all rooms: an answer finds its asker by its number
         self._ids = ids
+        self._wants_echo = settings.freshness == "echo"
         self._coap = Peer(rng, self._serve, ids, idempotent=IDEMPOTENT)
         self._directory = Directory(rng, ids, settings)
         self._carrier = Carrier(rng)
@@ -111,11 +112,13 @@ class Assembly:
     # joining
 
     def _serve(self, request: Request, path: Path, now: float) -> Response | None:
-        if request.path == DISCOVERY:
+        if request.path == DISCOVERY and request.method != Code.POST:
             return _well_known(request)
         question = interface.question(request, path)
         if isinstance(question, Response):
             return question
+        if self._wants_echo and not (request.verified or path.validated) and not isinstance(question, Lookup | Read):
+            return Response(Code.UNAUTHORIZED)  # RFC 9176, 5.3.4: the server adds an Echo value
         observed = question if request.observe == 0 and isinstance(question, Lookup) else None
         outcome = self._directory.ask(request.id, question, now)
         if outcome is not None:
@@ -143,8 +146,9 @@ class Assembly:
                     busy = self._carrier.announce(id, announce, now)
                     if busy is not None:
                         self._directory.answered(id, busy, now)
-                case Ask(id, Fetch(path, call)):
-                    self._fetching[self._coap.client.request(call, path, now)] = id
+                case Ask(id, Fetch() as fetch):
+                    number = self._coap.fetch(fetch.call, fetch.path, fetch.id, fetch.octets_max, now)
+                    self._fetching[number] = id
                 case Answer(id, result) if id in self._fetching:
                     self._directory.answered(self._fetching.pop(id), result, now)
                 case Answer(id, outcome) if self._coap.server.waits_for(id):

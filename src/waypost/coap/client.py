@@ -41,6 +41,8 @@ class _Exchange:
     path: Path
     transfer: Transfer
     until: float
+    once: bool  # its first message is not repeated, and tells nothing it was told before
+    size: int = 0  # octets of the latest message
     token: bytes = b""  # of the latest message; none while it waits for others
     message_id: int = 0
 
@@ -62,20 +64,28 @@ class Client:
         self._answers: list[Effect] = []
         self.dropped = 0
 
-    def request(self, call: Call, path: Path, now: float) -> int:
-        """The id of the Answer that follows."""
+    def request(self, call: Call, path: Path, now: float, *, answer_max: int | None = None, once: bool = False) -> int:
+        """The id of the Answer that follows.
+
+        `once`: until an answer shows that the peer is there, each message goes out once.
+        """
         id = next(self._ids)
         if len(self._exchanges) >= OPEN_MAX:
             self._answers.append(Answer(id, Failure.BUSY))
             return id
-        transfer = Transfer(call, self._rng.randbytes(TAG_SIZE), self._body_max)
-        self._exchanges[id] = _Exchange(path, transfer, now + TRANSFER_LIFETIME)
+        transfer = Transfer(call, self._rng.randbytes(TAG_SIZE), answer_max or self._body_max)
+        self._exchanges[id] = _Exchange(path, transfer, now + TRANSFER_LIFETIME, once)
         self._deadlines.set(id, now + TRANSFER_LIFETIME)
         queue = self._queues.setdefault(path.peer, deque())
         queue.append(id)
         if len(queue) == 1:
             self._transmit(id, now)
         return id
+
+    def size(self, id: int) -> int:
+        """Octets that the request has sent; 0 if it waits, or has its answer already."""
+        exchange = self._exchanges.get(id)
+        return 0 if exchange is None else exchange.size
 
     def cancel(self, id: int, now: float) -> None:
         """Forget the request; there will be no Answer."""
@@ -90,6 +100,9 @@ class Client:
         if id is None or exchange is None or (message.type == Type.ACK and message.id != exchange.message_id):
             self._on_stranger(message, path)
             return
+        if exchange.once:  # our random token came back: whoever sent it has received what went to that address
+            exchange.once = False
+            self._outbox.sources.validate(peer, now)
         try:
             reply = read_reply(message)
         except WireError:
@@ -146,9 +159,10 @@ class Client:
         exchange.token = self._rng.randbytes(TOKEN_MAX)
         exchange.message_id = self._outbox.next_message_id(path)
         self._tokens[path.peer, exchange.token] = id
-        echo = self._echoes.pop(path.peer, None)
-        message = exchange.transfer.message(Type.CON, exchange.message_id, exchange.token, echo)
-        self._outbox.send_confirmable(path, exchange.message_id, message.encode(), id, now)
+        echo = None if exchange.once else self._echoes.pop(path.peer, None)
+        data = exchange.transfer.message(Type.CON, exchange.message_id, exchange.token, echo).encode()
+        exchange.size = len(data)
+        self._outbox.send_confirmable(path, exchange.message_id, data, id, now, once=exchange.once)
         self._deadlines.set(id, min(now + ANSWER_WAIT, exchange.until))
 
     def _on_stranger(self, message: Message, path: Path) -> None:

@@ -32,11 +32,15 @@ class Sources:
         window = int(now // ECHO_LIFETIME)
         if not any(compare_digest(value, self._hash(peer, w)) for w in (window, window - 1)):
             return False
+        self.validate(peer, now)
+        return True
+
+    def validate(self, peer: Endpoint, now: float) -> None:
+        """`peer` has shown to be at its address."""
         self._until.pop(peer, None)
         if len(self._until) >= VALIDATED_MAX:
             del self._until[next(iter(self._until))]
         self._until[peer] = now + VALIDATED_LIFETIME
-        return True
 
     def validated(self, peer: Endpoint, now: float) -> bool:
         until = self._until.get(peer)

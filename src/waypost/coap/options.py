@@ -89,10 +89,12 @@ def _read_others(request: Request, options: list[tuple[int, bytes]]) -> None:
                 request.observe = int.from_bytes(value, "big")
             case Option.PROXY_URI | Option.PROXY_SCHEME:
                 raise RemoteError("this server is no proxy", code=Code.PROXYING_NOT_SUPPORTED)
+            case Option.URI_HOST:
+                request.host = value.decode(errors="replace").lower()  # RFC 7252, 6.4: as it was written, but for case
             case Option.BLOCK1 | Option.BLOCK2 | Option.ECHO | Option.NO_RESPONSE | Option.REQUEST_TAG:
                 _read_transfer(request, number, value)
             case _:
-                pass  # Uri-Host, Uri-Port: one server, whatever its name; ETag, Hop-Limit, sizes: of no use to us
+                pass  # Uri-Port: one server, whatever its port; ETag, Hop-Limit, sizes: of no use to us
 
 
 def _read_transfer(request: Request, number: int, value: bytes) -> None:

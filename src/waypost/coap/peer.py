@@ -19,6 +19,7 @@ from waypost.coap.numbers import Code, Type
 from waypost.coap.outbox import Outbox
 from waypost.coap.request import Request, Response
 from waypost.coap.server import Serve, Server
+from waypost.coap.transfer import Call
 from waypost.engine import Effect, Path
 from waypost.errors import WireError
 
@@ -75,6 +76,18 @@ class Peer:
         """The connection is no more."""
         self.client.on_closed(path, now)
         self.server.on_closed(path)
+
+    def fetch(self, call: Call, path: Path, request_id: int, answer_max: int, now: float) -> int:
+        """Put `call` to whoever sent the request `request_id`, which waits for its answer; the id of the Answer.
+
+        Until it has shown to be at its address it is sent one message, once, charged to what its request may have
+        back (design, "UDP answers at most three times").  An answer of more than `answer_max` octets is a Failure.
+        """
+        once = not self._outbox.validated(path, now)
+        id = self.client.request(call, path, now, answer_max=answer_max, once=once)
+        if once:
+            self.server.charge(request_id, self.client.size(id))
+        return id
 
     def handle_timer(self, now: float) -> None:
         for owner in self._outbox.retransmit(now):

@@ -20,11 +20,26 @@ class Transfer:
 class Request:
     """A request with its options read and its payload whole.
 
+    `host` is what the client calls this server; None if it says nothing.
+    `verified`: it brought back an Echo value of ours.
+
     A plain class: one is made for every datagram.  `observe` is 0 to register, 1 to deregister,
     None without the option; `content_format` and `accept` are the registered numbers or None.
     """
 
-    __slots__ = ("accept", "content_format", "id", "method", "observe", "path", "payload", "query", "transfer")
+    __slots__ = (
+        "accept",
+        "content_format",
+        "host",
+        "id",
+        "method",
+        "observe",
+        "path",
+        "payload",
+        "query",
+        "transfer",
+        "verified",
+    )
 
     def __init__(
         self,
@@ -47,6 +62,8 @@ class Request:
         self.accept = accept
         self.observe = observe
         self.transfer = transfer
+        self.host: str | None = None
+        self.verified = False
 
 
 class Fresh:

@@ -26,6 +26,7 @@ from waypost.errors import RemoteError
 
 DISCOVERY: Final = (".well-known", "core")
 ANSWER_SIZE: Final = 48  # octets, without token, of the longest answer that cannot be cut: a location
+EMPTY_SIZE: Final = 4  # octets of an acknowledgement
 BUSY_RETRY: Final = 5  # seconds, the Max-Age of 5.03 when too many requests wait
 SWEEP_EVERY: Final = 30.0  # seconds between looks at what has outlived its time
 
@@ -48,6 +49,7 @@ class _Exchange:
     request: Request
     repeatable: bool
     acknowledged: bool = False
+    spent: int = 0  # octets that went to the sender already because of it
 
 
 class Server:
@@ -147,6 +149,10 @@ class Server:
         self._waiting.pop((exchange.path.peer, exchange.message_id), None)
         self._answer(exchange, response, now)
 
+    def charge(self, id: int, octets: int) -> None:
+        """So many octets went to the sender of a request that waits for its answer, because of it."""
+        self._exchanges[id].spent += octets
+
     def waits_for(self, id: int) -> bool:
         return id in self._exchanges
 
@@ -177,6 +183,7 @@ class Server:
         for id in self._acknowledge.pop_due(now):
             exchange = self._exchanges[id]
             exchange.acknowledged = True
+            exchange.spent += EMPTY_SIZE
             self._outbox.send_empty(exchange.path, _ACK, exchange.message_id)
         self._observing.handle_timer(now)
         if self._sweep_at is not None and self._sweep_at <= now:
@@ -229,7 +236,7 @@ class Server:
         request, path = exchange.request, exchange.path
         transfer = request.transfer
         if transfer is not None and transfer.echo is not None:
-            self._outbox.sources.accept(path.peer, transfer.echo, now)
+            request.verified = self._outbox.sources.accept(path.peer, transfer.echo, now)
         if (
             request.method != _GET
             and AMPLIFICATION_MAX * exchange.size < ANSWER_SIZE + len(exchange.token)
@@ -247,6 +254,7 @@ class Server:
             if body is None:
                 return Response(Code.CONTINUE)
             request.payload = body
+            request.verified |= self._outbox.sources.validated(path.peer, now)  # one of its blocks brought it
             self._arm_sweep(now)
         if transfer.block2 is not None and transfer.block2[0]:
             snapshot = self._snapshots.get(snapshot_key(path, request), now)
@@ -274,14 +282,14 @@ class Server:
         if request.observe is not None and request.method == _GET:
             data = self._observing.begin(exchange.path, exchange.size, head, request, response, now)
         if data is None:
-            allowed = exchange.path.message_max or AMPLIFICATION_MAX * exchange.size - 4 * exchange.acknowledged
+            allowed = exchange.path.message_max or AMPLIFICATION_MAX * exchange.size - exchange.spent
             if (on_connection or len(response.payload) <= reply.BLOCK_MAX) and (
                 transfer is None or transfer.block2 is None
             ):
                 data = reply.whole(head, response)
             if data is None or len(data) > allowed or response.code == Code.UNAUTHORIZED:
                 limit = self._outbox.limit(exchange.path, allowed, now)
-                if data is None or limit is not None:
+                if data is None or limit is not None or response.code == Code.UNAUTHORIZED:
                     data = self._fitted(exchange, head, response, limit, now)
         self._send(exchange, head, data, now)
 
@@ -303,7 +311,7 @@ class Server:
         self, exchange: _Exchange, head: reply.Head, response: Response, limit: int | None, now: float
     ) -> bytes:
         """`response` in at most `limit` octets, whatever has to be left for a later block."""
-        owes_proof = limit is not None and exchange.path.message_max is None
+        owes_proof = (limit is not None or response.code == Code.UNAUTHORIZED) and exchange.path.message_max is None
         echo = self._outbox.sources.value(exchange.path.peer, now) if owes_proof else None
         if response.code == Code.CONTENT:
             transfer = exchange.request.transfer
@@ -314,9 +322,9 @@ class Server:
             if data is not None:
                 return data
             response = Response(Code.UNAUTHORIZED)
-        if response.code == Code.UNAUTHORIZED and limit is not None:
+        if response.code == Code.UNAUTHORIZED and echo is not None:
             data = reply.whole(head, response, echo)
-            if len(data) <= limit:
+            if limit is None or len(data) <= limit:
                 return data
         return reply.cut(head, response, limit)
 

@@ -17,3 +17,4 @@ class Identity:
 
 
 ANONYMOUS: Final = Identity("anonymous", "")
+OPERATOR: Final = Identity("operator", "")  # who may use the local API

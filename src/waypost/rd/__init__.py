@@ -1,7 +1,7 @@
 """Resource Directory: RFC 9176, with what clients of draft -12 send.
 
 Read `questions.py` (what can be asked and answered), `parameters.py` (what a registration may say),
-`record.py` (how it is stored), `postings.py`, `index.py` and `lookup.py` (how it is found),
+`record.py` (how it is stored), `postings.py`, `index.py`, `criterion.py` and `lookup.py` (how it is found),
 `registrations.py` (how long it is held), `changes.py` (what a change comes to), `announcing.py` (what is
 on its way to being durable), `engine.py` (all of it together), then `interface.py`, its face on CoAP.
 """

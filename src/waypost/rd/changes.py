@@ -13,10 +13,13 @@ import msgspec
 
 from waypost.coap.links import Link
 from waypost.errors import WireError
+from waypost.identity import OPERATOR
 from waypost.rd.admission import Admission
 from waypost.rd.announcing import Announcements, Change, UnderWay
+from waypost.rd.groups import is_group
 from waypost.rd.index import Registration, parse_limited
-from waypost.rd.parameters import require_registration, require_update
+from waypost.rd.parameters import require_registration, require_update, require_zone
+from waypost.rd.policy import Action, policy
 from waypost.rd.questions import (
     Attributes,
     Busy,
@@ -28,12 +31,14 @@ from waypost.rd.questions import (
     Refused,
     Register,
     Registered,
+    Remove,
     Removed,
     Renew,
     Renewed,
 )
 from waypost.rd.record import Record, key_of
 from waypost.rd.registrations import Registrations
+from waypost.rd.zones import is_link_local
 
 REGISTRATIONS_MAX: Final = 1_000_000
 DOCUMENT_OCTETS_MAX: Final = 64 << 10  # of one registration's links
@@ -49,7 +54,11 @@ LOCATION: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Limits; `registrations_per_second` of one source, 0 for no quota; `default_sector` where `d` is not given."""
+    """Limits; `registrations_per_second` of one source, 0 for no quota; `default_sector` where `d` is not given.
+
+    `policy` is one of policy.POLICIES; `simple` allows simple registration; `freshness` "echo" asks for an Echo
+    value with each change.
+    """
 
     registrations_max: int = REGISTRATIONS_MAX
     registrations_per_second: float = RATE
@@ -60,6 +69,9 @@ class Settings:
     brake_share: float = BRAKE_SHARE
     brake_hold_s: float = BRAKE_HOLD
     default_sector: str | None = None
+    policy: str = "open"
+    simple: bool = True
+    freshness: str = "off"
 
 
 class Changes:
@@ -71,6 +83,7 @@ class Changes:
         self._registrations = registrations
         self._announcements = announcements
         self._admission = Admission(settings.registrations_per_second, settings.burst)
+        self._policy = policy(settings.policy)
         self.refreshed = 0
 
     def key(self, question: Change) -> bytes | None:
@@ -85,23 +98,49 @@ class Changes:
         except (OverflowError, UnicodeEncodeError):
             return b""  # nobody's: register() refuses it and says why
 
+    def permitted(self, key: bytes, question: Change) -> bool:
+        """Whether the policy lets it: a registration that is hidden has nobody's name any more (RFC 9176, 7.5)."""
+        registration = self._registrations.by_key.get(key)
+        owner = "" if registration is None else registration.owner
+        match question:
+            case Register():
+                active = registration is not None and registration.visible
+                return self._policy.decide(question.who, question.source, Action.REGISTER, owner if active else "")
+            case Renew():
+                return self._policy.decide(question.who, question.source, Action.RENEW, owner)
+            case Remove():
+                return self._policy.decide(question.who, question.source, Action.REMOVE, owner)
+            case Import():
+                return True  # asked by operators alone
+
     def register(self, id: int, key: bytes, question: Register, now: float) -> Outcome | UnderWay:
         """The same (d, ep) keeps its location, and all else is replaced."""
         registration = self._registrations.by_key.get(key)
         explicit = question.base is not None
         base = question.implicit_base if question.base is None else question.base
+        zone = question.zone if is_link_local(base) else 0
+        owner = self._policy.remembered(question.who, question.source)
+        if registration is not None and registration.visible and registration.owner:
+            owner = registration.owner
         if (
             registration is not None
             and registration.document.payload == question.links
             and registration.base == base
             and registration.explicit == explicit
             and registration.attributes == question.attributes
+            and registration.members == (question.members or ())
+            and registration.zone == zone
+            and registration.owner == owner
             and self._refresh(registration, question.lt, now)
         ):
-            return Registered(registration.location, created=False)
+            return Registered(registration.location, created=False, simple=question.simple)
         new = registration is None
         try:
             require_registration(question)
+            if question.members is not None:
+                refused = self._refuse_group(registration, question.members)
+                if refused is not None:
+                    return refused
             busy = self._admit(question, now, new=new)
             if busy is not None:
                 return busy
@@ -118,8 +157,11 @@ class Changes:
             links=question.links.decode(),
             location=self._location() if registration is None else registration.location,
             lt=question.lt,
+            members=question.members or (),
+            owner=owner,
+            zone=zone,
         )
-        outcome = Registered(record.location, created=new)
+        outcome = Registered(record.location, created=new, simple=question.simple)
         return UnderWay(key, id, outcome, "registered", record, told=now + question.lt, parsed=parsed, creates=new)
 
     def load(self, id: int, key: bytes, question: Import, now: float) -> Outcome | UnderWay:
@@ -164,12 +206,20 @@ class Changes:
             base, explicit = question.base, True
         elif question.implicit_base is not None and not explicit:
             base = question.implicit_base
+        zone = registration.zone
+        if base != registration.base or not explicit:
+            zone = question.zone if is_link_local(base) else 0
+        owner = registration.owner
+        if not owner and question.who != OPERATOR:
+            owner = self._policy.remembered(question.who, question.source)
         attributes = overwritten(registration.attributes, question.attributes)
         same = base == registration.base and explicit == registration.explicit
+        same = same and zone == registration.zone and owner == registration.owner
         if same and attributes == registration.attributes and self._refresh(registration, lt, now):
             return Renewed()
         try:
             require_update(replace(question, attributes=attributes))
+            require_zone(base, zone)
         except WireError as error:
             return Refused(Reason.BAD_REQUEST, str(error))
         retry_s = self._admission.take(question.source, now)
@@ -181,6 +231,8 @@ class Changes:
             base=base,
             explicit=explicit,
             lt=lt,
+            owner=owner,
+            zone=zone,
         )
         return UnderWay(key, id, Renewed(), "renewed", record, told=now + lt)
 
@@ -194,6 +246,15 @@ class Changes:
         refreshed = self._registrations.refresh(registration, lt, now)
         self.refreshed += refreshed
         return refreshed
+
+    def _refuse_group(self, registration: Registration | None, members: tuple[str, ...]) -> Refused | None:
+        """draft -12, 6.1; and a group does not take the place of an endpoint."""
+        if registration is not None and registration.visible and not is_group(registration):
+            return Refused(Reason.BAD_REQUEST, "an endpoint has that name: name the group otherwise")
+        for location in members:
+            if self._registrations.index.at(location) is None:
+                return Refused(Reason.NOT_FOUND, f"there is no registration {location[:64]}: register the member first")
+        return None
 
     def _admit(self, question: Register, now: float, *, new: bool) -> Busy | None:
         index = self._registrations.index

@@ -28,10 +28,12 @@ from waypost.rd.announcing import Change as Wanted
 from waypost.rd.brake import Brake
 from waypost.rd.changes import Changes, Settings
 from waypost.rd.clocks import Clocks
+from waypost.rd.criterion import Criterion
 from waypost.rd.evictions import Evictions, Row
 from waypost.rd.index import Registration
 from waypost.rd.lookup import Search, find_one
 from waypost.rd.observation import NOTHING, Plans, Query, digest
+from waypost.rd.parameters import require_registration
 from waypost.rd.questions import (
     Announced,
     Busy,
@@ -39,10 +41,12 @@ from waypost.rd.questions import (
     Export,
     Found,
     Import,
+    Kind,
     Located,
     Locations,
     Lookup,
     Outcome,
+    Probe,
     Question,
     Read,
     Readmit,
@@ -56,6 +60,7 @@ from waypost.rd.questions import (
 )
 from waypost.rd.record import decode
 from waypost.rd.registrations import Registrations
+from waypost.rd.simple import Simple
 from waypost.record import Change
 
 __all__ = ["Directory", "Settings"]
@@ -70,6 +75,8 @@ SLICE: Final = 500  # links that a lookup looks at in one go
 SEARCHES_MAX: Final = 64  # lookups under way
 BUSY_RETRY: Final = 1  # seconds
 CHECK_ALL_EVERY: Final = 16  # calls of check()
+
+FORBIDDEN: Final = Refused(Reason.FORBIDDEN, "it was registered from another address, which alone may change it")
 
 COUNTERS: Final = (
     "lookups",
@@ -95,6 +102,7 @@ class Directory:
         self._brake = Brake(settings.brake_share, settings.brake_hold_s)
         self._evictions = Evictions(self._clocks)
         self._changes = Changes(rng, settings, self._registrations, self._announcements)
+        self._simple = Simple(ids, settings.document_octets_max) if settings.simple else None
         self._plans = Plans(self._registrations.index)
         self._owed: dict[bytes, None] = {}  # names whose registration must be announced as it is
         self._owed_after: float | None = None  # the carrier was busy
@@ -123,6 +131,8 @@ class Directory:
                 outcome = self._look_up(id, question, now)
             case Read():
                 outcome = self._read(question, now)
+            case Probe():
+                outcome = self._probe(id, question, now)
             case Locations():
                 outcome = Located(tuple(self._registrations.index.by_location))
             case Export():
@@ -140,8 +150,17 @@ class Directory:
         return outcome
 
     def answered(self, id: int, result: object, now: float) -> None:
-        """`result` is Announced, and apply() has brought the change; or Busy, and nothing has changed."""
+        """`result` is Announced, and apply() has brought the change; or Busy, and nothing has changed.
+
+        Of a fetch it is a Response or a Failure.
+        """
         self._now = now
+        if self._simple is not None and self._simple.waits_for(id):
+            for waiting_id, fetched in self._simple.answered(id, result, now):
+                following = self._change(waiting_id, fetched, now) if isinstance(fetched, Register) else fetched
+                if following is not None:
+                    self._answer(waiting_id, following)
+            return
         done = self._announcements.end(id)
         outcome = done.outcome
         if isinstance(result, Busy):
@@ -210,6 +229,8 @@ class Directory:
 
     def take_effects(self) -> list[Effect]:
         effects, self._effects = self._effects, []
+        if self._simple is not None:
+            effects += self._simple.take_effects()
         return effects
 
     def counters(self) -> Mapping[str, int]:
@@ -230,11 +251,14 @@ class Directory:
             "lookups_under_way": len(self._searches),
             "lookups_observed": len(self._plans),
             **self._changes.gauges(),
+            **(self._simple.gauges() if self._simple is not None else {}),
         }
 
     def check(self) -> None:
         """Assert the cheap invariants each time; and all of them while there is little, or now and then."""
         self._announcements.check()
+        if self._simple is not None:
+            self._simple.check()
         assert len(self._searches) <= SEARCHES_MAX
         self._checks += 1
         if self._checks % CHECK_ALL_EVERY == 1 or len(self._registrations.by_key) <= CHECK_ALL_EVERY:
@@ -255,7 +279,9 @@ class Directory:
 
     def observable(self, lookup: Lookup, answer: Found) -> Query | None:
         """The name of what an observer of `lookup`, answered so, observes; None if too much is observed already."""
-        query = Query(lookup.kind, lookup.criteria, lookup.page, lookup.count, digest(answer))
+        if lookup.kind is Kind.GROUPS or any(name == "gp" for name, _ in lookup.criteria):
+            return None  # which members match no plan can tell
+        query = Query(lookup.kind, lookup.criteria, lookup.page, lookup.count, lookup.zone, digest(answer))
         return query if self._plans.admits(query) else None
 
     def observe(self, query: Query, now: float) -> None:
@@ -302,10 +328,36 @@ class Directory:
         return True
 
     def _read(self, question: Read, now: float) -> Outcome:
+        """A link's href matches as it is shown, and as it was registered (draft -12, 5.4.3)."""
         registration = self._registrations.index.at(question.location)
-        if registration is None:
+        if registration is None or registration.zone not in (0, question.zone):
             return _unknown(question.location)
-        return registration.entry(now, tuple(link.entry(registration) for link in registration.document.links))
+        criteria = [Criterion(name, value) for name, value in question.criteria]
+        links = [
+            link.entry(registration)
+            for link in registration.document.links
+            if all(
+                item.matches_link(link, registration) or (item.name == "href" and item.accepts(link.href))
+                for item in criteria
+            )
+        ]
+        return registration.entry(now, tuple(links))
+
+    def _probe(self, id: int, question: Probe, now: float) -> Outcome | None:
+        """Nothing is fetched for what would be refused anyhow."""
+        if self._simple is None:
+            return Refused(Reason.FORBIDDEN, "simple registration is turned off here: POST your links to /rd")
+        register = question.register
+        try:
+            require_registration(register)
+        except WireError as error:
+            return Refused(Reason.BAD_REQUEST, str(error))
+        key = self._changes.key(register)
+        assert key is not None
+        if not self._changes.permitted(key, register):
+            return FORBIDDEN
+        ready = self._simple.probe(id, question, now)
+        return self._change(id, ready, now) if isinstance(ready, Register) else ready
 
     def _change(self, id: int, question: Wanted, now: float) -> Outcome | None:
         key = self._changes.key(question)
@@ -317,6 +369,8 @@ class Directory:
             if evicted is not None:
                 return evicted
         before = self._announcements.get(key)
+        if before is None and not self._changes.permitted(key, question):
+            return FORBIDDEN
         if before is not None:
             if self._announcements.wait(before, id, question):
                 return None

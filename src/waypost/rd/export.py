@@ -6,8 +6,8 @@ there throughout.  Each one is shown as it is when its page is read.
 Source: design, Operators (export and import).
 """
 
+from waypost.rd.criterion import Criterion
 from waypost.rd.index import Index, Registration
-from waypost.rd.lookup import Criterion
 from waypost.rd.questions import Export, Exported, Kind, Page
 
 

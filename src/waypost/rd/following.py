@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from waypost.rd.clocks import Clocks
 from waypost.rd.index import Registration
-from waypost.rd.lookup import Criterion
+from waypost.rd.criterion import Criterion
 from waypost.rd.parameters import require_lookup
 from waypost.rd.questions import Entry, Kind, Lookup
 from waypost.rd.record import decode

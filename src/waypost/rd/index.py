@@ -42,9 +42,12 @@ class Registration:
         "key",
         "location",
         "lt",
+        "members",
         "origin",
+        "owner",
         "stored_ms",
         "visible",
+        "zone",
     )
     weight = 1
 
@@ -58,9 +61,12 @@ class Registration:
     key: bytes
     location: str
     lt: int
+    members: tuple[str, ...]
     origin: str
+    owner: str
     stored_ms: int
     visible: bool
+    zone: int
 
     def pairs(self) -> Pairs:
         """What finds the registration: each (name, value) once."""
@@ -75,6 +81,15 @@ class Registration:
         if self.d is not None:
             own = (("ep", self.ep), ("d", self.d), ("base", self.base))
         return f'<{LOCATION}{self.location}>{linkformat.attribute_text(own + self.attributes)};rt="core.rd-ep"'
+
+    def group_line(self) -> str:
+        """As a group lookup of draft -12 shows it."""
+        own: Attributes = (("gp", self.ep),)
+        if self.d is not None:
+            own += (("d", self.d),)
+        if self.explicit:
+            own += (("con", self.base),)
+        return f"<{LOCATION}{self.location}>{linkformat.attribute_text(own)}"
 
     def entry(self, now: float, links: tuple[LinkEntry, ...] | None = None) -> Entry:
         return Entry(self.location, self.ep, self.d, self.base, self.lt, self.expires - now, self.attributes, links)

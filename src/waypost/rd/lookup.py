@@ -17,8 +17,9 @@ Source: RFC 9176, 6.1, 6.2 and 6.3.
 from collections.abc import Iterable, Iterator
 from typing import Final, Protocol, TypeVar
 
-from waypost.coap import links as linkformat
-from waypost.rd.index import LOCATION, REFERENCES, Index, Link, Pairs, Registration
+from waypost.rd.criterion import Criterion
+from waypost.rd.groups import IS_GROUP, matches_group, members_of
+from waypost.rd.index import LOCATION, REFERENCES, Index, Link, Registration
 from waypost.rd.parameters import require_lookup
 from waypost.rd.postings import T, Values
 from waypost.rd.questions import Entry, Found, Kind, LinkEntry, Lookup, Reason, Refused
@@ -40,98 +41,6 @@ class Copied(Protocol):
     def __call__(self, items: Iterable[A], /) -> Iterable[A]: ...
 
 
-class Criterion:
-    """`name=text`, or a prefix.  A bare name is the prefix "": any value, or none."""
-
-    __slots__ = ("exact", "name", "origin", "reference", "text")
-
-    def __init__(self, name: str, value: str | None) -> None:
-        self.name = name
-        self.exact = value is not None and not value.endswith("*")
-        self.text = "" if value is None else value if self.exact else value[:-1]
-        self.reference = name in REFERENCES
-        self.origin: str | None = None  # of a reference that names a whole one
-        if self.reference and "://" in self.text:
-            origin = linkformat.origin(self.text)
-            if self.exact or len(origin) < len(self.text):
-                self.origin = origin
-
-    def accepts(self, value: str | None) -> bool:
-        if self.exact:
-            return (value or "") == self.text
-        return (value or "").startswith(self.text)
-
-    def first(self, pairs: Pairs) -> str | None:
-        """The least matching value of `pairs`."""
-        found: str | None = None
-        for name, value in pairs:
-            if name == self.name and self.accepts(value) and (found is None or (value or "") < found):
-                found = value or ""
-        return found
-
-    def posts(self, link: Link) -> bool:
-        """The link proposes itself, at any base."""
-        for name, value in link.pairs:  # noqa: SIM110 -- a generator takes three times as long
-            if name == self.name and self.accepts(value):
-                return True
-        return False
-
-    def lists(self, registration: Registration, kind: Kind) -> bool:
-        """The registration proposes itself."""
-        if not self.reference:
-            return self.matches(registration, kind)
-        if self.names_locations():
-            return self.matches(registration, kind)
-        return self._near(registration.base)
-
-    def matches(self, registration: Registration, kind: Kind) -> bool:
-        match self.name:
-            case "ep":
-                if self.accepts(registration.ep):
-                    return True
-            case "d":
-                if registration.d is not None and self.accepts(registration.d):
-                    return True
-            case "base":
-                if self.accepts(registration.base):
-                    return True
-            case "rt":
-                if kind is Kind.ENDPOINTS and self.accepts("core.rd-ep"):
-                    return True
-            case "href":
-                return self.accepts(LOCATION + registration.location)
-            case "anchor":
-                return False
-            case _:
-                pass
-        for name, value in registration.attributes:
-            if name == self.name and any(map(self.accepts, linkformat.values(name, value))):
-                return True
-        return False
-
-    def matches_link(self, link: Link, registration: Registration) -> bool:
-        if not self.reference:
-            return self.posts(link)
-        uri = link.target(registration) if self.name == "href" else link.context(registration)
-        return uri is not None and self.accepts(uri)
-
-    def names_locations(self) -> bool:
-        """`href` of registration resources, which are path-absolute; links are shown as URIs (RFC 9176, 6.2)."""
-        return self.name == "href" and (self.text.startswith("/") or not self.text)
-
-    def names_all(self, kind: Kind) -> bool:
-        """Every registration matches, or too many to list them by a value."""
-        if self.name == "rt":
-            return kind is Kind.ENDPOINTS and self.accepts("core.rd-ep")
-        return self.names_locations() and not self.exact
-
-    def _near(self, base: str) -> bool:
-        """References at `base` may resolve to what is sought."""
-        if self.origin is not None:
-            return base == self.origin or base.startswith(self.origin + "/")
-        return not self.exact and base.startswith(self.text)
-
-
 class Search:
     """One lookup under way; `outcome` is there once step() returns True."""
 
@@ -146,9 +55,11 @@ class Search:
         "_limit",
         "_lines",
         "_octets",
+        "_own",
         "_resources",
         "_skip",
         "_structured",
+        "_zone",
         "outcome",
     )
 
@@ -165,10 +76,21 @@ class Search:
         self._endpoints: list[Entry] = []
         self._resources: list[LinkEntry] = []
         self._octets = 0
+        self._zone = lookup.zone
+        # The answer may be another's own, by the asker's link, by our name for it, or by what groups hold.
+        self._own = kind is Kind.GROUPS or any(name in ("gp", "href") for name, _ in lookup.criteria)
         self._criteria = criteria = [Criterion(name, value) for name, value in lookup.criteria]
+        if kind is Kind.GROUPS:
+            criteria.append(IS_GROUP)
+        else:
+            for criterion in criteria:
+                if criterion.name == "gp":
+                    criterion.members = members_of(index, criterion)
         self.outcome: Found | Refused | None = None
         lead: Criterion | None = None
-        if len(criteria) == 1:
+        if kind is Kind.GROUPS:
+            lead = IS_GROUP
+        elif len(criteria) == 1:
             lead = criteria[0]
         elif criteria:
             lead = min(criteria, key=lambda criterion: estimate(index, criterion, kind))
@@ -178,7 +100,11 @@ class Search:
 
     def step(self, budget: int, now: float) -> bool:
         """Look at about `budget` links; True when the outcome is there."""
-        look = self._look_endpoint if self._kind is Kind.ENDPOINTS else self._look_resource
+        look = self._look_resource
+        if self._kind is Kind.ENDPOINTS:
+            look = self._look_endpoint
+        elif self._kind is Kind.GROUPS:
+            look = self._look_group
         for value, registration, link in self._candidates:
             budget -= look(value, registration, link, now)
             if self.outcome is not None:
@@ -238,8 +164,23 @@ class Search:
         self._list(registration, None, now)
         return cost
 
+    def _look_group(self, value: str | None, registration: Registration, link: Link | None, now: float) -> int:
+        """A criterion is the group's own, or any of its members' (draft -12, 7.3)."""
+        if self._is_stale(registration, link) or link is not None:
+            return 1
+        for criterion in self._criteria:
+            if not matches_group(self._index, criterion, registration):
+                break
+        else:
+            self._list(registration, None, now)
+        return 1 + len(registration.members) * len(self._criteria)
+
     def _is_stale(self, registration: Registration, link: Link | None) -> bool:
-        """The candidate was proposed before it changed."""
+        """The candidate was proposed before it changed, or is another link's (RFC 9176, 6.1 and 6.3)."""
+        if registration.zone:
+            self._own = True
+            if registration.zone != self._zone:
+                return True
         if self._generation == self._index.generation:
             return False
         return not registration.visible or (link is not None and link not in registration.document.links)
@@ -261,16 +202,25 @@ class Search:
             if len(self._endpoints) + len(self._resources) > ENTRIES_MAX:
                 self.outcome = TOO_LARGE
             return
-        line = registration.line() if link is None else link.line(registration)
+        if self._kind is Kind.GROUPS:
+            line = registration.group_line()
+        else:
+            line = registration.line() if link is None else link.line(registration)
         self._lines.append(line)
         self._octets += 1 + (len(line) if line.isascii() else len(line.encode()))
         if self._octets > OCTETS_MAX:
             self.outcome = TOO_LARGE
 
     def _finish(self, *, more: bool) -> None:
-        entries = tuple(self._endpoints) if self._kind is Kind.ENDPOINTS else tuple(self._resources)
+        entries = tuple(self._resources) if self._kind is Kind.RESOURCES else tuple(self._endpoints)
         lead, fresh = self._lead, None
-        if lead is not None and lead.exact and not lead.reference and self._generation == self._index.generation:
+        if (
+            lead is not None
+            and lead.exact
+            and not lead.reference
+            and self._generation == self._index.generation
+            and not self._own
+        ):
             fresh = self._index.fresh(lead.name, lead.text)  # whatever is listed has this pair
         self.outcome = Found(",".join(self._lines).encode(), entries, more, fresh)
 
@@ -285,6 +235,8 @@ def find_one(index: Index, lookup: Lookup) -> Found | None:
     ((name, value),) = lookup.criteria
     if not value or value.endswith("*") or name in REFERENCES or value == "core.rd-ep":
         return None
+    if lookup.kind is Kind.GROUPS or name == "gp":
+        return None
     link: Link | None = None
     values = index.of_registrations.get(name)
     registration = None if values is None else values.only(value)
@@ -295,7 +247,7 @@ def find_one(index: Index, lookup: Lookup) -> Found | None:
         if registration is not None or link is None or not isinstance(link.owner, Registration):
             return None
         registration = link.owner
-    if registration is None:
+    if registration is None or registration.zone:
         return None
     links = registration.document.links if link is None else (link,)
     if lookup.kind is Kind.ENDPOINTS:
@@ -319,6 +271,8 @@ def propose(index: Index, criterion: Criterion, copied: Copied) -> Iterator[Cand
         if registration is not None:
             yield None, registration, None
         return
+    for member in copied(criterion.members):
+        yield None, member, None
     text, exact = criterion.text, criterion.exact
     for value, description in _walk(index.of_descriptions.get(criterion.name), text, copied, exact=exact):
         for link in copied(description.all()):
@@ -330,7 +284,8 @@ def propose(index: Index, criterion: Criterion, copied: Copied) -> Iterator[Cand
                 yield value, registration, link
     if not criterion.reference:
         for value, registration in _walk(index.of_registrations.get(criterion.name), text, copied, exact=exact):
-            yield value, registration, None
+            if registration not in criterion.members:
+                yield value, registration, None
         return
     bases = index.of_registrations.get("base")
     if criterion.origin is not None:
@@ -352,7 +307,8 @@ def estimate(index: Index, criterion: Criterion, kind: Kind) -> int:
         links += _count(index.of_targets, criterion.text, exact=criterion.exact)
     if not criterion.reference:
         named = index.of_registrations.get(criterion.name)
-        return links + LINKS_OF_REGISTRATION * _count(named, criterion.text, exact=criterion.exact)
+        registrations = len(criterion.members) + _count(named, criterion.text, exact=criterion.exact)
+        return links + LINKS_OF_REGISTRATION * registrations
     bases = index.of_registrations.get("base")
     if criterion.origin is None:
         return links + LINKS_OF_REGISTRATION * _count(bases, criterion.text, exact=criterion.exact)

@@ -17,8 +17,9 @@ from hashlib import blake2b
 from typing import Final, NamedTuple
 
 from waypost.engine import Deadlines
+from waypost.rd.criterion import Criterion
 from waypost.rd.index import LOCATION, Index, Registration
-from waypost.rd.lookup import Criterion, Search, estimate
+from waypost.rd.lookup import Search, estimate
 from waypost.rd.questions import Found, Kind, Lookup, Refused
 
 PLANS_MAX: Final = 16_384  # lookups observed
@@ -40,11 +41,12 @@ class Query:
     criteria: tuple[tuple[str, str | None], ...]
     page: int
     count: int | None
+    zone: int = 0
     answer: bytes = field(compare=False, default=b"")  # a digest
 
     @property
     def lookup(self) -> Lookup:
-        return Lookup(self.kind, self.criteria, self.page, self.count)
+        return Lookup(self.kind, self.criteria, self.page, self.count, zone=self.zone)
 
 
 @dataclass(slots=True, eq=False)

@@ -13,10 +13,12 @@ from typing import Final
 
 from waypost.errors import WireError
 from waypost.rd.questions import Attributes, Kind, Lookup, Register, Renew
+from waypost.rd.zones import is_link_local
 
 NAME_OCTETS_MAX: Final = 63  # ep and d
 LIFETIME_MAX: Final = (1 << 32) - 1  # seconds
 LIFETIME_DEFAULT: Final = 90_000  # seconds
+LIFETIME_DEFAULT_12: Final = 86_400  # seconds; of draft -12
 BASE_MAX: Final = 512  # characters
 ATTRIBUTES_MAX: Final = 32  # of one registration, or update
 ATTRIBUTE_NAME_MAX: Final = 64  # characters
@@ -112,7 +114,9 @@ def require_registration(register: Register) -> None:
     if register.d is not None:
         _require_name("d", register.d)
     _require_lifetime(register.lt)
-    _require_base(register.implicit_base if register.base is None else register.base)
+    base = register.implicit_base if register.base is None else register.base
+    _require_base(base)
+    require_zone(base, register.zone)
     _require_attributes(register.attributes)
 
 
@@ -124,6 +128,12 @@ def require_update(renew: Renew) -> None:
         if base is not None:
             _require_base(base)
     _require_attributes(renew.attributes)
+
+
+def require_zone(base: str, zone: int) -> None:
+    """RFC 9176, 5: a link-local base is local to the link that the request came by."""
+    if not zone and is_link_local(base):
+        raise WireError("a link-local base is taken only from its own link: give a base that others can reach")
 
 
 def require_lookup(lookup: Lookup) -> None:

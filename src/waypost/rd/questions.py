@@ -10,6 +10,7 @@ from enum import Enum
 from waypost.coap.request import Fresh
 from waypost.coap.transfer import Call
 from waypost.engine import Path
+from waypost.identity import ANONYMOUS, Identity
 
 Attributes = tuple[tuple[str, str | None], ...]  # in order, repeated names allowed; None: no value
 
@@ -19,11 +20,16 @@ class Kind(Enum):
 
     RESOURCES = "res"
     ENDPOINTS = "ep"
+    GROUPS = "gp"  # of draft -12
 
 
 @dataclass(frozen=True, slots=True)
 class Register:
-    """RFC 9176, 5.  `implicit_base` is scheme and authority of the sender, used when `base` is None."""
+    """RFC 9176, 5.  `implicit_base` is scheme and authority of the sender, used when `base` is None.
+
+    `source` is the sender's address, for the quota and the policy; `zone` its link (`zones.py`), 0 if not known.
+    `simple`: its answer names no location (RFC 9176, 5.1).  `members` are the locations of a group's; None: no group.
+    """
 
     ep: str
     d: str | None
@@ -32,14 +38,30 @@ class Register:
     implicit_base: str
     attributes: Attributes
     links: bytes  # Limited Link Format, UTF-8
-    source: str  # the sender's address, for the quota
+    source: str
+    who: Identity = ANONYMOUS
+    zone: int = 0
+    simple: bool = False
+    members: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """RFC 9176, 5.1: `register` with the links that the sender, at the other end of `path`, has to show.
+
+    `verified`: the request itself brought proof that the sender is at its address.
+    """
+
+    register: Register
+    path: Path
+    verified: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Renew:
     """RFC 9176, 5.3.1.  None leaves a value as it is; `implicit_base` replaces only an implicit base.
 
-    `source` is the sender's address, for the quota; empty, it has none.
+    `source` is the sender's address, for the quota; empty, it has none.  `zone` is its link.
     """
 
     location: str
@@ -48,6 +70,8 @@ class Renew:
     implicit_base: str | None
     attributes: Attributes
     source: str = ""
+    who: Identity = ANONYMOUS
+    zone: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,20 +79,24 @@ class Remove:
     """RFC 9176, 5.3.2."""
 
     location: str
+    source: str = ""
+    who: Identity = ANONYMOUS
 
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """One registration, with its links."""
+    """One registration, with those of its links that match every criterion; `zone` is the asker's link."""
 
     location: str
+    criteria: tuple[tuple[str, str | None], ...] = ()
+    zone: int = 0
 
 
 @dataclass(slots=True)
 class Lookup:
     """RFC 9176, 6.2.  `count` None lists all; `structured` asks for Entry or LinkEntry, not link-format.
 
-    Not frozen: one is made for every lookup.
+    `zone` is the asker's link: what is local to another is not shown.  Not frozen: one is made for every lookup.
     """
 
     kind: Kind
@@ -76,6 +104,7 @@ class Lookup:
     page: int = 0
     count: int | None = None
     structured: bool = False
+    zone: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +153,7 @@ class Readmit:
     id: str
 
 
-Question = Register | Renew | Remove | Read | Lookup | Import | Locations | Export | Evict | Evictions | Readmit
+Question = Register | Probe | Renew | Remove | Read | Lookup | Import | Locations | Export | Evict | Evictions | Readmit
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +188,7 @@ class Registered:
 
     location: str
     created: bool
+    simple: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +276,9 @@ class Reason(Enum):
     FORBIDDEN = "forbidden"
     NOT_FOUND = "not-found"
     TOO_LARGE = "too-large"
+    UNVERIFIED = "unverified"  # first show that you are at your address
+    UNUSABLE = "unusable"  # what the sender was asked for, it did not give
+    UNREACHABLE = "unreachable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,7 +321,12 @@ class Announced:
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """Asked of the node's own CoAP client: put `call` to the peer of `path`.  Answered with Response or Failure."""
+    """Asked of the node's own CoAP client: put `call` to the peer of `path`, whose request `id` is the reason.
+
+    Answered with Response or Failure; an answer of more than `octets_max` is a Failure.
+    """
 
     path: Path
     call: Call
+    id: int
+    octets_max: int

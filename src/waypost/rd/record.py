@@ -14,10 +14,11 @@ from waypost.errors import StoreError
 from waypost.rd.questions import Attributes
 
 
-class Record(msgspec.Struct, frozen=True):
+class Record(msgspec.Struct, frozen=True, omit_defaults=True):
     """`explicit` is False if `base` was taken from the sender's address.
 
-    `expires_ms` is wall-clock time, and later than what the client was told: see engine.SLACK.
+    `expires_ms` is wall-clock time, and later than what the client was told: see engine.SLACK.  `owner` is what
+    the policy remembers it by, `zone` the link of a link-local base, `members` the locations of a group's.
     """
 
     attributes: Attributes
@@ -29,6 +30,9 @@ class Record(msgspec.Struct, frozen=True):
     links: str
     location: str
     lt: int
+    members: tuple[str, ...] = ()
+    owner: str = ""
+    zone: int = 0
 
     def encode(self) -> bytes:
         """Canonical, for the fields stand in the order of their names and hold nothing outside the subset."""

@@ -114,6 +114,9 @@ class Registrations:
             links=registration.document.payload.decode(),
             location=registration.location,
             lt=registration.lt,
+            members=registration.members,
+            owner=registration.owner,
+            zone=registration.zone,
         )
 
     def check(self) -> None:
@@ -152,6 +155,9 @@ class Registrations:
         registration.explicit = record.explicit
         registration.attributes = record.attributes
         registration.lt = record.lt
+        registration.members = record.members
+        registration.owner = record.owner
+        registration.zone = record.zone
         registration.stored_ms = record.expires_ms
         registration.visible = False
         return registration
