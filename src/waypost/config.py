@@ -101,6 +101,13 @@ class Rd(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     document_octets_max: Annotated[
         int, Meta(ge=1, le=1 << 20, description="Octets of the links of one registration.")
     ] = 65_536
+    brake_percent: Annotated[
+        int,
+        Meta(
+            ge=0, le=100, description="Of the registrations, that may expire in five minutes; the rest is held; 0: all."
+        ),
+    ] = 15
+    brake_hold_s: Annotated[Natural, Meta(description="Seconds that a registration is held past its end.")] = 900
     default_sector: Annotated[str, Meta(max_length=63, description="Sector of those that name none.")] = ""
     policy: Annotated[
         Literal["open", "same-source"],

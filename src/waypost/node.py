@@ -11,21 +11,25 @@ lets go of the directory.
 
 import asyncio
 import gc
+import logging
 import os
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from random import SystemRandom
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 
 from waypost.api.server import application
 from waypost.assembly.engine import Assembly
 from waypost.config import Config, listen_address
 from waypost.engine import Endpoint
 from waypost.rd.engine import Settings
+from waypost.runtime.figures import Figures, Labelled, LastError
 from waypost.runtime.host import Host
 from waypost.runtime.http import serve
+from waypost.runtime.places import Places
 from waypost.runtime.tcp import open_tcp
-from waypost.runtime.udp import open_udp
+from waypost.runtime.udp import UdpDriver, open_udp
 from waypost.runtime.websocket import WebSockets
 from waypost.runtime.writer import Writer
 from waypost.storage import Reader, Store
@@ -33,6 +37,9 @@ from waypost.storage import Reader, Store
 # A directory of many small objects that stay: the old are looked at seldom, and the young in portions that keep
 # nobody waiting, 1 ms for the first generation and 10 ms for the second.
 GC_THRESHOLDS: Final = (20_000, 10, 1_000)
+
+T = TypeVar("T")
+log = logging.getLogger("waypost")
 
 
 class Node:
@@ -43,6 +50,10 @@ class Node:
 
     def __init__(self, config: Config | str | os.PathLike[str]) -> None:
         self._config = config if isinstance(config, Config) else Config(dir=Path(config))
+        self._udp: dict[str, UdpDriver] = {}  # by listener
+        self._places: dict[str, Places] = {}
+        self._last_error = LastError()
+        self._started = 0.0  # of the loop's clock
         self.name = ""
         self.listeners: dict[str, str] = {}
 
@@ -71,6 +82,9 @@ class Node:
 
     async def _start(self, undo: AsyncExitStack) -> None:
         config = self._config
+        self._started = asyncio.get_running_loop().time()
+        log.addHandler(self._last_error)
+        undo.callback(log.removeHandler, self._last_error)
         store = await asyncio.to_thread(Store.open, config.dir)
         undo.callback(store.close)
         assembly = Assembly(
@@ -81,13 +95,16 @@ class Node:
                 burst=config.rd.registrations_burst,
                 grace_s=config.rd.grace_s,
                 document_octets_max=config.rd.document_octets_max,
+                brake_share=config.rd.brake_percent / 100,
+                brake_hold_s=config.rd.brake_hold_s,
                 default_sector=config.rd.default_sector or None,
                 policy=config.rd.policy,
                 simple=config.rd.simple == "on",
                 freshness=config.rd.freshness,
             ),
         )
-        self._host = Host(assembly, Writer(store))
+        self._writer = Writer(store)
+        self._host = Host(assembly, self._writer)
         listeners = await undo.enter_async_context(AsyncExitStack())  # after the host: what was taken is still answered
         undo.push_async_callback(self._host.stop)
         await self._host.start(store)
@@ -101,33 +118,63 @@ class Node:
             if "udp" in transports:
                 driver = open_udp(self._host, address.host, address.port, interfaces=self._config.coap.multicast)
                 undo.callback(driver.close)
-                self._listening("coap", number, driver.address)
+                self._udp[self._listening("coap", number, driver.address)] = driver
             if "tcp" in transports:
                 server = await open_tcp(self._host, address.host, address.port)
                 undo.push_async_callback(server.close)
-                self._listening("coap+tcp", number, server.address)
+                self._places[self._listening("coap+tcp", number, server.address)] = server.places
 
     async def _listen_to_http(self, undo: AsyncExitStack) -> None:
         config = self._config
         reader = Reader(config.dir)
         undo.callback(reader.close)
-        app = application(self.ask, self._ready, rows=reader, hosts=config.http.hosts)
+        app = application(self.ask, self._ready, self._measure, rows=reader, hosts=config.http.hosts)
         over_websocket = "ws" in config.coap.transports
         if over_websocket:
             WebSockets(self._host).serve_in(app)
         for number, address in enumerate(map(listen_address, config.http.listen), 1):
             server = await serve(app, address.host, address.port)
             undo.push_async_callback(server.close)
-            self._listening("http", number, server.address)
+            self._places[self._listening("http", number, server.address)] = server.places
             if over_websocket:
                 self._listening("coap+ws", number, server.address)
 
     def _ready(self) -> dict[str, bool]:
         return {"store": self._host.running, "listeners": True}
 
-    def _listening(self, kind: str, number: int, address: Endpoint) -> None:
+    def _measure(self) -> Figures:
+        return Figures(
+            uptime_s=asyncio.get_running_loop().time() - self._started,
+            listeners=self.listeners,
+            last_error=self._last_error.text,
+            counters={
+                "datagrams_overflowed": self._host.overflowed,
+                "datagrams_unsent": self._host.unsent,
+                "udp_dropped": _each(self._udp, lambda driver: driver.dropped),
+                "udp_errors": Labelled(
+                    ("listener", "error"),
+                    {(name, error): n for name, driver in self._udp.items() for error, n in driver.errors.items()},
+                ),
+                "connections_refused": _each(self._places, lambda places: places.refused),
+            },
+            gauges={
+                "commits_waiting": self._writer.pending,
+                "connections": _each(self._places, lambda places: places.taken),
+                "udp_receive_buffer_bytes": _each(self._udp, lambda driver: driver.receive_buffer),
+            },
+            distributions={"commit_batch_commits": self._writer.sizes, "commit_seconds": self._writer.seconds},
+        )
+
+    def _listening(self, kind: str, number: int, address: Endpoint) -> str:
+        """The listener's name."""
         host = f"[{address.host}]" if ":" in address.host else address.host
-        self.listeners[kind if number == 1 else f"{kind}{number}"] = f"{host}:{address.port}"
+        name = kind if number == 1 else f"{kind}{number}"
+        self.listeners[name] = f"{host}:{address.port}"
+        return name
+
+
+def _each(listeners: Mapping[str, T], figure: Callable[[T], int]) -> Labelled:
+    return Labelled(("listener",), {(name,): figure(listener) for name, listener in listeners.items()})
 
 
 def settle_memory() -> None:

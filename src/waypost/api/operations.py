@@ -47,8 +47,10 @@ from waypost.rd.questions import (
     Renew,
     Renewed,
 )
+from waypost.runtime.figures import Figures
 
 Ready = Callable[[], Mapping[str, bool]]
+Measure = Callable[[], Figures]
 
 STATUSES: Final = {Reason.BAD_REQUEST: 400, Reason.FORBIDDEN: 403, Reason.NOT_FOUND: 404, Reason.TOO_LARGE: 413}
 BASE_NEEDED: Final = (
@@ -81,11 +83,17 @@ class Reply:
 
 
 class Operations:
-    """`ask` puts a question to the node; `ready` names what readiness depends on, and whether it is well."""
+    """`ask` puts a question to the node; `ready` names what readiness depends on, and whether it is well.
 
-    def __init__(self, ask: Ask, ready: Ready, feed: Feed, metrics: Metrics, description: bytes) -> None:
+    `measure` tells what the drivers measured.
+    """
+
+    def __init__(
+        self, ask: Ask, ready: Ready, measure: Measure, feed: Feed, metrics: Metrics, description: bytes
+    ) -> None:
         self._ask = ask
         self._ready = ready
+        self._measure = measure
         self._feed = feed
         self._metrics = metrics
         self._description = description
@@ -179,9 +187,18 @@ class Operations:
         return Reply(200, _encoded(watcher, encode))
 
     async def get_status(self, request: Request) -> Reply:
-        report, checks = await self._report(), dict(self._ready())
-        well = all(checks.values())
-        return Reply(200, schemas.NodeStatus(__version__, well, checks, dict(report.counters), dict(report.gauges)))
+        report, checks, figures = await self._report(), dict(self._ready()), self._measure()
+        status = schemas.NodeStatus(
+            version=__version__,
+            ready=all(checks.values()),
+            checks=checks,
+            counters=dict(report.counters),
+            gauges=dict(report.gauges),
+            uptime_s=round(figures.uptime_s, 3),
+            listeners=dict(figures.listeners),
+            last_error=figures.last_error,
+        )
+        return Reply(200, status)
 
     async def get_description(self, request: Request) -> Reply:
         return Reply(200, self._description)
@@ -198,7 +215,7 @@ class Operations:
         return Reply(200, "".join(f"{name} ok\n" for name in checks).encode() if verbose else b"ok\n")
 
     async def get_metrics(self, request: Request) -> Reply:
-        text = self._metrics.text(await self._report(), self._ready())
+        text = self._metrics.text(await self._report(), self._ready(), self._measure())
         return Reply(200, text, {"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
 
     async def _find(self, kind: Kind, request: Request, *, structured: bool) -> tuple[Found, str | None]:

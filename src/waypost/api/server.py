@@ -22,12 +22,13 @@ from msgspec import Struct
 from waypost.api import openapi, reading
 from waypost.api.metrics import Metrics
 from waypost.api.moving import Ask
-from waypost.api.operations import Operations, Ready, Reply, Request
+from waypost.api.operations import Measure, Operations, Ready, Reply, Request
 from waypost.api.problem import Refusal, problem
 from waypost.api.routes import ROUTES, Route
 from waypost.api.schemas import PROBLEM_JSON
 from waypost.api.watching import Feed, Rows
 from waypost.errors import StateError
+from waypost.runtime.figures import Figures
 
 BODY_MAX: Final = 1 << 18  # octets; a registration's links are a quarter of it at most
 BUSY_RETRY_S: Final = 1
@@ -38,14 +39,16 @@ HEADERS: Final = {"Cache-Control": "no-store", "Server": "waypost", "X-Content-T
 log = logging.getLogger(__name__)
 
 
-def application(ask: Ask, ready: Ready, *, rows: Rows | None = None, hosts: Collection[str] = ()) -> web.Application:
+def application(
+    ask: Ask, ready: Ready, measure: Measure = Figures, *, rows: Rows | None = None, hosts: Collection[str] = ()
+) -> web.Application:
     """`rows` are those of the change feed; without them there is nothing to watch.
 
     `hosts` are names that a request's Host may have beside the loopback's and the address it came to.
     """
     metrics = Metrics()
     feed = Feed(ask, rows)
-    operations = Operations(ask, ready, feed, metrics, openapi.text())
+    operations = Operations(ask, ready, measure, feed, metrics, openapi.text())
     app = web.Application(middlewares=[_guard(metrics, [host.lower() for host in hosts])], client_max_size=BODY_MAX)
     app.on_shutdown.append(lambda _: feed.close())  # or the server would wait for those who watch
     for route in ROUTES:

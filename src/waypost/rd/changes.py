@@ -23,6 +23,7 @@ from waypost.rd.policy import Action, policy
 from waypost.rd.questions import (
     Attributes,
     Busy,
+    Cause,
     Import,
     Imported,
     Kept,
@@ -224,7 +225,7 @@ class Changes:
             return Refused(Reason.BAD_REQUEST, str(error))
         retry_s = self._admission.take(question.source, now)
         if retry_s:
-            return Busy(retry_s, "too many changes from your address: come back later")
+            return Busy(retry_s, "too many changes from your address: come back later", Cause.QUOTA)
         record = msgspec.structs.replace(
             self._registrations.record(registration, self._registrations.expires_ms(now, lt)),
             attributes=attributes,
@@ -260,12 +261,14 @@ class Changes:
         index = self._registrations.index
         held = len(self._registrations.by_key) + self._announcements.creating
         if new and held >= self._settings.registrations_max:
-            return Busy(FULL_RETRY, f"the directory is full: it holds {held} registrations")
+            return Busy(FULL_RETRY, f"the directory is full: it holds {held} registrations", Cause.FULL)
         grown = index.octets + len(question.links)
         if grown > self._settings.octets_max and question.links not in index.documents:
-            return Busy(FULL_RETRY, "the directory is full: it holds as many links as it may")
+            return Busy(FULL_RETRY, "the directory is full: it holds as many links as it may", Cause.FULL)
         retry_s = self._admission.take(question.source, now)
-        return Busy(retry_s, "too many registrations from your address: come back later") if retry_s else None
+        if not retry_s:
+            return None
+        return Busy(retry_s, "too many registrations from your address: come back later", Cause.QUOTA)
 
     def _parse(self, payload: bytes) -> list[Link] | None:
         """None if the document is known.  Raises WireError."""

@@ -37,6 +37,7 @@ from waypost.rd.parameters import require_registration
 from waypost.rd.questions import (
     Announced,
     Busy,
+    Cause,
     Evict,
     Export,
     Found,
@@ -89,7 +90,7 @@ COUNTERS: Final = (
     "forgotten",
     "restated",
     "refused",
-    "busy",
+    *(f"busy_{cause.value}" for cause in Cause),
 )
 
 
@@ -311,7 +312,7 @@ class Directory:
         if search.step(SLICE, now):
             return search.outcome
         if len(self._searches) >= SEARCHES_MAX:
-            return Busy(BUSY_RETRY, "too many large lookups are under way: come back, or ask for less")
+            return Busy(BUSY_RETRY, "too many large lookups are under way: come back, or ask for less", Cause.LOOKUPS)
         self._searches.append((id, Search(self._registrations.index, lookup, lasting=True)))
         return None
 
@@ -458,7 +459,7 @@ class Directory:
         if isinstance(outcome, Refused):
             self._counters["refused"] += 1
         elif isinstance(outcome, Busy):
-            self._counters["busy"] += 1
+            self._counters[f"busy_{outcome.cause.value}"] += 1
 
 
 def _unknown(location: str) -> Refused:

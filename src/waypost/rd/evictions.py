@@ -14,7 +14,7 @@ import msgspec
 from waypost.engine import Put, Rows
 from waypost.errors import StoreError
 from waypost.rd.clocks import Clocks
-from waypost.rd.questions import Busy, Evicted, Eviction, Reason, Refused
+from waypost.rd.questions import Busy, Cause, Evicted, Eviction, Reason, Refused
 from waypost.record import canonical
 
 TABLE: Final = "meta"
@@ -53,7 +53,7 @@ class Evictions:
         """What makes the name stay out; a later word replaces the earlier."""
         gone = self._expired(now)
         if key not in self._kept and len(self._kept) >= EVICTIONS_MAX:
-            return Busy(FULL_RETRY, f"{EVICTIONS_MAX} names are kept out already: let one back in")
+            return Busy(FULL_RETRY, f"{EVICTIONS_MAX} names are kept out already: let one back in", Cause.FULL)
         self._kept[key] = kept
         row = canonical({"d": kept.d, "ep": kept.ep, "id": kept.id, "until_ms": kept.until_ms})
         return (*gone, Put(TABLE, PREFIX + key, row))

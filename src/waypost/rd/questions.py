@@ -290,12 +290,22 @@ class Refused:
     retry_s: int | None = None
 
 
+class Cause(Enum):
+    """What is short."""
+
+    DISK = "disk"  # or the queue before it
+    FULL = "full"  # of registrations, or of their links
+    LOOKUPS = "lookups"
+    QUOTA = "quota"  # of one source
+
+
 @dataclass(frozen=True, slots=True)
 class Busy:
     """Over a quota or a queue's bound; nothing changed; come back after `retry_s` seconds."""
 
     retry_s: int
     detail: str
+    cause: Cause = Cause.DISK
 
 
 Outcome = Registered | Renewed | Removed | Entry | Found | Imported | Kept | Located | Page | Evicted | Refused | Busy
