@@ -39,6 +39,7 @@ _SEPARATOR = re.compile(r"[ \t\r\n]*+(,|\Z)")
 _ESCAPE = re.compile(r"\\(.)")
 _REFERENCE = re.compile(r"(?:([A-Za-z][A-Za-z0-9+.\-]*+):)?+(?://([^/?#]*+))?+([^?#]*+)(?:\?([^#]*+))?+(?:#(.*+))?+")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*+:")
+_AUTHORITY_END = re.compile(r"[/?#]")
 
 
 class Link(NamedTuple):
@@ -168,11 +169,8 @@ def accepts(wanted: str, value: str) -> bool:
 
 def origin(uri: str) -> str:
     """`scheme://authority` of a URI that has both."""
-    start = uri.index("://") + 3
-    for end in range(start, len(uri)):
-        if uri[end] in "/?#":
-            return uri[:end]
-    return uri
+    end = _AUTHORITY_END.search(uri, uri.index("://") + 3)
+    return uri if end is None else uri[: end.start()]
 
 
 def resolve(base: str, reference: str) -> str:
