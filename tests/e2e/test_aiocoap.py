@@ -1,6 +1,7 @@
 """The directory as aiocoap's library sees it, with its own registration client."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from aiocoap.resource import Resource, Site, WKCResource
 from aiocoap.resourcedirectory.client.register import Registerer
 from aiocoap.util.linkformat import Link, LinkFormat, parse
-from running import Node, running
+from running import HOST, Node, running
 
 WAIT_S = 20.0
 
@@ -55,20 +56,82 @@ def test_its_registerer_discovers_registers_and_removes(node: Node) -> None:
     """RFC 9176, 4.3, 5 and 5.3.2, as another implementation reads them."""
 
     async def story() -> None:
-        site = Site()
-        site.add_resource([".well-known", "core"], WKCResource(site.get_resources_as_linkheader))
-        site.add_resource(["temp"], Temperature())
-        device = await aiocoap.Context.create_server_context(site, bind=("127.0.0.1", 0))
-        parameters = {"ep": "thermometer", "base": "coap://thermometer.example.com"}
-        registerer = Registerer(device, rd=node.coap, lt=60, registration_parameters=parameters)
-        async with client() as context:
+        async with thermometer() as device, client() as context:
+            parameters = {"ep": "thermometer", "base": "coap://thermometer.example.com"}
+            registerer = Registerer(device, rd=node.coap, lt=60, registration_parameters=parameters)
             lookup = f"{node.coap}/rd-lookup/res?ep=thermometer&rt=temperature"
             found = await until(context, lookup, "coap://thermometer.example.com/temp")
             assert registerer.state == "registered"
             assert found.count("<") == 1
             await registerer.shutdown()
             assert await get(context, lookup) == ""
+
+    asyncio.run(story())
+
+
+@asynccontextmanager
+async def thermometer() -> AsyncIterator[aiocoap.Context]:
+    """A device on a socket of its own, which serves and asks."""
+    site = Site()
+    site.add_resource([".well-known", "core"], WKCResource(site.get_resources_as_linkheader))
+    site.add_resource(["temp"], Temperature())
+    device = await aiocoap.Context.create_server_context(site, bind=(HOST, 0))
+    try:
+        yield device
+    finally:
         await device.shutdown()
+
+
+def test_its_registerer_renews_before_the_lifetime_ends_and_registers_again_when_forgotten(node: Node) -> None:
+    """RFC 9176, 5.3.1: 2.04 until the registration is removed under its hands, then 4.04 and a new location."""
+
+    async def story() -> None:
+        async with thermometer() as device, client() as context:
+            parameters = {"ep": "short", "base": "coap://short.example.com"}
+            registerer = Registerer(device, rd=node.coap, lt=2, registration_parameters=parameters)
+            lookup = f"{node.coap}/rd-lookup/ep?ep=short"
+            place = (await until(context, lookup, "short")).partition(">")[0].lstrip("<")
+            registered = time.monotonic()
+            while time.monotonic() < registered + 3:
+                assert place in await get(context, lookup)
+                await asyncio.sleep(0.05)
+            await context.request(aiocoap.Message(code=aiocoap.DELETE, uri=node.coap + place)).response_raising
+            assert place not in await until(context, lookup, "short")
+            await registerer.shutdown()
+
+    asyncio.run(story())
+
+
+def test_its_registerer_comes_back_when_it_is_told_to(tmp_path: Path) -> None:
+    """RFC 7252, 5.9.3.4: 5.03 with Max-Age."""
+
+    async def story(node: Node) -> None:
+        async with thermometer() as device, client() as context:
+            crowd = [
+                Registerer(
+                    device, rd=node.coap, registration_parameters={"ep": f"crowd-{number}", "base": "coap://crowd"}
+                )
+                for number in range(3)
+            ]
+            for number in range(3):
+                await until(context, f"{node.coap}/rd-lookup/ep?ep=crowd-*", f"crowd-{number}")
+            for each in crowd:
+                await each.shutdown()
+
+    settings = {"rd__registrations_burst": 1, "rd__registrations_per_second": 1}
+    with running(tmp_path / "busy", **settings) as node:
+        asyncio.run(story(node))
+
+
+def test_its_device_registers_simply(node: Node) -> None:
+    """RFC 9176, 5.1: one request, sent from the socket that serves the links."""
+
+    async def story() -> None:
+        async with thermometer() as device, client() as context:
+            uri = f"{node.coap}/.well-known/rd?ep=simple&lt=600"
+            answer = await device.request(aiocoap.Message(code=aiocoap.POST, uri=uri)).response_raising
+            assert (answer.code, answer.opt.location_path) == (aiocoap.CHANGED, ())
+            assert "/temp>" in await get(context, f"{node.coap}/rd-lookup/res?ep=simple&rt=temperature")
 
     asyncio.run(story())
 

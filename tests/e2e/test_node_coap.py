@@ -5,13 +5,14 @@ It drops the empty last segment of a path: "/rd/" and "/rd" are the same request
 
 import json
 import re
+import socket
 import subprocess
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from clients import ANSWER_S, NODE_COAP, environment
-from running import Node, running
+from running import HOST, Node, running
 
 LINKS = '</t>;rt="temperature";if="sensor",</h>;rt="humidity"'
 
@@ -35,6 +36,13 @@ def lines(*arguments: str) -> list[dict[str, Any]]:
 def ask(node: Node, method: str, target: str, *links: str) -> dict[str, Any]:
     (answer,) = lines("ask", method, node.coap + target, *links)
     return answer
+
+
+def free_port() -> str:
+    """Its server does not say which one it got."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind((HOST, 0))
+        return str(probe.getsockname()[1])
 
 
 def targets(answer: dict[str, Any]) -> list[str]:
@@ -79,6 +87,26 @@ def test_a_thousand_links_go_and_come_in_blocks(node: Node) -> None:
     found = ask(node, "GET", "/rd-lookup/res?ep=many")
     assert found["code"] == "2.05"
     assert found["body"] == links.replace("</", "<coap://many.example.com/")
+
+
+@pytest.mark.parametrize("path", ["/.well-known/rd", "/.well-known/core"])
+def test_a_device_with_one_socket_registers_simply(path: str, node: Node) -> None:
+    """RFC 9176, 5.1: its links are fetched before the answer.  The second path is that of draft -12."""
+    name = path.rpartition("/")[2]
+    (heard, answer) = lines("device", f"{node.coap}{path}?ep=simple-{name}&lt=600", LINKS, free_port())
+    assert heard["asked"] == [{"method": "GET", "url": "/.well-known/core", "accept": "application/link-format"}]
+    assert (answer["code"], answer["location"]) == ("2.04", "")
+    found = targets(ask(node, "GET", f"/rd-lookup/res?ep=simple-{name}"))
+    assert [target.rpartition("/")[2] for target in found] == ["t", "h"]
+
+
+@pytest.mark.parametrize("document", ["<t>", "nonsense", "</t"])
+def test_a_device_with_a_bad_document_is_not_registered(document: str, node: Node) -> None:
+    target = node.coap + "/.well-known/rd?ep=simple-bad"
+    (_, answer) = lines("device", target, document, free_port())
+    assert answer["code"][0] in "45", answer
+    assert len(answer["body"].split()) >= 2, "a sentence for people"
+    assert targets(ask(node, "GET", "/rd-lookup/ep?ep=simple-bad")) == []
 
 
 @pytest.mark.parametrize(
