@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from waypost.api.client import Client
-    from waypost.api.schemas import Endpoint, Link, NodeStatus, Registered
+    from waypost.api.schemas import Endpoint, Event, Link, NodeStatus, Registered
     from waypost.api.sync import SyncClient
     from waypost.errors import (
         ConfigError,
@@ -24,6 +24,7 @@ __all__ = [
     "Client",
     "ConfigError",
     "Endpoint",
+    "Event",
     "Link",
     "Node",
     "NodeStatus",
@@ -40,6 +41,7 @@ __all__ = [
 _HOMES: Final = {
     "Client": "waypost.api.client",
     "Endpoint": "waypost.api.schemas",
+    "Event": "waypost.api.schemas",
     "Link": "waypost.api.schemas",
     "Node": "waypost.node",
     "NodeStatus": "waypost.api.schemas",

@@ -293,7 +293,7 @@ def test_a_program_reads_lines_of_json(api: Api) -> None:
     assert synced.keys() == {"event", "token"}
 
 
-@pytest.mark.parametrize("query", ["since=x", "since=a.1&since=a.1", "page=0&count=1", "count=5", "=x"])
+@pytest.mark.parametrize("query", ["since=x", "since=a.1&since=a.1", "page=0&count=1", "count=5", "=x", "gp=g"])
 def test_what_cannot_be_watched_is_a_problem(api: Api, query: str) -> None:
     answer = api.ask("GET", f"/v1/watch?{query}")
     assert answer.problem["status"] == 400

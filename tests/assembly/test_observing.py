@@ -116,6 +116,13 @@ def test_what_is_at_a_location_is_observed(setup: Setup) -> None:
     assert b'et="lamp"' in told.payload
 
 
+@pytest.mark.parametrize(("kind", "query"), [("gp", ()), ("ep", ("gp=g",))])
+def test_a_group_is_answered_and_not_observed(setup: Setup, kind: str, query: tuple[str, ...]) -> None:
+    """What one registration says decides there about others (RFC 7641, 4.1: a server may decline)."""
+    first = watch(setup, kind, *query)
+    assert (first.code, is_observed(first)) == (Code.CONTENT, False)
+
+
 def test_a_refresh_that_changes_nothing_tells_nobody_and_searches_nothing(setup: Setup) -> None:
     """Also not when it has to be stored anew."""
     (created,) = setup.send(Code.POST, "rd", "ep=a", "lt=60", payload=LINKS)

@@ -28,6 +28,7 @@ from waypost.errors import ConfigError, RemoteError, UnreachableError
 TIMEOUT_S: Final = 10.0
 COUNT: Final = 100  # entries of a page
 ANSWER_MAX: Final = 64 << 20  # octets
+PROBLEM_MAX: Final = 1 << 16  # octets of a refusal
 
 Found = Literal["endpoints", "links"]
 Pairs = Iterable[tuple[str, str | None]]
@@ -43,10 +44,11 @@ class Call(Generic[T]):
     target: str  # path and query
     answer: type[T]
     body: bytes | None = None
+    accept: str = JSON
 
     @property
     def headers(self) -> dict[str, str]:
-        headers = {"Accept": JSON, "User-Agent": f"waypost/{__version__}"}
+        headers = {"Accept": self.accept, "User-Agent": f"waypost/{__version__}"}
         return headers if self.body is None else headers | {"Content-Type": JSON}
 
 

@@ -1,6 +1,8 @@
 """The client for programs on asyncio."""
 
-from collections.abc import AsyncIterator, Iterable
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from contextlib import aclosing
 from types import TracebackType
 from typing import Literal, TypeVar, assert_never, overload
 
@@ -8,8 +10,9 @@ import aiohttp
 
 from waypost.api import calls
 from waypost.api.calls import COUNT, TIMEOUT_S, Call, Pairs
-from waypost.api.schemas import Endpoint, Endpoints, Link, Links, NodeStatus, Registered
-from waypost.errors import StateError
+from waypost.api.resuming import SILENCE_S, Watch
+from waypost.api.schemas import Endpoint, Endpoints, Event, Link, Links, NodeStatus, Registered
+from waypost.errors import RemoteError, StateError, UnreachableError
 
 T = TypeVar("T")
 P = TypeVar("P", Endpoints, Links)
@@ -97,6 +100,47 @@ class Client:
             case _:
                 assert_never(kind)
 
+    async def watch(
+        self, criteria: Pairs = (), *, since: str | None = None, **named: str
+    ) -> AsyncGenerator[Event, None]:
+        """Events without end: first all that is there, or what came after the token `since`, then what changes.
+
+        Takes up a lost connection by itself.  Raises if the node refuses, or cannot be reached at first.
+        """
+        watch = Watch((*criteria, *named.items()), since)
+        while True:
+            try:
+                async with aclosing(self._events(watch)) as events:
+                    async for event in events:
+                        yield event
+                wait_s = watch.lost(UnreachableError("the node has ended the stream"))
+            except (RemoteError, UnreachableError) as error:
+                wait_s = watch.lost(error)
+            await asyncio.sleep(wait_s)
+
+    async def _events(self, watch: Watch) -> AsyncGenerator[Event, None]:
+        """Of one connection."""
+        call = watch.call()
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._timeout.total, sock_read=SILENCE_S)
+        try:
+            async with self._open().request(
+                call.method, call.target, headers=call.headers, timeout=timeout, allow_redirects=False
+            ) as response:
+                if response.status != 200:
+                    calls.read(call, response.status, response.headers, await response.content.read(calls.PROBLEM_MAX))
+                for event in watch.connected():
+                    yield event
+                async for chunk in response.content.iter_any():
+                    for event in watch.read(chunk):
+                        yield event
+        except (OSError, aiohttp.ClientError) as error:
+            raise calls.unreachable(self._origin, error) from error
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            raise StateError("the client is closed", hint="use it inside `async with`")
+        return self._session
+
     async def _pages(self, call: Call[P]) -> AsyncIterator[P]:
         next: Call[P] | None = call
         while next is not None:
@@ -105,11 +149,10 @@ class Client:
             next = calls.following(next, page)
 
     async def _call(self, call: Call[T], *, again: bool = True) -> T:
-        if self._session is None:
-            raise StateError("the client is closed", hint="use it inside `async with`")
+        session = self._open()
         body = bytearray()
         try:
-            async with self._session.request(
+            async with session.request(
                 call.method, call.target, data=call.body, headers=call.headers, allow_redirects=False
             ) as response:
                 async for chunk in response.content.iter_any():

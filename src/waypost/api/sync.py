@@ -1,13 +1,19 @@
 """The client for programs without an event loop, on the standard library alone."""
 
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from types import TracebackType
-from typing import Literal, TypeVar, assert_never, overload
+from typing import Final, Literal, TypeVar, assert_never, overload
 
 from waypost.api import calls
 from waypost.api.calls import COUNT, TIMEOUT_S, Call, Pairs
-from waypost.api.schemas import Endpoint, Endpoints, Link, Links, NodeStatus, Registered
+from waypost.api.resuming import SILENCE_S, Watch
+from waypost.api.schemas import Endpoint, Endpoints, Event, Link, Links, NodeStatus, Registered
+from waypost.errors import RemoteError, UnreachableError
+
+CHUNK: Final = 1 << 16  # octets
 
 T = TypeVar("T")
 P = TypeVar("P", Endpoints, Links)
@@ -22,8 +28,8 @@ class SyncClient:
 
     def __init__(self, url: str, *, timeout_s: float = TIMEOUT_S) -> None:
         self._origin = calls.origin(url)
-        kind = HTTPSConnection if self._origin.secure else HTTPConnection
-        self._connection = kind(self._origin.host, self._origin.port, timeout=timeout_s)
+        self._timeout_s = timeout_s
+        self._connection = self._connect(timeout_s)
 
     def __enter__(self) -> "SyncClient":
         return self
@@ -82,6 +88,42 @@ class SyncClient:
                 return (link for page in self._pages(calls.links(wanted, count)) for link in page.links)
             case _:
                 assert_never(kind)
+
+    def watch(self, criteria: Pairs = (), *, since: str | None = None, **named: str) -> Generator[Event, None, None]:
+        """Events without end: first all that is there, or what came after the token `since`, then what changes.
+
+        Takes up a lost connection by itself.  Raises if the node refuses, or cannot be reached at first.  It has a
+        connection of its own.
+        """
+        watch = Watch((*criteria, *named.items()), since)
+        while True:
+            try:
+                yield from self._events(watch)
+                wait_s = watch.lost(UnreachableError("the node has ended the stream"))
+            except (RemoteError, UnreachableError) as error:
+                wait_s = watch.lost(error)
+            time.sleep(wait_s)
+
+    def _events(self, watch: Watch) -> Iterator[Event]:
+        """Of one connection."""
+        call = watch.call()
+        with closing(self._connect(self._timeout_s)) as connection:
+            try:
+                connection.connect()
+                connection.sock.settimeout(SILENCE_S)
+                connection.request(call.method, call.target, headers=call.headers)
+                response = connection.getresponse()
+                if response.status != 200:
+                    calls.read(call, response.status, dict(response.headers), response.read(calls.PROBLEM_MAX))
+                yield from watch.connected()
+                while chunk := response.read1(CHUNK):
+                    yield from watch.read(chunk)
+            except (OSError, HTTPException) as error:
+                raise calls.unreachable(self._origin, error) from error
+
+    def _connect(self, timeout_s: float) -> HTTPConnection:
+        kind = HTTPSConnection if self._origin.secure else HTTPConnection
+        return kind(self._origin.host, self._origin.port, timeout=timeout_s)
 
     def _pages(self, call: Call[P]) -> Iterator[P]:
         next: Call[P] | None = call

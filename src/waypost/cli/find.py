@@ -29,7 +29,7 @@ def find(criteria: tuple[str, ...], links: bool, limit: int, url: str, output: s
 
     Exit code 1 if nothing was found.
     """
-    wanted = [_criterion(text) for text in criteria]
+    wanted = [criterion(text) for text in criteria]
     with SyncClient(url) as node:
         count = min(limit + 1, PAGE_MAX)
         found = list(islice(node.find("links" if links else "endpoints", wanted, count=count), limit + 1))
@@ -44,7 +44,7 @@ def find(criteria: tuple[str, ...], links: bool, limit: int, url: str, output: s
     return Exit.OK if items else Exit.NOT_FOUND
 
 
-def _criterion(text: str) -> tuple[str, str]:
+def criterion(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not name or not equals:
         raise click.BadArgumentUsage(f"{text!r} is not a criterion; write it like rt=temperature")

@@ -19,6 +19,7 @@ VERBS: Final = {  # a verb, and the file it is in
     "renew": "directory",
     "unregister": "directory",
     "find": "find",
+    "watch": "watch",
     "config": "config",
     "completion": "completion",
 }

@@ -5,9 +5,10 @@ Source: RFC 9176, 6.2; design, Contracts, 3 and 5.
 
 from collections.abc import Iterable
 
+from waypost.errors import WireError
 from waypost.rd.clocks import Clocks
-from waypost.rd.index import Registration
 from waypost.rd.criterion import Criterion
+from waypost.rd.index import Registration
 from waypost.rd.parameters import require_lookup
 from waypost.rd.questions import Entry, Kind, Lookup
 from waypost.rd.record import decode
@@ -15,18 +16,23 @@ from waypost.rd.registrations import Registrations
 
 
 class Filter:
-    """The endpoints that meet all criteria, themselves or by one of their links; `every` if there is none."""
+    """The endpoints that meet all criteria, themselves or by one of their links; `every` if there is none.
+
+    What is local to a link is nobody's: who follows the feed is on none (RFC 9176, 6.1).
+    """
 
     def __init__(self, criteria: Iterable[tuple[str, str | None]]) -> None:
         """Raises WireError for criteria that cannot be."""
         lookup = Lookup(Kind.ENDPOINTS, tuple(criteria))
         require_lookup(lookup)
+        if any(name == "gp" for name, _ in lookup.criteria):
+            raise WireError("groups cannot be followed by their members: leave out gp")
         self._criteria = [Criterion(name, value) for name, value in lookup.criteria]
         self.every = not self._criteria
 
     def accepts(self, registration: Registration) -> bool:
         links = registration.document.links
-        return all(
+        return not registration.zone and all(
             criterion.matches(registration, Kind.ENDPOINTS)
             or any(criterion.matches_link(link, registration) for link in links)
             for criterion in self._criteria

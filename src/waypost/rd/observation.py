@@ -63,7 +63,7 @@ class Plan:
 class View(NamedTuple):
     """What lookups show of a registration, if they show it, and the plans it may concern."""
 
-    shown: tuple[str, bytes] | None
+    shown: tuple[str, bytes, int] | None
     plans: dict[Plan, None]
 
 
@@ -142,7 +142,8 @@ class Plans:
             for link in registration.document.links:
                 for name, value in link.pairs:
                     plans |= filed.get((name, value or ""), NOBODY)
-        return View((registration.line(), registration.document.payload), plans)
+        shown = (registration.line(), registration.document.payload, registration.zone)
+        return View(shown, plans)
 
     def compare(self, before: View, after: View, now: float) -> None:
         """Mark what may have changed with a registration seen before and after."""
