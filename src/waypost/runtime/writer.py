@@ -1,8 +1,8 @@
 """One thread that makes commits durable, many with one fsync.
 
 The thread takes everything that waits, up to BATCH_MAX, as one batch: while the disk works on one
-batch the next one gathers, so a slow disk means larger batches and a single commit waits for a single
-fsync.  Batches come back to the event loop in the order they were submitted, a slice at a time.
+batch the next one gathers, so a slow disk means larger batches.  A commit that comes alone waits for a single
+fsync; those that come one after the other share one each GATHER_S.  Batches come back to the event loop in the order they were submitted, a slice at a time.
 
 All methods belong to the event loop's thread.  A store that raises ends the writer: nothing is
 committed after a failure, because commits are first in, first out.
@@ -23,6 +23,7 @@ from waypost.runtime.figures import Distribution
 
 PENDING_MAX: Final = 4096  # commits submitted and not yet durable; past it `full` says so
 BATCH_MAX: Final = 128  # commits of a transaction, past which no more join it; those of one turn of the loop do
+GATHER_S: Final = 0.002  # seconds at least between the beginnings of two transactions: under load they gather commits
 SLICE: Final = 8  # commits whose effects the loop carries out in one go: under 2 ms
 
 SIZES: Final = (1, 2, 4, 8, 16, 32, 64, BATCH_MAX)  # commits
@@ -117,7 +118,8 @@ class Writer:
 
     def _write(self, loop: asyncio.AbstractEventLoop) -> None:
         """The thread."""
-        while (batch := self._take()) is not None:
+        start = 0.0
+        while (batch := self._take(start + GATHER_S)) is not None:
             start = time.perf_counter()
             try:
                 self._store.commit(batch)
@@ -126,12 +128,15 @@ class Writer:
                 return
             loop.call_soon_threadsafe(self._hand_back, batch, time.perf_counter() - start)
 
-    def _take(self) -> list[Commit] | None:
-        """Wait for commits, then add what else is there; None once stopped."""
+    def _take(self, earliest: float) -> list[Commit] | None:
+        """Wait for commits and until `earliest`, then add what else is there; None once stopped."""
         first = self._queue.get()
         if first is None:
             return None
         batch = first
+        wait = earliest - time.perf_counter()
+        if wait > 0:
+            time.sleep(wait)
         try:
             while len(batch) < BATCH_MAX and (more := self._queue.get_nowait()) is not None:
                 batch += more
