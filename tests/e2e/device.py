@@ -1,8 +1,9 @@
-"""A device on a UDP socket of its own: the datagrams are ours to choose, well formed or not."""
+"""A device on a socket of its own, by default UDP: the messages are ours to choose, well formed or not."""
 
 import socket
 from random import Random
 from types import TracebackType
+from typing import Protocol
 
 from running import HOST
 
@@ -14,13 +15,27 @@ PING = b"\x40\x00\xff\xff"
 PONG = b"\x70\x00\xff\xff"
 
 
+class Socket(Protocol):
+    """What a device needs of one: each send() and recv() is one message in the form of a datagram."""
+
+    def send(self, data: bytes, /) -> object: ...
+    def recv(self, size: int, /) -> bytes: ...
+    def settimeout(self, seconds: float, /) -> None: ...
+    def close(self) -> None: ...
+
+
+def udp_socket(port: int) -> socket.socket:
+    own = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    own.connect((HOST, port))
+    own.settimeout(ANSWER_S)
+    return own
+
+
 class Device:
     """Remembers an Echo value and brings it back, as RFC 9175, 2.3 asks of a client."""
 
-    def __init__(self, port: int, seed: int = 1) -> None:
-        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.socket.connect((HOST, port))
-        self.socket.settimeout(ANSWER_S)
+    def __init__(self, port: int, seed: int = 1, own: Socket | None = None) -> None:
+        self.socket = own or udp_socket(port)
         self.rng = Random(seed)
         self.echo = b""
         self.count = self.rng.getrandbits(15)

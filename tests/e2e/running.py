@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,18 @@ END_S = 20.0
 @dataclass(frozen=True)
 class Node:
     process: subprocess.Popen[str]
-    port: int  # CoAP, UDP
+    port: int  # CoAP, UDP unless over() says otherwise
     http: str  # http://127.0.0.1:…
+    listeners: dict[str, str]
+    scheme: str = "coap"
 
     @property
     def coap(self) -> str:
-        return f"coap://{HOST}:{self.port}"
+        return f"{self.scheme}://{HOST}:{self.port}"
+
+    def over(self, scheme: str) -> "Node":
+        """The same, as clients see it that use coap+tcp or coap+ws."""
+        return replace(self, scheme=scheme, port=port_of(self.listeners[scheme]))
 
     def kill(self) -> None:
         """As by `kill -9`: nothing is said to it first."""
@@ -59,7 +65,11 @@ def start(directory: Path, enter: tuple[str, ...] = (), /, **settings: object) -
     assert ready["ready"] is True
     listeners: dict[str, str] = ready["listeners"]
     http = listeners["http"].removeprefix("http://").rstrip("/")
-    return Node(process, int(listeners["coap"].rpartition(":")[2]), f"http://{http}")
+    return Node(process, port_of(listeners["coap"]), f"http://{http}", listeners)
+
+
+def port_of(listener: str) -> int:
+    return int(listener.rpartition(":")[2])
 
 
 @contextmanager

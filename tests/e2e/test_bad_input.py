@@ -10,6 +10,7 @@ from urllib.request import Request, urlopen
 import pytest
 from device import Device, option
 from running import Node, running
+from streams import open_stream
 
 from waypost.coap.message import Message
 from waypost.coap.numbers import Code, Option, Type
@@ -27,11 +28,22 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
 
 
 @pytest.fixture
-def device(node: Node) -> Iterator[Device]:
+def udp(node: Node) -> Iterator[Device]:
     """Validated, so that no reason is cut short."""
     with Device(node.port) as device:
         device.get("/.well-known/core")
         device.get("/.well-known/core")
+        yield device
+
+
+@pytest.fixture(params=["coap", "coap+tcp", "coap+ws"])
+def device(request: pytest.FixtureRequest, node: Node, udp: Device) -> Iterator[Device]:
+    """By each transport."""
+    if request.param == "coap":
+        yield udp
+        return
+    there = node.over(request.param)
+    with Device(there.port, own=open_stream(request.param, there.port, ANSWER_S)) as device:
         yield device
 
 
@@ -95,6 +107,28 @@ def test_a_registration_that_is_wrong_changes_nothing(device: Device, query: tup
     assert registered(device) == before
 
 
+@pytest.mark.parametrize("path", ["/.well-known/rd", "/.well-known/core"])
+@pytest.mark.parametrize(
+    ("query", "links"),
+    [
+        pytest.param((), b"", id="no name"),
+        pytest.param(("ep=" + "x" * 64,), b"", id="a name of 64 octets"),
+        pytest.param(("ep=a", "lt=0"), b"", id="lifetime 0"),
+        pytest.param(("ep=a", "base=coap://h"), b"", id="a base"),
+        pytest.param(("ep=a",), LINKS, id="a payload"),
+    ],
+)
+def test_a_simple_registration_that_is_wrong_is_refused_before_anything_is_fetched(
+    device: Device, path: str, query: tuple[str, ...], links: bytes
+) -> None:
+    """RFC 9176, 5.1: what is fetched is never asked for here, so the refusal is the next that arrives."""
+    message = device.message(Code.POST, path, *query, payload=links, content_format=40 if links else None)
+    device.socket.send(message.encode())
+    answer = device.receive()
+    assert (answer.token, answer.code) == (message.token, Code.BAD_REQUEST)
+    reason(answer)
+
+
 def test_a_path_is_not_a_name(device: Device) -> None:
     """An option that is not UTF-8 makes the request a bad one (RFC 7252, 5.4 and 3.2)."""
     message = device.message(Code.POST, "rd", payload=LINKS, content_format=40, more=((Option.URI_QUERY, b"ep=\xff"),))
@@ -148,11 +182,11 @@ def test_a_document_beyond_the_limit_is_refused_while_it_comes(device: Device) -
     assert registered(device) == before
 
 
-def test_unknown_critical_options_are_named_or_passed_over(device: Device) -> None:
+def test_unknown_critical_options_are_named_or_passed_over(udp: Device) -> None:
     """RFC 7252, 5.4.1: 4.02 to a confirmable request, silence to the other kind."""
     more = ((9, b"oscore?"),)
-    assert device.ask(device.message(Code.GET, "/rd-lookup/ep", more=more)).code == Code.BAD_OPTION
-    assert device.raw(device.message(Code.GET, "/rd-lookup/ep", more=more, type=Type.NON).encode()) == []
+    assert udp.ask(udp.message(Code.GET, "/rd-lookup/ep", more=more)).code == Code.BAD_OPTION
+    assert udp.raw(udp.message(Code.GET, "/rd-lookup/ep", more=more, type=Type.NON).encode()) == []
 
 
 @pytest.mark.parametrize("code", [Code.PUT, Code.FETCH, Code.PATCH, Code.IPATCH], ids=lambda code: code.name)
