@@ -130,7 +130,7 @@ class Assembly:
     def _response(self, outcome: Outcome, observed: Lookup | None) -> Response:
         response = interface.response(outcome)
         if observed is not None and isinstance(outcome, Found):
-            response.observe = self._directory.observable(observed, outcome)
+            response.observe = self._directory.plans.observable(observed, outcome)
         return response
 
     def _join(self, now: float) -> None:
@@ -165,10 +165,10 @@ class Assembly:
         for query, begins in observed:
             assert isinstance(query, Query)
             if begins:
-                self._directory.observe(query, now)
+                self._directory.plans.begin(query, now)
             else:
-                self._directory.unobserve(query)
-        changed = self._directory.take_changed()
+                self._directory.plans.end(query)
+        changed = self._directory.plans.take_changed()
         for query, outcome in changed:
             self._coap.server.changed(query, interface.response(outcome), now)
         return bool(observed or changed)

@@ -32,7 +32,7 @@ from waypost.rd.criterion import Criterion
 from waypost.rd.evictions import Evictions, Row
 from waypost.rd.index import Registration
 from waypost.rd.lookup import Search, find_one
-from waypost.rd.observation import NOTHING, Plans, Query, digest
+from waypost.rd.observation import NOTHING, Plans
 from waypost.rd.parameters import require_registration
 from waypost.rd.questions import (
     Announced,
@@ -40,9 +40,7 @@ from waypost.rd.questions import (
     Cause,
     Evict,
     Export,
-    Found,
     Import,
-    Kind,
     Located,
     Locations,
     Lookup,
@@ -95,6 +93,8 @@ COUNTERS: Final = (
 
 
 class Directory:
+    """`plans` are the observed lookups; whoever knows the observers tells them, and takes what has changed."""
+
     def __init__(self, rng: Random, ids: Iterator[int], settings: Settings) -> None:
         self._ids = ids
         self._clocks = Clocks()
@@ -104,7 +104,7 @@ class Directory:
         self._evictions = Evictions(self._clocks)
         self._changes = Changes(rng, settings, self._registrations, self._announcements)
         self._simple = Simple(ids, settings.document_octets_max) if settings.simple else None
-        self._plans = Plans(self._registrations.index)
+        self.plans = Plans(self._registrations.index)
         self._owed: dict[bytes, None] = {}  # names whose registration must be announced as it is
         self._owed_after: float | None = None  # the carrier was busy
         self._unchecked: list[bytes] = []  # names to look at since the wall clock stepped
@@ -183,9 +183,9 @@ class Directory:
     def apply(self, change: Change, now: float) -> None:
         """Raises StoreError for a record that cannot be read."""
         self._now = now
-        before = self._plans.view(self._registrations.by_key.get(change.key))
+        before = self.plans.view(self._registrations.by_key.get(change.key))
         self._apply(change, now)
-        self._plans.compare(before, self._plans.view(self._registrations.by_key.get(change.key)), now)
+        self.plans.compare(before, self.plans.view(self._registrations.by_key.get(change.key)), now)
         self._owe(change.key, now)
 
     def handle_timer(self, now: float) -> None:
@@ -195,9 +195,9 @@ class Directory:
                 if self._hold(registration, now):
                     continue
                 self._counters["expired"] += 1
-                before = self._plans.view(registration)
+                before = self.plans.view(registration)
                 self._registrations.hide(registration)
-                self._plans.compare(before, NOTHING, now)
+                self.plans.compare(before, NOTHING, now)
             self._owe(registration.key, now)
         for _ in range(min(len(self._unchecked), UNCHECKED_STEP)):
             self._owe(self._unchecked.pop(), now)
@@ -211,7 +211,7 @@ class Directory:
         if self._owed_after is not None and now >= self._owed_after:
             self._owed_after = None
         self._pay(now)
-        self._plans.handle_timer(now)
+        self.plans.handle_timer(now)
 
     def handle_clock(self, now: float, wall_ms: int) -> None:
         """At start this is when what was restored becomes visible."""
@@ -225,7 +225,7 @@ class Directory:
     def next_timer(self) -> float | None:
         if self._searches or self._unchecked:
             return self._now
-        times = (self._registrations.deadlines.next(), self._owed_after, self._plans.next_timer())
+        times = (self._registrations.deadlines.next(), self._owed_after, self.plans.next_timer())
         return min((when for when in times if when is not None), default=None)
 
     def take_effects(self) -> list[Effect]:
@@ -235,7 +235,7 @@ class Directory:
         return effects
 
     def counters(self) -> Mapping[str, int]:
-        return {**self._counters, "refreshed": self._changes.refreshed, **self._plans.counters()}
+        return {**self._counters, "refreshed": self._changes.refreshed, **self.plans.counters()}
 
     def gauges(self) -> Mapping[str, int]:
         index = self._registrations.index
@@ -250,7 +250,7 @@ class Directory:
             "announcements_under_way": len(self._announcements),
             "announcements_owed": len(self._owed),
             "lookups_under_way": len(self._searches),
-            "lookups_observed": len(self._plans),
+            "lookups_observed": len(self.plans),
             **self._changes.gauges(),
             **(self._simple.gauges() if self._simple is not None else {}),
         }
@@ -268,35 +268,13 @@ class Directory:
     def check_all(self) -> None:
         """Takes time in proportion to the registrations."""
         self._registrations.check()
-        self._plans.check()
+        self.plans.check()
         due = self._registrations.deadlines.next()
         if self._unchecked or (due is not None and due <= self._now):
             return  # what is owed shows when handle_timer() has caught up
         for key, registration in self._registrations.by_key.items():
             if self._registrations.owes(registration, self._now):
                 assert key in self._owed or self._announcements.get(key) is not None, "a debt is known or under way"
-
-    # observation
-
-    def observable(self, lookup: Lookup, answer: Found) -> Query | None:
-        """The name of what an observer of `lookup`, answered so, observes; None if too much is observed already."""
-        if lookup.kind is Kind.GROUPS or any(name == "gp" for name, _ in lookup.criteria):
-            return None  # which members match no plan can tell
-        query = Query(lookup.kind, lookup.criteria, lookup.page, lookup.count, lookup.zone, digest(answer))
-        return query if self._plans.admits(query) else None
-
-    def observe(self, query: Query, now: float) -> None:
-        """One more observes it."""
-        self._now = now
-        self._plans.begin(query, now)
-
-    def unobserve(self, query: Query) -> None:
-        """Nobody observes it any more."""
-        self._plans.end(query)
-
-    def take_changed(self) -> list[tuple[Query, Found | Refused]]:
-        """Observed lookups whose answer is another now."""
-        return self._plans.take_changed()
 
     # questions
 

@@ -91,16 +91,12 @@ class Plans:
     def __len__(self) -> int:
         return len(self._plans)
 
-    def admits(self, query: Query) -> bool:
-        """Whether the limits leave room for it."""
-        if query in self._plans:
-            return True
-        if len(self._plans) >= PLANS_MAX:
-            return False
-        pairs = filing(self._index, query)
-        return all(len(self._filed.get(pair, ())) < FILED_MAX for pair in pairs) and (
-            bool(pairs) or len(self._unfiled) < FILED_MAX
-        )
+    def observable(self, lookup: Lookup, answer: Found) -> Query | None:
+        """The name of what an observer of `lookup`, answered so, observes; None if it cannot be, or too much is."""
+        if lookup.kind is Kind.GROUPS or any(name == "gp" for name, _ in lookup.criteria):
+            return None  # what one registration says decides there about others
+        query = Query(lookup.kind, lookup.criteria, lookup.page, lookup.count, lookup.zone, digest(answer))
+        return query if query in self._plans or self._admits(query) else None
 
     def begin(self, query: Query, now: float) -> None:
         """One more observes it, who was told `query.answer`."""
@@ -193,6 +189,13 @@ class Plans:
         assert all(plan.pairs for plan in filed)
         assert len(self._plans) <= PLANS_MAX
         assert all(plan.marked for plan in self._waiting)
+
+    def _admits(self, query: Query) -> bool:
+        if len(self._plans) >= PLANS_MAX:
+            return False
+        pairs = filing(self._index, query)
+        lists = [self._filed.get(pair, NOBODY) for pair in pairs] or [self._unfiled]
+        return all(len(plans) < FILED_MAX for plans in lists)
 
     def _mark(self, plan: Plan, now: float) -> None:
         if not plan.marked:
