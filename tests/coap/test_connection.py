@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from waypost.coap.message import Message, block, decode
+from waypost.coap.message import Message, block, decode, read_block
 from waypost.coap.numbers import CONFIRM_EVERY, OBSERVATIONS_PER_SOURCE_MAX, Code, Option, Type
 from waypost.coap.peer import Peer
 from waypost.coap.request import Request, Response
@@ -21,7 +21,7 @@ SMALL = replace(ANNA, link=2, message_max=1152)
 
 
 class Device:
-    """Its resource /text has `size` octets; /count counts POSTs; /slow does not answer."""
+    """Its resource /text has `size` octets; /count counts POSTs; /length counts octets; /slow does not answer."""
 
     def __init__(self) -> None:
         self.size = 10
@@ -37,6 +37,8 @@ class Device:
             case ("count",):
                 self.count += 1
                 return Response(Code.CHANGED, str(self.count).encode())
+            case ("length",):
+                return Response(Code.CHANGED, str(len(request.payload)).encode())
             case ("slow",):
                 self.slow.append(request.id)
                 return None
@@ -127,6 +129,48 @@ def test_blocks_come_where_they_are_asked_for(device: Device) -> None:
     assert len(answer.payload) == 64
 
 
+@pytest.mark.parametrize("path", [ANNA, SMALL, replace(ANNA, message_max=10_000)])
+def test_several_blocks_come_in_one_message_to_who_asks_so(device: Device, path: Path) -> None:
+    """RFC 8323, 6 (BERT): as many blocks of 1024 octets as the peer takes."""
+    device.size = 50_000
+    payload, more, size, messages = b"", True, 7, 0
+    while more:
+        (answer,) = device.send(ask(options=((Option.BLOCK2, block(len(payload) // 1024, False, size)),)), path)
+        number, more, size = read_block(value(answer, Option.BLOCK2) or b"", bert=True)
+        assert path.message_max is not None
+        assert len(answer.encode()) <= path.message_max
+        assert number == len(payload) // 1024
+        payload += answer.payload
+        messages += 1
+    assert payload == bytes(i % 251 for i in range(50_000))
+    assert messages == {1 << 20: 1, 1152: 49, 10_000: 6}[path.message_max or 0]
+
+
+def test_a_request_comes_in_several_blocks_at_once(device: Device) -> None:
+    """RFC 8323, 6 (BERT)."""
+    body = bytes(i % 251 for i in range(10_000))
+    answers = []
+    for start, end in ((0, 4096), (4096, 5120), (5120, 10_000)):
+        option = (Option.BLOCK1, block(start // 1024, end < len(body), 7))
+        answers += device.send(ask("length", code=Code.POST, options=(option,), payload=body[start:end]))
+    assert [answer.code for answer in answers] == [Code.CONTINUE, Code.CONTINUE, Code.CHANGED]
+    assert answers[-1].payload == b"10000"
+
+
+def test_several_blocks_are_no_whole_number_of_octets_too_few(device: Device) -> None:
+    for payload in (bytes(1000), bytes(2000), b""):
+        option = (Option.BLOCK1, block(0, True, 7))
+        (answer,) = device.send(ask("length", code=Code.POST, options=(option,), payload=payload))
+        assert answer.code == Code.BAD_REQUEST
+
+
+def test_datagrams_have_no_such_blocks(device: Device) -> None:
+    """RFC 7959, 2.2: exponent 7 is reserved there."""
+    datagram = replace(ANNA, transport="udp", message_max=None)
+    (answer,) = device.send(ask(options=((Option.BLOCK2, b"\x07"),)), datagram)
+    assert answer.code == Code.BAD_REQUEST
+
+
 def test_long_words_are_cut_to_what_the_peer_takes(device: Device) -> None:
     (answer,) = device.send(ask("nothing"), SMALL)
     assert answer.code == Code.NOT_FOUND
@@ -192,6 +236,21 @@ def test_a_request_is_sent_once_and_answered(device: Device) -> None:
     assert [effect.result for effect in device.peer.take_effects() if isinstance(effect, Answer)] == [
         Response(Code.CONTENT, b"near")
     ]
+
+
+def test_an_answer_comes_in_several_blocks_at_once(device: Device) -> None:
+    """RFC 8323, 6 (BERT)."""
+    body = bytes(i % 251 for i in range(10_000))
+    device.peer.client.request(Call(Code.GET, ("far",)), ANNA, 0.0)
+    for start, end in ((0, 4096), (4096, 10_000)):
+        (request,) = device.sent()
+        assert int.from_bytes(value(request, Option.BLOCK2) or b"", "big") >> 4 == start // 1024
+        options = [(int(Option.BLOCK2), block(start // 1024, end < len(body), 7))]
+        answer = Message(Type.NON, Code.CONTENT, 0, request.token, options, body[start:end])
+        device.peer.receive_datagram(answer.encode(), ANNA, 1.0)
+    (outcome,) = [effect.result for effect in device.peer.take_effects() if isinstance(effect, Answer)]
+    assert isinstance(outcome, Response)
+    assert outcome.payload == body
 
 
 def test_a_request_fails_with_its_connection(device: Device) -> None:

@@ -108,7 +108,10 @@ def test_both_sides_begin_with_a_csm() -> None:
     """RFC 8323, 5.3."""
     first = written(Stream(0.0))
     assert [message.code for message in first] == [Signal.CSM]
-    assert first[0].options == [(limits.MAX_MESSAGE_SIZE, MESSAGE_MAX.to_bytes(3, "big"))]
+    assert first[0].options == [
+        (limits.MAX_MESSAGE_SIZE, MESSAGE_MAX.to_bytes(3, "big")),
+        (limits.BLOCK_WISE_TRANSFER, b""),
+    ]
 
 
 @pytest.mark.parametrize("data", [GET, PING, b"\x00\x00", framed(Signal.RELEASE), framed(Code.CONTENT, b"x")])

@@ -43,7 +43,7 @@ def libcoap(node: Node, folder: Path, method: str, target: str, links: str | Non
         payload.write_text(links)
         command += ["-t", "40", "-f", str(payload)]
     shown = run([*command, node.coap + target])
-    received = re.findall(r"^v:1 t:(?:ACK|CON|NON) c:(\d\.\d\d) .*?\[(.*?)\](?: :: '(.*)')?$", shown, re.M)
+    received = re.findall(r"^v:1 t:(?:ACK|CON|NON) c:(\d\.\d\d) .*?\[(.*?)\](?: :: '(.*?)'?)?$", shown, re.M)
     assert received, shown
     code, options, payload_shown = received[-1]
     segments = re.findall(r"Location-Path:([^,\]]*?)(?:,| \])", options + "]")

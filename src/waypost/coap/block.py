@@ -10,6 +10,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from hashlib import blake2s
 
+from waypost.coap.message import BERT, block_size
 from waypost.coap.numbers import (
     ASSEMBLIES_MAX,
     ASSEMBLIES_PER_SOURCE_MAX,
@@ -111,8 +112,9 @@ class Assemblies:
         """
         self.expire(now)
         number, more, exponent = block
-        size = 1 << exponent + 4
-        if more and len(payload) != size:
+        size = block_size(exponent)
+        fits = len(payload) == size or (exponent == BERT and payload and not len(payload) % size)
+        if more and not fits:
             raise RemoteError(f"a block of {len(payload)} octets says it has {size}", code=Code.BAD_REQUEST)
         if number == 0:
             self._drop(key)

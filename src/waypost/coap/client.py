@@ -104,7 +104,7 @@ class Client:
             exchange.once = False
             self._outbox.sources.validate(peer, now)
         try:
-            reply = read_reply(message)
+            reply = read_reply(message, bert=path.message_max is not None)
         except WireError:
             if message.type == Type.CON:  # RFC 7252, 5.4.1
                 self._outbox.send_empty(path, Type.RST, message.id)

@@ -5,7 +5,8 @@
 |Ver| T |  TKL  |      Code     |          Message ID           |
 |   Token (TKL octets) ... | Options ... |1 1 1 1 1 1 1 1| Payload ...
 
-Source: RFC 7252, section 3; option values, 3.2; block values, RFC 7959, 2.2.
+Source: RFC 7252, section 3; option values, 3.2; block values, RFC 7959, 2.2
+and RFC 8323, 6.
 """
 
 from typing import Final
@@ -16,6 +17,7 @@ from waypost.errors import WireError
 Options = list[tuple[int, bytes]]  # in order of their numbers
 
 TOKEN_MAX: Final = 8
+BERT: Final = 7  # block size exponent of several blocks in one message, on connections alone (RFC 8323, 6)
 _MARKER: Final = 0xFF
 
 
@@ -139,15 +141,20 @@ def uint(value: int) -> bytes:
 
 
 def block(number: int, more: bool, exponent: int) -> bytes:
-    """The value of Block1 or Block2; a block has 2^(exponent + 4) octets."""
+    """The value of Block1 or Block2; a block has block_size(exponent) octets."""
     return uint(number << 4 | more << 3 | exponent)
 
 
-def read_block(value: bytes) -> tuple[int, bool, int]:
-    """(number, more, exponent).  Raises WireError for more than 3 octets or the reserved exponent 7."""
+def block_size(exponent: int) -> int:
+    """Octets; BERT's blocks are any number of these (RFC 8323, 6)."""
+    return 1 << min(exponent, BERT - 1) + 4
+
+
+def read_block(value: bytes, *, bert: bool = False) -> tuple[int, bool, int]:
+    """(number, more, exponent).  Raises WireError for more than 3 octets, or for exponent 7 where it is not BERT's."""
     if len(value) > 3:
         raise WireError(f"a block option of {len(value)} octets")
     raw = int.from_bytes(value, "big")
-    if raw & 7 == 7:
+    if raw & 7 == BERT and not bert:
         raise WireError("block size exponent 7 is reserved")
     return raw >> 4, bool(raw & 8), raw & 7

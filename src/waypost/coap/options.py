@@ -40,8 +40,8 @@ _SIZES: Final[dict[int, tuple[int, int]]] = {
 }
 
 
-def read_request(message: Message, id: int) -> Request:
-    """The request that `message` makes.
+def read_request(message: Message, id: int, *, bert: bool) -> Request:
+    """The request that `message` makes; `bert` says that it came on a connection.
 
     Raises RemoteError with the code to answer: 4.02 for an option, 4.00 for text that is not UTF-8.
     """
@@ -66,11 +66,11 @@ def read_request(message: Message, id: int) -> Request:
         )
     request = Request(id, message.code, tuple(path), tuple(query), message.payload)
     if others is not None:
-        _read_others(request, others)
+        _read_others(request, others, bert=bert)
     return request
 
 
-def _read_others(request: Request, options: list[tuple[int, bytes]]) -> None:
+def _read_others(request: Request, options: list[tuple[int, bytes]], *, bert: bool) -> None:
     last = -1
     for number, value in options:
         sizes = _SIZES.get(number)
@@ -92,19 +92,19 @@ def _read_others(request: Request, options: list[tuple[int, bytes]]) -> None:
             case Option.URI_HOST:
                 request.host = value.decode(errors="replace").lower()  # RFC 7252, 6.4: as it was written, but for case
             case Option.BLOCK1 | Option.BLOCK2 | Option.ECHO | Option.NO_RESPONSE | Option.REQUEST_TAG:
-                _read_transfer(request, number, value)
+                _read_transfer(request, number, value, bert=bert)
             case _:
                 pass  # Uri-Port: one server, whatever its port; ETag, Hop-Limit, sizes: of no use to us
 
 
-def _read_transfer(request: Request, number: int, value: bytes) -> None:
+def _read_transfer(request: Request, number: int, value: bytes, *, bert: bool) -> None:
     transfer = request.transfer = request.transfer or Transfer()
     try:
         match number:
             case Option.BLOCK1:
-                transfer.block1 = read_block(value)
+                transfer.block1 = read_block(value, bert=bert)
             case Option.BLOCK2:
-                transfer.block2 = read_block(value)
+                transfer.block2 = read_block(value, bert=bert)
             case Option.ECHO:
                 transfer.echo = value
             case Option.NO_RESPONSE:

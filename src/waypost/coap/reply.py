@@ -4,18 +4,19 @@ To a source that is not validated at most `limit` octets go out.  A representati
 smaller blocks, and an Echo value goes along where it fits: a client that returns it gets large
 blocks, one that ignores it follows the small ones.
 
-Source: RFC 7252, 5; RFC 7959, 2.4; RFC 9175, 2.3; design, "UDP answers at most three times".
+Source: RFC 7252, 5; RFC 7959, 2.4; RFC 8323, 6; RFC 9175, 2.3; design, "UDP answers at most three times".
 """
 
 from dataclasses import dataclass
 
 from waypost.coap.block import etag
-from waypost.coap.message import Message, Options, block, uint
+from waypost.coap.message import BERT, Message, Options, block, block_size, uint
 from waypost.coap.numbers import BLOCK_EXPONENT_MAX, LINK_FORMAT, Code, Option
 from waypost.coap.request import Block, Response, diagnostic
 
 BLOCK_MAX = 1 << BLOCK_EXPONENT_MAX + 4  # octets
 _LINK_FORMAT = bytes((Option.CONTENT_FORMAT << 4 | 1, LINK_FORMAT, 0xFF))  # the one option, and the payload's marker
+BERT_HEAD = 64  # octets of the longest message around a payload, without the token
 ECHO_EXPONENT_MIN = 1  # blocks below 32 octets are not made smaller yet for the sake of an Echo value
 
 
@@ -60,10 +61,18 @@ def whole(head: Head, response: Response, echo: bytes | None = None) -> bytes:
 
 
 def one_block(
-    head: Head, response: Response, tag: bytes, offset: int, exponent: int, echo: bytes | None = None
+    head: Head,
+    response: Response,
+    tag: bytes,
+    offset: int,
+    exponent: int,
+    echo: bytes | None = None,
+    *,
+    count: int = 1,
 ) -> bytes:
-    """The block of 2^(exponent + 4) octets that begins at `offset`, a multiple of that size."""
-    size = 1 << exponent + 4
+    """The block that begins at `offset`, a multiple of its size; with BERT so many of them."""
+    size = block_size(exponent)
+    end = offset + count * size
     options: Options = [(Option.ETAG, tag)]
     if head.observe is not None:
         options.append((Option.OBSERVE, uint(head.observe)))
@@ -71,16 +80,14 @@ def one_block(
         options.append((Option.CONTENT_FORMAT, uint(response.content_format)))
     if response.max_age is not None:
         options.append((Option.MAX_AGE, uint(response.max_age)))
-    more = offset + size < len(response.payload)
-    options.append((Option.BLOCK2, block(offset // size, more, exponent)))
+    options.append((Option.BLOCK2, block(offset // size, end < len(response.payload), exponent)))
     if head.block1 is not None:
         options.append((Option.BLOCK1, block(*head.block1)))
-    if offset == 0 and exponent == BLOCK_EXPONENT_MAX:  # a small block has no octets to spare for it
+    if offset == 0 and exponent >= BLOCK_EXPONENT_MAX:  # a small block has no octets to spare for it
         options.append((Option.SIZE2, uint(len(response.payload))))
     if echo is not None:
         options.append((Option.ECHO, echo))
-    payload = response.payload[offset : offset + size]
-    return Message(head.type, response.code, head.id, head.token, options, payload).encode()
+    return Message(head.type, response.code, head.id, head.token, options, response.payload[offset:end]).encode()
 
 
 def fitted_block(
@@ -91,11 +98,17 @@ def fitted_block(
     A block number past the end is answered with 4.00.
     """
     number, _, wanted = asked or (0, False, BLOCK_EXPONENT_MAX)
-    offset = number << wanted + 4
+    offset = number * block_size(wanted)
     if offset and offset >= len(response.payload):
         response = diagnostic(Code.BAD_REQUEST, "there is no such block")
         return cut(head, response, limit)
     tag = tag or etag(response.payload)
+    if wanted == BERT:
+        assert limit is not None  # a connection has one
+        count = (limit - BERT_HEAD - len(head.token)) // BLOCK_MAX
+        if count > 0:
+            return one_block(head, response, tag, offset, BERT, count=count)
+        wanted = BLOCK_EXPONENT_MAX
     if limit is None:
         return one_block(head, response, tag, offset, wanted)
     for value, smallest in ((echo, min(ECHO_EXPONENT_MIN, wanted)), (None, 0)):

@@ -91,7 +91,7 @@ class Server:
         self.requests += 1
         size = len(data)
         try:
-            request = read_request(message, next(self._ids))
+            request = read_request(message, next(self._ids), bert=path.message_max is not None)
         except RemoteError as error:
             # RFC 7252, 5.4.1: a NON is rejected in silence, unless it came on a connection
             if message.type == _CON or error.code != Code.BAD_OPTION or path.message_max is not None:
@@ -126,7 +126,7 @@ class Server:
         Only discovery is answered, and only if it finds something (RFC 7252, 8.2; RFC 6690, 4.1).
         """
         try:
-            request = read_request(message, next(self._ids))
+            request = read_request(message, next(self._ids), bert=False)
         except RemoteError:
             return
         if request.method != _GET or request.path != DISCOVERY:

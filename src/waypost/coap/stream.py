@@ -45,6 +45,7 @@ class Signal(IntEnum):
 
 # Options, numbered apart for each signal (RFC 8323, 11.2); all that are registered are elective
 MAX_MESSAGE_SIZE: Final = 2  # of a CSM
+BLOCK_WISE_TRANSFER: Final = 4  # of a CSM, and with it BERT (RFC 8323, 5.3.2)
 CUSTODY: Final = 2  # of a ping or pong
 BAD_CSM_OPTION: Final = 2  # of an abort
 
@@ -67,7 +68,7 @@ class Stream:
         self.message_max: int | None = None
         self.ended: str | None = None
         # RFC 8323, 5.3: the first message of both sides
-        self._signal(Signal.CSM, b"", [(MAX_MESSAGE_SIZE, uint(MESSAGE_MAX))])
+        self._signal(Signal.CSM, b"", [(MAX_MESSAGE_SIZE, uint(MESSAGE_MAX)), (BLOCK_WISE_TRANSFER, b"")])
 
     @property
     def full(self) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from waypost.coap.message import Message, Options, block, read_block, uint
+from waypost.coap.message import BERT, Message, Options, block, block_size, read_block, uint
 from waypost.coap.numbers import BLOCK_EXPONENT_MAX, Code, Option
 from waypost.coap.request import Block, Response
 from waypost.errors import WireError
@@ -54,7 +54,7 @@ class Reply:
     echo: bytes | None = None
 
 
-def read_reply(message: Message) -> Reply:
+def read_reply(message: Message, *, bert: bool) -> Reply:
     """Raises WireError for an option that is critical and unknown, or malformed."""
     reply = Reply(Response(message.code, message.payload))
     response = reply.response
@@ -72,9 +72,9 @@ def read_reply(message: Message) -> Reply:
             case Option.ETAG:
                 reply.etag = value
             case Option.BLOCK1:
-                reply.block1 = read_block(value)
+                reply.block1 = read_block(value, bert=bert)
             case Option.BLOCK2:
-                reply.block2 = read_block(value)
+                reply.block2 = read_block(value, bert=bert)
             case Option.ECHO if 1 <= len(value) <= 40:  # RFC 9175, 2.2.1
                 reply.echo = value
             case _ if number & 1:  # RFC 7252, 5.4.1
@@ -172,8 +172,13 @@ class Transfer:
             return self._restart() if safe else Failure.UNSTABLE
         assert reply.block2 is not None
         number, more, exponent = reply.block2
-        size = 1 << exponent + 4
-        if number * size != len(self._body) or len(payload) > size or (more and len(payload) < size):
+        size = block_size(exponent)
+        odd = len(payload) % size if exponent == BERT else len(payload) != size
+        if (
+            number * size != len(self._body)
+            or (more and (odd or not payload))
+            or (len(payload) > size and exponent < BERT)
+        ):
             return Failure.UNUSABLE
         if more and reply.echo is not None and not self._echoes and exponent < BLOCK_EXPONENT_MAX and safe:
             self._echoes += 1

@@ -1,0 +1,137 @@
+"""CoAP over TCP and WebSocket as clients see it that we did not write: libcoap's and aiocoap's (RFC 8323)."""
+
+import asyncio
+import re
+import subprocess
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiocoap
+import pytest
+from clients import Answer, libcoap
+from clients import aiocoap as aiocoap_client
+from device import Device, location
+from running import Node, running
+
+from waypost.coap.numbers import Code
+
+WAIT_S = 20.0
+CLOSING_S = 0.05
+LINKS = '</t>;rt="temperature";if="sensor",</h>;rt="humidity"'
+MANY = ",".join(f'</many/{number}>;rt="many";title="number {number}"' for number in range(1000))  # some 48 KB
+
+Ask = Callable[..., Answer]
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    with running(tmp_path_factory.mktemp("node")) as node:
+        yield node
+
+
+CLIENTS = {
+    "libcoap over TCP": (libcoap, "coap+tcp", "coap-client-notls"),
+    "aiocoap over TCP": (aiocoap_client, "coap+tcp", "aiocoap-client"),
+    "aiocoap over WebSocket": (aiocoap_client, "coap+ws", "aiocoap-client"),
+}
+
+
+@pytest.fixture(
+    params=[pytest.param(CLIENTS[name][:2], id=name, marks=pytest.mark.peer(CLIENTS[name][2])) for name in CLIENTS]
+)
+def ask(request: pytest.FixtureRequest, shared: Node, tmp_path: Path) -> Ask:
+    client, scheme = request.param
+
+    def asking(method: str, target: str, links: str | None = None) -> Answer:
+        answer: Answer = client(shared.over(scheme), tmp_path, method, target, links)
+        return answer
+
+    return asking
+
+
+def test_a_registration_is_found_renewed_and_removed(ask: Ask) -> None:
+    """RFC 9176, 5, 5.3 and 6."""
+    created = ask("POST", "/rd?ep=story&lt=600&base=coap://story.example.com", LINKS)
+    assert created.code == "2.01", created.shown
+    place = created.location
+    assert re.fullmatch(r"/reg/[0-9a-f-]{36}", place)
+    assert f"<{place}>" in ask("GET", "/rd-lookup/ep?ep=story").body
+    assert ask("POST", place).code == "2.04"
+    assert ask("GET", "/rd-lookup/res?ep=story").body.count("<coap://story.example.com/") == 2
+    assert ask("DELETE", place).code == "2.02"
+    assert ask("GET", "/rd-lookup/ep?ep=story").body == ""
+
+
+def test_many_links_come_whole(ask: Ask) -> None:
+    """They are registered and looked up in one message each, or in blocks by those that prefer them."""
+    created = ask("POST", "/rd?ep=many&base=coap://many.example.com", MANY)
+    assert created.code == "2.01", created.shown
+    assert ask("GET", "/rd-lookup/res?ep=many").body == MANY.replace("</", "<coap://many.example.com/")
+    ask("DELETE", created.location)
+
+
+def test_bad_input_is_answered_with_its_reason(ask: Ask) -> None:
+    assert ask("POST", "/rd?ep=bad&lt=0", LINKS).code == "4.00"
+    assert ask("GET", "/nothing").code == "4.04"
+
+
+@asynccontextmanager
+async def context() -> AsyncIterator[aiocoap.Context]:
+    """aiocoap releases its connections as it ends, and leaves before the server has closed them."""
+    context = await aiocoap.Context.create_client_context()
+    try:
+        yield context
+    finally:
+        await context.shutdown()
+        await asyncio.sleep(CLOSING_S)
+
+
+@pytest.mark.parametrize("scheme", ["coap+tcp", "coap+ws"])
+def test_who_names_no_base_is_known_by_its_scheme(shared: Node, scheme: str) -> None:
+    """RFC 9176, 5, base; RFC 8323, 8.1 and 8.3."""
+
+    async def story() -> None:
+        uri = shared.over(scheme).coap
+        register, lookup = f"{uri}/rd?ep=nobase-{scheme}", f"{uri}/rd-lookup/res?ep=nobase-{scheme}"
+        async with context() as client:
+            post = aiocoap.Message(code=aiocoap.POST, uri=register, payload=b"</t>", content_format=40)
+            assert (await client.request(post).response).code == aiocoap.CREATED
+            get = aiocoap.Message(code=aiocoap.GET, uri=lookup)
+            found = (await client.request(get).response).payload.decode()
+        assert re.fullmatch(rf"<{re.escape(scheme)}://127\.0\.0\.1:[0-9]+/t>", found), found
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("scheme", ["coap+tcp", "coap+ws"])
+def test_an_observer_is_told_in_order(shared: Node, scheme: str) -> None:
+    """RFC 8323, 7.1."""
+    lookup = f"{shared.over(scheme).coap}/rd-lookup/res?ep=seen-{scheme}"
+
+    async def story() -> None:
+        async with context() as client, asyncio.timeout(WAIT_S):
+            request = client.request(aiocoap.Message(code=aiocoap.GET, uri=lookup, observe=0))
+            assert (await request.response).payload == b""
+            news = aiter(request.observation)
+            with Device(shared.port) as device:
+                place = ""
+                for links in (b"</t>", MANY.encode()):
+                    query = (f"ep=seen-{scheme}", "base=coap://seen.example.com")
+                    place = location(await asyncio.to_thread(device.register, *query, links=links))
+                    found = (await anext(news)).payload
+                    assert found.count(b"<coap://seen.example.com/") == links.count(b"</")
+                await asyncio.to_thread(device.ask, device.message(Code.DELETE, place))
+                assert (await anext(news)).payload == b""
+            request.observation.cancel()
+
+    asyncio.run(story())
+
+
+def test_a_connection_outlives_what_it_observes(shared: Node) -> None:
+    """A client that leaves without a word ends its observations, and the node goes on."""
+    client = ["coap-client-notls", "-s", "60", "-B", "60", f"{shared.over('coap+tcp').coap}/rd-lookup/res?ep=left"]
+    with subprocess.Popen(client, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.kill()
+    with Device(shared.port) as device:
+        assert location(device.register("ep=left", "base=coap://left.example.com"))
