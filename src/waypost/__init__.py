@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from waypost.api.client import Client
-    from waypost.api.schemas import Endpoint, Event, Link, NodeStatus, Registered
+    from waypost.api.schemas import Endpoint, Event, Eviction, Exported, Imported, Link, NodeStatus, Registered
     from waypost.api.sync import SyncClient
     from waypost.errors import (
         ConfigError,
@@ -25,6 +25,9 @@ __all__ = [
     "ConfigError",
     "Endpoint",
     "Event",
+    "Eviction",
+    "Exported",
+    "Imported",
     "Link",
     "Node",
     "NodeStatus",
@@ -42,6 +45,9 @@ _HOMES: Final = {
     "Client": "waypost.api.client",
     "Endpoint": "waypost.api.schemas",
     "Event": "waypost.api.schemas",
+    "Eviction": "waypost.api.schemas",
+    "Exported": "waypost.api.schemas",
+    "Imported": "waypost.api.schemas",
     "Link": "waypost.api.schemas",
     "Node": "waypost.node",
     "NodeStatus": "waypost.api.schemas",

@@ -7,6 +7,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, Final
 
+import msgspec
 import pytest
 from embedded import Embedded
 from serving import Api, serving
@@ -134,6 +135,29 @@ def test_pages_are_asked_for_only_as_they_are_drawn(client: Any, api: Api) -> No
     assert next(found).ep == "lamp0"
     asked = b'waypost_http_requests_total{method="GET",route="/v1/endpoints",status="200"} 1.0'
     assert asked in api.ask("GET", "/metrics").body
+
+
+def test_registrations_move_and_names_are_kept_out(client: Any) -> None:
+    client.register("lamp", base="coap://lamp", links=[Link("/t")])
+    client.register("door", base="coap://door")
+    (lamp,) = client.export(ep="lamp")
+    assert (lamp.ep, lamp.links) == ("lamp", "</t>")
+    client.evict(lamp.id, for_s=60)
+    (eviction,) = client.evictions()
+    assert (eviction.id, eviction.ep) == (lamp.id, "lamp")
+    line = msgspec.json.encode(lamp)
+    assert [error.line for error in client.take(line).errors] == [1]
+    client.readmit(lamp.id)
+    assert client.take(line, dry_run=True).imported == 1
+    assert client.take(line).imported == 1
+    assert [entry.ep for entry in client.export()] == ["door", "lamp"]
+
+
+def test_an_export_is_refused_or_unreachable_like_any_other_call(kind: Kind, client: Any) -> None:
+    with pytest.raises(RemoteError, match="an export has no pages"):
+        list(client.export(count="5"))
+    with kind("http://127.0.0.1:1") as nobody, pytest.raises(UnreachableError):
+        list(nobody.export())
 
 
 def test_the_status_counts(client: Any) -> None:

@@ -15,8 +15,12 @@ import msgspec
 from waypost import __version__
 from waypost.api.schemas import (
     JSON,
+    JSONL,
     Endpoint,
     Endpoints,
+    Evictions,
+    Exported,
+    Imported,
     Link,
     Links,
     NodeStatus,
@@ -28,7 +32,11 @@ from waypost.errors import ConfigError, RemoteError, UnreachableError
 TIMEOUT_S: Final = 10.0
 COUNT: Final = 100  # entries of a page
 ANSWER_MAX: Final = 64 << 20  # octets
+LINE_MAX: Final = 1 << 20  # octets of one line of an export
+CHUNK: Final = 1 << 16  # octets of an export, read at once
 PROBLEM_MAX: Final = 1 << 16  # octets of a refusal
+
+_line: Final = msgspec.json.Decoder(Exported)
 
 Found = Literal["endpoints", "links"]
 Pairs = Iterable[tuple[str, str | None]]
@@ -44,12 +52,12 @@ class Call(Generic[T]):
     target: str  # path and query
     answer: type[T]
     body: bytes | None = None
-    accept: str = JSON
+    media: str = JSON  # of the body
 
     @property
     def headers(self) -> dict[str, str]:
-        headers = {"Accept": self.accept, "User-Agent": f"waypost/{__version__}"}
-        return headers if self.body is None else headers | {"Content-Type": JSON}
+        headers = {"Accept": f"{JSON}, {JSONL}", "User-Agent": f"waypost/{__version__}"}
+        return headers if self.body is None else headers | {"Content-Type": self.media}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +107,44 @@ def renew(id: str, *, lt: int | None = None, base: str | None = None, attributes
 
 def unregister(id: str) -> Call[None]:
     return Call("DELETE", _path(id), NoneType)
+
+
+def evict(id: str, for_s: int) -> Call[None]:
+    return Call("DELETE", f"{_path(id)}?for_s={for_s}", NoneType)
+
+
+def evictions() -> Call[Evictions]:
+    return Call("GET", "/v1/evictions", Evictions)
+
+
+def readmit(id: str) -> Call[None]:
+    return Call("DELETE", f"/v1/evictions/{quote(id, safe='')}", NoneType)
+
+
+def take(lines: bytes, *, dry_run: bool) -> Call[Imported]:
+    return Call("POST", "/v1/import" + "?dry_run" * dry_run, Imported, lines, JSONL)
+
+
+def export(criteria: Pairs) -> Call[Exported]:
+    """Answered by many, a line each: see Lines."""
+    return Call("GET", f"/v1/export?{query_text(criteria)}", Exported)
+
+
+class Lines:
+    """The answer to an export, put together from its chunks."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, chunk: bytes) -> list[Exported]:
+        """The lines that are whole now.  Raises UnreachableError for what is none of a node's."""
+        whole, _, self._rest = (self._rest + chunk).rpartition(b"\n")
+        if len(self._rest) > LINE_MAX:
+            raise UnreachableError(f"what answered sends a line of more than {LINE_MAX} octets")
+        try:
+            return [_line.decode(line) for line in whole.split(b"\n") if line]
+        except msgspec.DecodeError as error:
+            raise UnreachableError(f"what answered is not a node: {error}") from error
 
 
 def get(id: str) -> Call[Endpoint]:

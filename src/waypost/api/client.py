@@ -11,7 +11,18 @@ import aiohttp
 from waypost.api import calls
 from waypost.api.calls import COUNT, TIMEOUT_S, Call, Pairs
 from waypost.api.resuming import SILENCE_S, Watch
-from waypost.api.schemas import Endpoint, Endpoints, Event, Link, Links, NodeStatus, Registered
+from waypost.api.schemas import (
+    Endpoint,
+    Endpoints,
+    Event,
+    Eviction,
+    Exported,
+    Imported,
+    Link,
+    Links,
+    NodeStatus,
+    Registered,
+)
 from waypost.errors import RemoteError, StateError, UnreachableError
 
 T = TypeVar("T")
@@ -72,6 +83,40 @@ class Client:
 
     async def unregister(self, id: str) -> None:
         await self._call(calls.unregister(id))
+
+    async def evict(self, id: str, *, for_s: int) -> None:
+        """Unregister, and keep the name out for so many seconds."""
+        await self._call(calls.evict(id, for_s))
+
+    async def evictions(self) -> tuple[Eviction, ...]:
+        """The names that are kept out."""
+        return (await self._call(calls.evictions())).evictions
+
+    async def readmit(self, id: str) -> None:
+        """Let the name back in that was evicted with this id."""
+        await self._call(calls.readmit(id))
+
+    async def take(self, lines: bytes, *, dry_run: bool = False) -> Imported:
+        """Import lines of an export: at most 1,000, in 256 KiB.  Those imported are on disk."""
+        return await self._call(calls.take(lines, dry_run=dry_run))
+
+    async def export(self, criteria: Pairs = (), **named: str) -> AsyncIterator[Exported]:
+        """All registrations that meet the criteria, read as the iterator is drawn."""
+        call, lines = calls.export((*criteria, *named.items())), calls.Lines()
+        if self._session is None:
+            raise StateError("the client is closed", hint="use it inside `async with`")
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._timeout.total, sock_read=self._timeout.total)
+        try:
+            async with self._session.request(
+                call.method, call.target, headers=call.headers, allow_redirects=False, timeout=timeout
+            ) as response:
+                if response.status != 200:
+                    calls.read(call, response.status, response.headers, await response.content.read(calls.CHUNK))
+                async for chunk in response.content.iter_chunked(calls.CHUNK):
+                    for line in lines.feed(chunk):
+                        yield line
+        except (OSError, aiohttp.ClientError) as error:
+            raise calls.unreachable(self._origin, error) from error
 
     async def get(self, id: str) -> Endpoint:
         return await self._call(calls.get(id))

@@ -11,7 +11,7 @@ import msgspec
 
 from waypost.api import calls
 from waypost.api.calls import Call, Pairs
-from waypost.api.schemas import JSONL, Event
+from waypost.api.schemas import Event
 from waypost.errors import RemoteError, UnreachableError
 
 SILENCE_S: Final = 45.0  # three heartbeats: then the connection is taken for lost
@@ -34,7 +34,7 @@ class Watch:
 
     def call(self) -> Call[Event]:
         since = () if self._token is None else (("since", self._token),)
-        return Call("GET", f"/v1/watch?{calls.query_text((*since, *self._criteria))}", Event, accept=JSONL)
+        return Call("GET", f"/v1/watch?{calls.query_text((*since, *self._criteria))}", Event)
 
     def connected(self) -> Iterator[Event]:
         """The node answers."""

@@ -5,15 +5,24 @@ from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from types import TracebackType
-from typing import Final, Literal, TypeVar, assert_never, overload
+from typing import Literal, TypeVar, assert_never, overload
 
 from waypost.api import calls
 from waypost.api.calls import COUNT, TIMEOUT_S, Call, Pairs
 from waypost.api.resuming import SILENCE_S, Watch
-from waypost.api.schemas import Endpoint, Endpoints, Event, Link, Links, NodeStatus, Registered
+from waypost.api.schemas import (
+    Endpoint,
+    Endpoints,
+    Event,
+    Eviction,
+    Exported,
+    Imported,
+    Link,
+    Links,
+    NodeStatus,
+    Registered,
+)
 from waypost.errors import RemoteError, UnreachableError
-
-CHUNK: Final = 1 << 16  # octets
 
 T = TypeVar("T")
 P = TypeVar("P", Endpoints, Links)
@@ -29,7 +38,7 @@ class SyncClient:
     def __init__(self, url: str, *, timeout_s: float = TIMEOUT_S) -> None:
         self._origin = calls.origin(url)
         self._timeout_s = timeout_s
-        self._connection = self._connect(timeout_s)
+        self._connection = self._connect()
 
     def __enter__(self) -> "SyncClient":
         return self
@@ -61,6 +70,38 @@ class SyncClient:
 
     def unregister(self, id: str) -> None:
         self._call(calls.unregister(id))
+
+    def evict(self, id: str, *, for_s: int) -> None:
+        """Unregister, and keep the name out for so many seconds."""
+        self._call(calls.evict(id, for_s))
+
+    def evictions(self) -> tuple[Eviction, ...]:
+        """The names that are kept out."""
+        return (self._call(calls.evictions())).evictions
+
+    def readmit(self, id: str) -> None:
+        """Let the name back in that was evicted with this id."""
+        self._call(calls.readmit(id))
+
+    def take(self, lines: bytes, *, dry_run: bool = False) -> Imported:
+        """Import lines of an export: at most 1,000, in 256 KiB.  Those imported are on disk."""
+        return self._call(calls.take(lines, dry_run=dry_run))
+
+    def export(self, criteria: Pairs = (), **named: str) -> Iterator[Exported]:
+        """All registrations that meet the criteria, read as the iterator is drawn, on a connection of its own."""
+        call, lines = calls.export((*criteria, *named.items())), calls.Lines()
+        connection = self._connect()
+        try:
+            connection.request(call.method, call.target, headers=call.headers)
+            response = connection.getresponse()
+            if response.status != 200:
+                calls.read(call, response.status, dict(response.headers), response.read(calls.CHUNK))
+            while chunk := response.read1(calls.CHUNK):
+                yield from lines.feed(chunk)
+        except (OSError, HTTPException) as error:
+            raise calls.unreachable(self._origin, error) from error
+        finally:
+            connection.close()
 
     def get(self, id: str) -> Endpoint:
         return self._call(calls.get(id))
@@ -107,7 +148,7 @@ class SyncClient:
     def _events(self, watch: Watch) -> Iterator[Event]:
         """Of one connection."""
         call = watch.call()
-        with closing(self._connect(self._timeout_s)) as connection:
+        with closing(self._connect()) as connection:
             try:
                 connection.connect()
                 connection.sock.settimeout(SILENCE_S)
@@ -116,14 +157,14 @@ class SyncClient:
                 if response.status != 200:
                     calls.read(call, response.status, dict(response.headers), response.read(calls.PROBLEM_MAX))
                 yield from watch.connected()
-                while chunk := response.read1(CHUNK):
+                while chunk := response.read1(calls.CHUNK):
                     yield from watch.read(chunk)
             except (OSError, HTTPException) as error:
                 raise calls.unreachable(self._origin, error) from error
 
-    def _connect(self, timeout_s: float) -> HTTPConnection:
+    def _connect(self) -> HTTPConnection:
         kind = HTTPSConnection if self._origin.secure else HTTPConnection
-        return kind(self._origin.host, self._origin.port, timeout=timeout_s)
+        return kind(self._origin.host, self._origin.port, timeout=self._timeout_s)
 
     def _pages(self, call: Call[P]) -> Iterator[P]:
         next: Call[P] | None = call

@@ -66,7 +66,7 @@ def register(
 def renew(endpoint: str, lt: int | None, base: str | None, attributes: tuple[str, ...], url: str, output: str) -> None:
     """Renew a registration, and change what is given."""
     with SyncClient(url) as node:
-        renewed = node.renew(_id(node, endpoint), lt=lt, base=base, attributes=_attributes(attributes))
+        renewed = node.renew(id_of(node, endpoint), lt=lt, base=base, attributes=_attributes(attributes))
     report = to_builtins(renewed)
     emit(report, output, fields({name: value for name, value in report.items() if name != "links"}))
 
@@ -78,18 +78,19 @@ def renew(endpoint: str, lt: int | None, base: str | None, attributes: tuple[str
 def unregister(endpoint: str, url: str, output: str) -> None:
     """Remove a registration."""
     with SyncClient(url) as node:
-        id = _id(node, endpoint)
+        id = id_of(node, endpoint)
         node.unregister(id)
     emit({"id": id, "removed": True}, output, fields({"removed": endpoint}))
 
 
-def _id(node: SyncClient, endpoint: str) -> str:
-    """The id of the one endpoint with that name or id."""
+def id_of(node: SyncClient, endpoint: str, d: str | None = None) -> str:
+    """The id of the one endpoint with that name or id, in that sector or any."""
     if len(endpoint) == 36 and endpoint.count("-") == 4:  # a UUID's form; the node knows better than we
         return endpoint
     if endpoint.endswith("*"):
         raise click.BadArgumentUsage("a name with a star may mean many endpoints; find them with `waypost find`")
-    found = list(islice(node.find("endpoints", [("ep", endpoint)], count=2), 2))
+    criteria = [("ep", endpoint)] if d is None else [("ep", endpoint), ("d", d)]
+    found = list(islice(node.find("endpoints", criteria, count=2), 2))
     if not found:
         raise RemoteError(f"no endpoint has the name {endpoint!r}", code=404)
     if len(found) > 1:

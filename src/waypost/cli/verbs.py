@@ -11,7 +11,7 @@ from waypost import __version__
 from waypost.cli.ending import Exit, end, wants_json
 
 COMPLETION: Final = "_WAYPOST_COMPLETE"  # in the environment when a shell asks
-VERBS: Final = {  # a verb, and the file it is in
+VERBS: Final = {  # a verb, and the file it is in; after a colon its name there, if Python has other plans for it
     "run": "run",
     "demo": "demo",
     "status": "node",
@@ -20,6 +20,9 @@ VERBS: Final = {  # a verb, and the file it is in
     "unregister": "directory",
     "find": "find",
     "watch": "watch",
+    "evict": "evict",
+    "export": "moving",
+    "import": "moving:take",
     "config": "config",
     "completion": "completion",
 }
@@ -35,7 +38,8 @@ class Verbs(click.Group):
         file = VERBS.get(cmd_name)
         if file is None:
             return None
-        command = getattr(import_module(f"waypost.cli.{file}"), cmd_name)
+        module, _, name = file.partition(":")
+        command = getattr(import_module(f"waypost.cli.{module}"), name or cmd_name)
         assert isinstance(command, click.Command)
         return command
 
