@@ -26,6 +26,7 @@
 #define DATAGRAM_MAX 1400
 #define VALIDATION_TRIES 5
 #define RECEIVE_BUFFER (16 << 20)
+#define PACE_STEP_NS 250000
 #define SECOND_NS 1000000000ull
 
 struct exchange {
@@ -93,6 +94,8 @@ static size_t build_request(uint8_t *datagram, struct connection *c, uint16_t ex
     long number = options.start + (options.in_order ? next_number++ : (long)(random_number() % (uint64_t)options.range));
     int last = 0;
     uint8_t *p = put_head(datagram, options.type, options.method, c->message_id++, exchange, sequence);
+    if (options.observe)
+        p = put_option(p, &last, OBSERVE, "", 0);
     if (target_count)
         p = put_target(p, &last);
     for (int i = 0; i < options.path_count; i++)
@@ -158,6 +161,12 @@ static struct connection *connect_all(void)
         struct connection *c = &all[i];
         const struct sockaddr *address = is_six ? (struct sockaddr *)&six : (struct sockaddr *)&four;
         c->fd = socket(is_six ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+        if (options.spread && !is_six) { /* each from an address of its own: what one host may have is bounded */
+            struct sockaddr_in own = {.sin_family = AF_INET};
+            own.sin_addr.s_addr = htonl(0x7f000101u + ((uint32_t)i / 250 << 8) + (uint32_t)i % 250);
+            if (bind(c->fd, (struct sockaddr *)&own, sizeof own))
+                perror("coapload: bind");
+        }
         if (c->fd < 0 || connect(c->fd, address, is_six ? sizeof six : sizeof four)) {
             perror("coapload: socket");
             exit(1);
@@ -269,7 +278,9 @@ static void run_load(struct connection *all)
         if (!stopping)
             send_some(all, options.rate > 0 ? (uint64_t)(options.rate * (double)(now - start) / 1e9) : UINT64_MAX);
         struct epoll_event events[128];
-        int ready = epoll_wait(poller, events, 128, options.rate > 0 && !stopping ? 0 : 20);
+        /* A pace is kept in steps: to spin would take a core from the server. */
+        const struct timespec wait = {.tv_nsec = options.rate > 0 && !stopping ? PACE_STEP_NS : 20000000};
+        int ready = epoll_pwait2(poller, events, 128, &wait, NULL);
         for (int i = 0; i < ready; i++)
             receive_all(events[i].data.ptr);
         if ((now = now_ns()) - checked > SECOND_NS / 10 || (stopping && result.done + result.lost == result.sent)) {

@@ -12,7 +12,7 @@
 
 enum { GET = 1, POST = 2, PUT = 3, DELETE = 4, CREATED = 0x41 };
 enum { TYPE_CON = 0x00, TYPE_NON = 0x10, TYPE_ACK = 0x20, TYPE_MASK = 0x30, VERSION = 0x40 };
-enum { LOCATION_PATH = 8, URI_PATH = 11, CONTENT_FORMAT = 12, URI_QUERY = 15, BLOCK2 = 23, ECHO_OPTION = 252 };
+enum { OBSERVE = 6, LOCATION_PATH = 8, URI_PATH = 11, CONTENT_FORMAT = 12, URI_QUERY = 15, BLOCK2 = 23, ECHO_OPTION = 252 };
 enum { TOKEN_SIZE = 4, HEAD_SIZE = 8, ECHO_MAX = 40, LOCATION_MAX = 256 };
 
 /* What one answer says; `location` is its Location-Path segments joined by slashes. */

@@ -1,23 +1,27 @@
 """The resource directory under load, beside two servers that we did not write.
 
-    ./dev bench rd [--quick] [--json FILE] [--write docs/performance.md]
+    ./dev bench rd [--quick] [--long] [--json FILE] [--write docs/performance.md]
 
 Our node runs as `waypost run` with its real store, at 1,000, 10,000 and 100,000 registrations of five links, every
 document distinct; figures are medians of three runs.  aiocoap-rd runs on the same load up to 10,000, where one lookup
 takes it a second; libcoap's example server answers GET /time, as a ceiling.  The load comes over UDP on loopback
 from `coapload.c`, whose sources are validated before anything is counted.  CPU time is that of the whole server
 process, from /proc; rates on shared machines vary by a factor of two, CPU time is the steady number.
+--long adds a start with a million registrations of 50 firmwares.  --write also draws performance.svg beside the page.
 """
 
 import argparse
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from load.generator import build, load
-from load.page import NEW, Report, machine, page
+from load.page import EXACT, NEW, RENEW, Report, machine, page
+from load.plot import plot, series_of
 from load.servers import HOST, Server, aiocoap_rd, libcoap, state_directory, waypost
+from load.stored import store_fleets
 
 Measures = dict[str, Any]
 Arguments = list[str | int | float | Path]
@@ -31,6 +35,9 @@ NO_LINK_SHARED = (
     '</s/light-%d>;rt="light-lux";if="sensor";ct=0,</a/led-%d>;rt="led";if="actuator",</id>;rt="unique-%d"'
 )
 BURST = 1024
+LOOKUPS, CHANGES = 20_000, 1_000  # a second, together
+FIRMWARES = 50
+SOURCES = 160  # hosts that observe: what one may is bounded
 
 
 @dataclass(frozen=True)
@@ -41,12 +48,21 @@ class Plan:
     seconds: float  # of each run
     news: int  # new registrations of each run
     slow: int  # requests at most to aiocoap-rd of one kind
+    paced: float  # seconds of lookups and changes together
+    many: int  # registrations of --long
 
 
 FULL = Plan(
-    sizes=(1_000, 10_000, 100_000), peer_sizes=(1_000, 10_000), repetitions=3, seconds=1.5, news=4_000, slow=500
+    sizes=(1_000, 10_000, 100_000),
+    peer_sizes=(1_000, 10_000),
+    repetitions=3,
+    seconds=1.5,
+    news=4_000,
+    slow=500,
+    paced=5.0,
+    many=1_000_000,
 )
-QUICK = Plan(sizes=(50, 200), peer_sizes=(50,), repetitions=1, seconds=0.1, news=50, slow=20)
+QUICK = Plan(sizes=(50, 200), peer_sizes=(50,), repetitions=1, seconds=0.1, news=50, slow=20, paced=0.5, many=2_000)
 
 
 class Bench:
@@ -97,6 +113,14 @@ class Bench:
                 self.lookup(resources, "rt=temperature", "page=0", "count=10"),
                 "2.05",
             ),
+            "resource lookup, rt of all, any page of 10": (
+                self.lookup(resources, "rt=temperature", "page=%d", "count=10"),
+                "2.05",
+            ),
+            "endpoint lookup, ep by a prefix, a page of 8": (
+                self.lookup(endpoints, "ep=node%d*", "page=0", "count=8"),
+                "2.05",
+            ),
         }
 
     def measure(self) -> dict[str, Measures]:
@@ -105,6 +129,10 @@ class Bench:
 
     def length(self, name: str) -> Arguments:
         """How long to measure, over all registrations."""
+        if "prefix" in name:  # one digit less than most have
+            return ["-o", self.size // 100, "-r", self.size // 10 - self.size // 100, *self.length("lookup")[2:]]
+        if "any page" in name:
+            return ["-r", min(100, self.size // 10), *self.length("lookup")[2:]]
         if not self.slow:
             return ["-r", self.size, "-d", self.plan.seconds, "-T", 10]
         # A lookup there takes 0.1 ms for each registration.
@@ -115,6 +143,23 @@ class Bench:
         """An endpoint lookup at a time: what one client waits."""
         ask = self.lookup(self.server.endpoints, "ep=node%d")
         return self.middle("2.05", *ask, "-r", self.size, "-c", 1, "-w", 1, "-d", self.plan.seconds)
+
+    def together(self, run: int) -> dict[str, Measures]:
+        """Lookups and changes at a pace; each run's links are new ones."""
+        lookups = [*self.lookup(self.server.endpoints, "ep=node%d"), "-R", LOOKUPS]
+        changes = [*self.registration(LINKS.replace("unique", f"changed{run}")), "-s", "-R", CHANGES]
+        both: Arguments = ["-r", self.size, "-d", self.plan.paced]
+        with ThreadPoolExecutor() as pool:
+            asked = pool.submit(self.run, *lookups, *both)
+            changed = pool.submit(self.run, *changes, *both)
+            return {"lookups": expect(asked.result(), "2.05"), "changes": expect(changed.result(), "2.01")}
+
+    def observe(self, count: int) -> float:
+        """Octets that each of `count` observers of an exact lookup takes."""
+        before = self.server.rss()
+        ask = self.lookup(self.server.endpoints, "ep=node%d")
+        expect(self.run(*ask, "-e", "-A", "-s", "-r", count, "-n", count, "-c", SOURCES, "-w", 1), "2.05")
+        return (self.server.rss() - before) / count
 
     def burst(self, *ask: str | int | float | Path) -> Measures:
         """The worst of the runs."""
@@ -149,7 +194,35 @@ def measure_waypost(program: Path, plan: Plan, folder: Path) -> dict[str, Any]:
         size = plan.sizes[1]
         tell(f"waypost: {size:,} registrations that share no link")
         found["nothing shared"] = {"size": size, **bench.fill(size, NO_LINK_SHARED)}
+    found["busy"] = measure_busy(program, plan, folder, size)
     return found
+
+
+def measure_busy(program: Path, plan: Plan, folder: Path, size: int) -> dict[str, Any]:
+    """Lookups beside changes, then registrations beside observers."""
+    with state_directory() as directory, waypost(directory) as server:
+        bench = Bench(program, server, plan, folder)
+        bench.fill(size)
+        tell(f"waypost: lookups and changes together at {size:,} registrations")
+        runs = [bench.together(run) for run in range(plan.repetitions)]
+        together = sorted(runs, key=lambda run: int(run["lookups"]["p99_us"]))[len(runs) // 2]
+        tell(f"waypost: {size:,} idle observers")
+        before = middle([bench.register(plan.news) for _ in range(plan.repetitions)])
+        octets = bench.observe(size)
+        after = middle([bench.register(plan.news) for _ in range(plan.repetitions)])
+        return {"together": together, "observers": size, "octets": octets, "before": before, "after": after}
+
+
+def measure_million(program: Path, plan: Plan, folder: Path) -> dict[str, Any]:
+    with state_directory() as directory:
+        tell(f"waypost: a start with {plan.many:,} registrations")
+        store_fleets(directory, plan.many, [LINKS % firmware for firmware in range(FIRMWARES)])
+        with waypost(directory) as server:
+            found = {"size": plan.many, "start_s": server.start_s, "octets": server.rss()}
+            bench = Bench(program, server, plan, folder)
+            bench.size = plan.many
+            ask, code = bench.operations()[EXACT]
+            return {**found, "lookup": bench.middle(code, *ask, *bench.length(EXACT))}
 
 
 def measure_size(program: Path, plan: Plan, folder: Path, size: int) -> dict[str, Any]:
@@ -193,8 +266,19 @@ def measure_libcoap(program: Path, plan: Plan, folder: Path) -> dict[str, Any] |
             return None
         tell("libcoap: GET /time")
         bench = Bench(program, server, plan, folder)
-        time = bench.middle("2.05", "-P", "time", "-d", plan.seconds)
-        return {"GET /time": time, "burst": bench.burst("-P", "time")}
+        with state_directory() as directory, waypost(directory) as ours:
+            beside = Bench(program, ours, plan, folder)
+            beside.fill(plan.sizes[1])
+            ask, code = beside.operations()[EXACT]
+            pairs = [
+                (
+                    expect(bench.run("-P", "time", "-d", plan.seconds), "2.05"),
+                    beside.middle(code, *ask, *beside.length("")),
+                )
+                for _ in range(plan.repetitions)
+            ]
+        times, lookups = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+        return {"GET /time": middle(times), "beside": middle(lookups), "burst": bench.burst("-P", "time")}
 
 
 def tell(sentence: str) -> None:
@@ -204,6 +288,7 @@ def tell(sentence: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="./dev bench rd", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="few registrations, a few seconds: does the bench work?")
+    parser.add_argument("--long", action="store_true", help="with a million registrations")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure")
     parser.add_argument("--write", type=Path, metavar="FILE", help="write the page of the documentation")
     options = parser.parse_args()
@@ -215,6 +300,7 @@ def main() -> None:
             "waypost": measure_waypost(program, plan, folder),
             "aiocoap-rd": measure_aiocoap(program, plan, folder),
             "libcoap": measure_libcoap(program, plan, folder),
+            "million": measure_million(program, plan, folder) if options.long else None,
         }
     text = page(report)
     print("\n" + text)
@@ -224,6 +310,7 @@ def main() -> None:
         options.json.write_text(json.dumps(report, indent=1) + "\n")
     if options.write:
         options.write.write_text(text)
+        options.write.with_suffix(".svg").write_text(plot(series_of(report, EXACT, RENEW, NEW)))
 
 
 if __name__ == "__main__":

@@ -15,10 +15,17 @@ Report = dict[str, Any]
 WIDTH = 118
 EXACT = "endpoint lookup, ep"
 NEW = "register, new"
+RENEW = "renew"
 LOOKUP_CPU_US = 40.0
 LOOKUP_GROWTH = 1.5
 TIMES_AIOCOAP = 1_000.0
 REGISTRATION_OCTETS = 3 * 1024.0
+OF_LIBCOAP = 0.6
+TWO_CRITERIA = 2.0
+NEW_TIMES_AIOCOAP = 20.0
+P99_MS, WORST_MS = 5.0, 20.0
+BESIDE_OBSERVERS = 2.0
+MILLION_GIB, MILLION_S = 1.5, 15.0
 
 
 def machine(folder: Path) -> dict[str, Any]:
@@ -56,7 +63,6 @@ def targets(report: Report) -> list[tuple[str, str, bool]]:
     *_, middle, largest = sorted(ours["sizes"])
     cpu = {size: ours["sizes"][size]["measures"][EXACT]["server_us"] for size in (middle, largest)}
     octets = max(ours["sizes"][size]["octets"] for size in (middle, largest))
-    lost = {name: measures["lost"] for name, measures in ours["burst"].items()}
     growth = cpu[largest] / cpu[middle] if cpu[middle] else 0.0
     rows = [
         (f"exact lookup at {size:,}: at most {LOOKUP_CPU_US:.0f} us of CPU", f"{us:.1f} us", us <= LOOKUP_CPU_US)
@@ -70,6 +76,41 @@ def targets(report: Report) -> list[tuple[str, str, bool]]:
         rows.append((asked, f"{times:,.0f}", times >= TIMES_AIOCOAP))
     asked = f"one distinct registration of 5 links, from {middle:,} on: at most {REGISTRATION_OCTETS:,.0f} octets"
     rows.append((asked, f"{octets:,.0f}", octets <= REGISTRATION_OCTETS))
+    return rows + further(report, middle, largest)
+
+
+def further(report: Report, middle: int, largest: int) -> list[tuple[str, str, bool]]:
+    ours, rows = report["waypost"], []
+    apart = ours["nothing shared"]["octets"]
+    rows.append(
+        (f"the same where no link is shared: at most {REGISTRATION_OCTETS:,.0f} octets", f"{apart:,.0f}", apart <= 3072)
+    )
+    cpu = {name: found["server_us"] for name, found in ours["sizes"][largest]["measures"].items()}
+    times = cpu["resource lookup, ep and rt"] / max(cpu["resource lookup, ep"], 1e-9)
+    asked = f"two criteria, of which all have one, at {largest:,}: at most {TWO_CRITERIA:.0f} times one"
+    rows.append((asked, f"{times:.2f}", times <= TWO_CRITERIA))
+    if report["aiocoap-rd"]:
+        size = max(report["aiocoap-rd"]["sizes"])
+        times = rate(ours["sizes"][size], NEW) / rate(report["aiocoap-rd"]["sizes"][size], NEW)
+        asked = f"new registrations at {size:,}: at least {NEW_TIMES_AIOCOAP:.0f} times aiocoap-rd's rate"
+        rows.append((asked, f"{times:.0f}", times >= NEW_TIMES_AIOCOAP))
+    if report["libcoap"]:
+        theirs, own = report["libcoap"]["GET /time"]["server_us"], report["libcoap"]["beside"]["server_us"]
+        times = theirs / max(own, 1e-9)
+        asked = f"exact lookups at {middle:,} on a core: at least {OF_LIBCOAP} of libcoap's GET"
+        rows.append((asked, f"{times:.2f}", times >= OF_LIBCOAP))
+    busy = ours["busy"]
+    p99, worst = (busy["together"]["lookups"][name] / 1000 for name in ("p99_us", "max_us"))
+    asked = f"20,000 lookups and 1,000 changes a second: p99 at most {P99_MS:.0f} ms, worst {WORST_MS:.0f} ms"
+    rows.append((asked, f"{p99:.1f} ms, {worst:.1f} ms", p99 <= P99_MS and worst <= WORST_MS))
+    times = busy["after"]["server_us"] / max(busy["before"]["server_us"], 1e-9)
+    asked = f"a registration beside {busy['observers']:,} idle observers: at most {BESIDE_OBSERVERS:.0f} times its CPU"
+    rows.append((asked, f"{times:.2f}", times <= BESIDE_OBSERVERS))
+    if report["million"]:
+        gib, start_s = report["million"]["octets"] / 2**30, report["million"]["start_s"]
+        asked = f"{report['million']['size']:,} registrations: at most {MILLION_GIB} GiB, started in {MILLION_S:.0f} s"
+        rows.append((asked, f"{gib:.2f} GiB, {start_s:.1f} s", gib <= MILLION_GIB and start_s <= MILLION_S))
+    lost = {name: measures["lost"] for name, measures in ours["burst"].items()}
     shown = ", ".join(f"{count} of {name}" for name, count in lost.items())
     rows.append(("1,024 datagrams at once: none lost", shown, not any(lost.values())))
     return rows
@@ -81,12 +122,16 @@ def page(report: Report) -> str:
         "<!-- Written by `./dev bench rd --write docs/performance.md`. -->",
         fill(WHERE.format(**report["machine"]), WIDTH, break_on_hyphens=False),
         HOW,
+        "## How many requests can one directory deal with?",
+        "![Requests that one core answers in a second, by registrations held](performance.svg)",
+        fill(REPEATED, WIDTH),
         "## What must hold",
         table(["", "measured", ""], [[a, b, "holds" if ok else "**fell short**"] for a, b, ok in targets(report)]),
         "## Waypost",
         "CPU of the server for each request, and requests in a second, all sockets busy.",
         operations(report["waypost"]),
         *memory(report["waypost"]),
+        *busy(report["waypost"]["busy"], report["million"]),
     ]
     if report["aiocoap-rd"]:
         blocks += ["## aiocoap-rd", AIOCOAP, operations(report["aiocoap-rd"]), "## Side by side", *ratios(report)]
@@ -110,6 +155,11 @@ others.  The load is `bench/coapload.c` over UDP on loopback: 64 sockets with 4 
 validated (RFC 9175) before anything is counted, every answer counted only if it is whole.  Figures are the middle of
 three runs.  CPU time is that of the server process with all its threads; rates depend on what else the machine does,
 CPU time hardly."""
+
+REPEATED = """\
+A lookup asked again is answered from memory until something changes that it lists, for some 16,000 different ones: at
+1,000 and 10,000 registrations that is most of the load, at 100,000 hardly any.  The node uses one core, and the
+writer's thread a part of another."""
 
 AIOCOAP = """\
 The same load with fewer requests under way.  Where a lookup has several criteria it applies only the last
@@ -152,6 +202,28 @@ def memory(found: Report) -> list[str]:
             WIDTH,
         ),
     ]
+
+
+def busy(found: Report, million: Report | None) -> list[str]:
+    lookups, changes = found["together"]["lookups"], found["together"]["changes"]
+    before, after = found["before"]["server_us"], found["after"]["server_us"]
+    sentences = (
+        f"With {lookups['rate']:,.0f} lookups and {changes['rate']:,.0f} changed registrations a second together, a "
+        f"lookup waits {waits(lookups)}, a change {waits(changes)}, the generator's own turns among them.  An observer "
+        f"of an exact lookup takes {found['octets']:,.0f} octets; a new registration takes {before:.0f} us of CPU "
+        f"without observers and {after:.0f} us beside {found['observers']:,} of others."
+    )
+    if million:
+        sentences += (
+            f"  {million['size']:,} registrations of 50 firmwares start in {million['start_s']:.1f} s and then have "
+            f"{million['octets'] / 2**30:.2f} GiB; an exact lookup there takes {million['lookup']['server_us']:.1f} us."
+        )
+    return ["## Under changes and observers", fill(sentences, WIDTH)]
+
+
+def waits(found: Report) -> str:
+    p50, p99, worst = (found[name] / 1000 for name in ("p50_us", "p99_us", "max_us"))
+    return f"{p50:.1f} ms (p99 {p99:.1f}, worst {worst:.1f})"
 
 
 def ratios(report: Report) -> list[str]:

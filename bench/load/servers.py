@@ -17,6 +17,7 @@ from load.generator import CACHE
 
 HOST = "127.0.0.1"
 START_S = 15.0
+STOP_S = 60.0  # a million registrations take a while to be let go
 UNLIMITED = "1000000000"
 
 
@@ -108,7 +109,7 @@ def process(
         finally:
             child.terminate()
             try:
-                child.wait(START_S)
+                child.wait(STOP_S)
             except subprocess.TimeoutExpired:
                 child.kill()
 

@@ -1,8 +1,9 @@
 """One thread that makes commits durable, many with one fsync.
 
 The thread takes everything that waits, up to BATCH_MAX, as one batch: while the disk works on one
-batch the next one gathers, so a slow disk means larger batches.  A commit that comes alone waits for a single
-fsync; those that come one after the other share one each GATHER_S.  Batches come back to the event loop in the order they were submitted, a slice at a time.
+batch the next one gathers, so a slow disk means larger batches.  A commit that comes alone waits for
+a single fsync; those that come one after the other share one each GATHER_S.  Batches come back to the
+event loop in the order they were submitted, a slice at a time.
 
 All methods belong to the event loop's thread.  A store that raises ends the writer: nothing is
 committed after a failure, because commits are first in, first out.
