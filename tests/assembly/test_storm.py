@@ -2,7 +2,7 @@
 
 Each lamp remembers what it was promised.  Whatever was acknowledged must be found at its location
 for its lifetime: by the lamp's own lookups, by a console that asks the node every few seconds, and
-by everybody once the storm is over.
+by everybody once the storm is over.  An observer must have been told the last change by then.
 
 As a program, `test_storm.py SEED...` prints the digest of each seed's trace.
 """
@@ -16,6 +16,7 @@ from typing import Final
 
 import pytest
 from lamps import CLOCK_STEP_MAX, LOOK_EVERY, SERVER, Console, Lamp, Lost, Vandal
+from observers import Observer
 
 from waypost.assembly.carrier import FEED, RECORDS
 from waypost.assembly.engine import Assembly
@@ -37,6 +38,7 @@ def storm(seed: int, *, node: type[Assembly] = Assembly, sync: bool = True, trac
     trouble = Storm(world, Odds(clock_step_max_ms=round(CLOCK_STEP_MAX * 1000)).some(rng))
     lamps = [Lamp(world, number, trouble, server, settings.grace_s) for number in range(1, rng.randint(5, 20) + 1)]
     console = Console(world, server, lamps)
+    observer = Observer(world)
     Vandal(world)
     world.after(LOOK_EVERY, console.look_again_and_again)
     trouble.begin()
@@ -48,9 +50,12 @@ def storm(seed: int, *, node: type[Assembly] = Assembly, sync: bool = True, trac
     world.run(until=STORM + SETTLING)
     for lamp in lamps:
         lamp.finish()
+    observer.finish()
     world.run(until=STORM + SETTLING + 30.0)
     for lamp in lamps:
         assert lamp.found, f"{lamp.ep} was not found after the storm"
+    assert observer.told >= 2
+    assert b'et="two"' in observer.known, "the observer does not know the last change"
     assert replayed(server.disk) == dict(server.disk.scan(RECORDS)), "the feed tells another story than the table"
     return world
 
