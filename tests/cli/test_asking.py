@@ -109,7 +109,29 @@ def test_more_than_the_limit_is_told(url: str, lamp: str, capsys: pytest.Capture
 
 
 def test_status_says_that_the_node_is_ready(ask: Ask) -> None:
-    assert ask("status")["ready"] is True
+    status = ask("status")
+    assert status["ready"] is True
+    assert status["uptime_s"] > 0
+    assert status["listeners"].keys() >= {"coap", "http"}
+    assert status["last_error"] is None
+
+
+def test_the_table_of_the_status_has_the_essentials(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(["status", "--url", url]) == 0
+    short = capsys.readouterr().out
+    for name in (
+        "ready",
+        "registrations",
+        "hidden",
+        "held by the brake",
+        "changes waiting",
+        "listens coap",
+        "last error",
+    ):
+        assert f"\n{name} " in short
+    assert len(short.splitlines()) < 25
+    assert call(["status", "--all", "--url", url]) == 0
+    assert "\ncoap duplicates " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

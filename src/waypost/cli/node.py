@@ -21,13 +21,40 @@ def node_option(function: F) -> F:
     )(function)
 
 
+ESSENTIAL: Final = {  # a gauge, and what people call it
+    "registrations": "registrations",
+    "registrations_hidden": "hidden",
+    "registrations_held": "held by the brake",
+    "changes_waiting": "changes waiting",
+    "changes": "feed at change",
+}
+
+
 @click.command()
+@click.option("--all", "everything", is_flag=True, help="Show every figure.")
 @node_option
 @output_option
-def status(url: str, output: str) -> None:
-    """Show how the node is."""
+def status(everything: bool, url: str, output: str) -> None:
+    """Show how the node is.
+
+    The table has the essentials; JSON, and the table with --all, have every figure.
+    """
     with SyncClient(url) as node:
         report = to_builtins(node.status())
-    checks, counters, gauges = report["checks"], report["counters"], report["gauges"]
-    head = {name: value for name, value in report.items() if not isinstance(value, dict)}
-    emit(report, output, fields({"url": url} | head | checks | gauges | counters))
+    emit(report, output, fields({"url": url} | _table(report, everything=everything)))
+
+
+def _table(report: dict[str, Any], *, everything: bool) -> dict[str, Any]:
+    gauges: dict[str, Any] = report["gauges"]
+    minutes = int(report["uptime_s"]) // 60
+    head: dict[str, Any] = {name: report[name] for name in ("version", "ready")} | report["checks"]
+    head["up"] = f"{minutes // 1440} d {minutes // 60 % 24} h {minutes % 60} min"
+    figures = gauges | report["counters"] if everything else {}
+    if not everything:
+        figures = {shown: gauges[name] for name, shown in ESSENTIAL.items() if name in gauges}
+    return (
+        head
+        | figures
+        | {f"listens {kind}": where for kind, where in report["listeners"].items()}
+        | {"last error": report["last_error"]}
+    )
