@@ -3,8 +3,8 @@
 from math import ceil, floor, log10
 from typing import Any
 
-WIDTH, HEIGHT = 760, 440
-LEFT, RIGHT, TOP, BOTTOM = 74, 250, 46, 52
+WIDTH, HEIGHT = 775, 440
+LEFT, RIGHT, TOP, BOTTOM = 88, 265, 62, 52
 
 Points = list[tuple[float, float]]  # registrations, microseconds of CPU for each request
 
@@ -37,9 +37,11 @@ def plot(series: dict[str, tuple[str, Points]]) -> str:
         at = y(10.0**power)
         parts.append(line("grid", LEFT, at, WIDTH - RIGHT, at))
         parts.append(text(LEFT - 8, at + 4, f"{10.0**power:,.10g}", anchor="end"))
-        parts.append(text(WIDTH - RIGHT + 8, at - 4, time_of(1e6 / 10.0**power)))
+        parts.append(text(WIDTH - RIGHT + 8, at + 4, time_of(1e6 / 10.0**power)))
     under = HEIGHT - BOTTOM + 20
     parts += [text(x(10.0**power), under, f"{10**power:,}", anchor="middle") for power in range(first, last + 1)]
+    parts.append(text(LEFT - 8, TOP - 16, "requests/s", anchor="end"))
+    parts.append(text(WIDTH - RIGHT + 8, TOP - 16, "CPU each"))
     parts.append(line("axis", LEFT, HEIGHT - BOTTOM, WIDTH - RIGHT, HEIGHT - BOTTOM))
     parts.append(line("axis", LEFT, TOP, LEFT, HEIGHT - BOTTOM))
     parts.append(text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 12, "registrations held", anchor="middle"))
@@ -49,7 +51,7 @@ def plot(series: dict[str, tuple[str, Points]]) -> str:
         path = " ".join(f"{x(size):.0f},{y(1e6 / us):.0f}" for size, us in found)
         parts.append(f'<polyline class="{kind}{thin}" points="{path}"/>')
         parts += [f'<circle class="{kind}" cx="{x(s):.0f}" cy="{y(1e6 / us):.0f}" r="3.5"/>' for s, us in found]
-        parts.append(text(WIDTH - RIGHT + 62, labels[name] + 4, name, kind=kind))
+        parts.append(text(WIDTH - RIGHT + 68, labels[name] + 4, name, kind=kind))
     body = "\n".join(parts)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img">\n'
