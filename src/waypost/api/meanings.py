@@ -37,6 +37,8 @@ MEANINGS: Final = {
     "documents": "Distinct documents of links.",
     "evictions": "Names that are kept out.",
     "expired": "Registrations whose lifetime passed, and that left the lookups.",
+    "fetched_documents": "Documents of links kept that simple registrations fetched.",
+    "fetches_under_way": "Simple registrations whose links are being fetched.",
     "forgotten": "Expired registrations removed after their grace.",
     "held": "Times that the brake on mass expiry held a registration.",
     "imported": "Registrations taken by an import.",
