@@ -56,7 +56,7 @@ async def serve(config: Config) -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop)
-    gc.disable()  # until all is restored: a start makes no garbage to speak of, and the collector doubles its time
+    gc.disable()  # until all is restored: a start makes no garbage to speak of, and the collector would look for it
     try:
         async with Node(config) as node:
             settle_memory()
