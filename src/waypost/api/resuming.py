@@ -50,7 +50,7 @@ class Watch:
         for line in filter(None, lines):
             try:
                 event = msgspec.json.decode(line, type=Event)
-            except msgspec.DecodeError as error:
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 raise UnreachableError(f"what answered is not a node: {error}") from error
             self._wait_s = WAIT_S
             if event.token is not None or event.event == "reset":
