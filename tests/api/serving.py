@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
+from waypost.api.changes import Rows
 from waypost.api.server import application
-from waypost.api.watching import Rows
 from waypost.runtime.http import serve
 
 JSON = {"Content-Type": "application/json"}

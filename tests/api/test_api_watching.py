@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from serving import Api, serving
 
+from waypost.api.changes import BATCH
 from waypost.api.problem import Refusal
-from waypost.api.watching import BATCH, WATCHERS_MAX, WATCHERS_PER_SOURCE_MAX, Feed, Told
+from waypost.api.watching import WATCHERS_MAX, WATCHERS_PER_SOURCE_MAX, Feed, Told
 from waypost.rd.questions import Entry, Found, Kind, Lookup, Register, Registered, Remove, Renew
 
 LINKS: Final = b'</t>;rt="temperature"'

@@ -43,10 +43,11 @@ class Metrics(Collector):
         ProcessCollector(registry=self._registry)
         self._registry.register(self)
 
-    def count(self, method: str, route: str | None, status: int, seconds: float) -> None:
-        """`route` is the template of a route in the table, None for a path that is none."""
+    def count(self, method: str, route: str | None, status: int, seconds: float | None) -> None:
+        """`route` is the template of a route in the table, None for a path that is none; `seconds` None: not timed."""
         self._requests.labels(method if method in METHODS else "other", route or "none", str(status)).inc()
-        self._seconds.labels(route or "none").observe(seconds)
+        if seconds is not None:
+            self._seconds.labels(route or "none").observe(seconds)
 
     def text(self, report: Report, checks: Mapping[str, bool], figures: Figures) -> bytes:
         """The exposition, format 0.0.4."""

@@ -20,13 +20,14 @@ from aiohttp.typedefs import Handler, Middleware
 from msgspec import Struct
 
 from waypost.api import openapi, reading
+from waypost.api.changes import Rows
 from waypost.api.metrics import Metrics
 from waypost.api.moving import Ask
 from waypost.api.operations import Measure, Operations, Ready, Reply, Request
 from waypost.api.problem import Refusal, problem
 from waypost.api.routes import ROUTES, Route
 from waypost.api.schemas import PROBLEM_JSON
-from waypost.api.watching import Feed, Rows
+from waypost.api.watching import Feed
 from waypost.errors import StateError
 from waypost.runtime.figures import Figures
 
@@ -134,11 +135,13 @@ def _guard(metrics: Metrics, hosts: Collection[str]) -> Middleware:
             response = await handler(request)
         except Exception as error:
             response = _problem(request, error)
-        if not response.prepared:
+        streamed = response.prepared
+        if not streamed:
             response.headers.update(HEADERS)
         resource = request.match_info.route.resource
         route = None if resource is None else resource.canonical
-        metrics.count(request.method, route, response.status, time.perf_counter() - start)
+        # What was streamed took as long as its reader liked.
+        metrics.count(request.method, route, response.status, None if streamed else time.perf_counter() - start)
         return response
 
     return guard

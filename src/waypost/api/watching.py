@@ -1,8 +1,7 @@
 """The change feed for programs: who watches it, what they are shown, and from where on.
 
 A watcher is a cursor into the feed on disk and nothing more: what it has not read yet is not kept for
-it, however slow it is.  One question to the node waits for the next change on behalf of all; rows are
-read and understood in one thread beside the event loop.
+it, however slow it is.  One question to the node waits for the next change on behalf of all.
 
 A token is "<feed id>.<number of the last change seen>".  Who comes without one, with one of another
 feed or with one that the feed no longer reaches is shown all that is there, and then what changes.
@@ -16,52 +15,31 @@ import asyncio
 import re
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final, NamedTuple, Protocol
+from typing import Final
 
+from waypost.api.changes import Changes, Rows, Seen
 from waypost.api.moving import Ask
 from waypost.api.problem import Refusal
 from waypost.api.schemas import EventKind
-from waypost.assembly.carrier import FEED, RECORDS, ROOM
+from waypost.assembly.carrier import ROOM
 from waypost.assembly.questions import Follow, Followed
-from waypost.codec import u64
 from waypost.errors import StateError, WireError
 from waypost.rd.admission import prefix_of
-from waypost.rd.following import Filter, Records, entry
+from waypost.rd.following import Filter, entry
 from waypost.rd.index import Registration
 from waypost.rd.questions import Attributes, Busy, Entry
 from waypost.rd.record import name_of
-from waypost.record import Change
 
 WATCHERS_MAX: Final = 128
 WATCHERS_PER_SOURCE_MAX: Final = 16
-BATCH: Final = 64  # rows read in one go
 HEARTBEAT_S: Final = 15.0  # of silence, after which the watcher is told that it is not forgotten
 GATHER_S: Final = 0.05  # between two wakings: changes that come together are read together
 KNOWN_MAX: Final = 16_384  # endpoints remembered for one watcher with criteria
-READ_MAX: Final = 256  # changes kept as read, since many watchers read the same
 RETRY_S: Final = 5
 TOKEN: Final = re.compile(r"([0-9a-f]{1,64})\.([0-9]{1,19})")
-
-
-class Rows(Protocol):
-    """The node's durable rows, read in a thread."""
-
-    def after(self, table: str, key: bytes, limit: int) -> Sequence[tuple[bytes, bytes]]:
-        """The first `limit` rows whose key is greater than `key`, in order."""
-        ...
-
-
-class Seen(NamedTuple):
-    """A change as it was read; `registration` None: the name was forgotten, or it is of another room."""
-
-    seq: int
-    room: str
-    key: bytes
-    registration: Registration | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +56,11 @@ class Told:
 class Watcher:
     """One stream of events."""
 
-    def __init__(self, feed: "Feed", filter: Filter, cursor: int | None, reset: str, source: str) -> None:
+    def __init__(
+        self, feed: "Feed", changes: Changes, filter: Filter, cursor: int | None, reset: str, source: str
+    ) -> None:
         self._feed = feed
+        self._changes = changes
         self._filter = filter
         self._cursor = cursor  # the last change seen; None: a snapshot comes first
         self._reset = reset  # why the watcher's own token is of no use, or empty
@@ -104,7 +85,7 @@ class Watcher:
                     yield shown
             news = self._feed.news
             assert self._cursor is not None
-            changes = await self._feed.changes(self._cursor)
+            changes = await self._changes.after(self._cursor)
             if changes and changes[0].seq > self._cursor + 1:
                 self._cursor, self._reset = None, "the feed has gone on: what was between is forgotten"
                 continue
@@ -132,7 +113,7 @@ class Watcher:
         start = (await self._feed.state()).seq
         self._known, self._unknown = {}, False
         key = b""
-        while rows := await self._feed.records(key):
+        while rows := await self._changes.records(key):
             for key, registration in rows:
                 if registration.expires > self._feed.wall_s() and self._filter.accepts(registration):
                     self._know(key, has=True)
@@ -172,10 +153,7 @@ class Feed:
 
     def __init__(self, ask: Ask, rows: Rows | None, wall_s: Callable[[], float] = time.time) -> None:
         self._ask = ask
-        self._rows = rows
-        self._records = Records()
-        self._read: dict[int, Seen] = {}
-        self._thread = ThreadPoolExecutor(1, "waypost-feed")
+        self._changes = None if rows is None else Changes(rows)
         self._waiting: asyncio.Task[None] | None = None
         self._sources: Counter[str] = Counter()  # watchers by source
         self._told = 0
@@ -187,7 +165,7 @@ class Feed:
 
     async def watch(self, criteria: Attributes, since: str | None, source: str) -> Watcher:
         """Raises Refusal for criteria or a token that cannot be, and for one watcher too many."""
-        if self._rows is None:
+        if self._changes is None:
             raise Refusal(503, "there is no feed to watch here", retry_s=RETRY_S)
         try:
             filter = Filter(criteria)
@@ -209,7 +187,7 @@ class Feed:
             raise Refusal(503, "too many are watching: come back later", retry_s=RETRY_S)
         if self._waiting is None:
             self._waiting = asyncio.create_task(self._wait(state.seq))
-        return Watcher(self, filter, cursor, reset, source)
+        return Watcher(self, self._changes, filter, cursor, reset, source)
 
     @contextmanager
     def place(self, source: str) -> Iterator[None]:
@@ -229,7 +207,8 @@ class Feed:
         self._end()
         if self._waiting is not None:
             self._waiting.cancel()
-        await asyncio.to_thread(self._thread.shutdown)
+        if self._changes is not None:
+            await self._changes.close()
 
     def counters(self) -> dict[str, int]:
         return {"watch_events": self._told, "watch_resets": self._resets}
@@ -248,42 +227,9 @@ class Feed:
         self.id = state.feed_id
         return state
 
-    async def changes(self, after: int) -> Sequence[Seen]:
-        """The next few."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._read_changes, after)
-
-    async def records(self, after: bytes) -> Sequence[tuple[bytes, Registration]]:
-        """The next few of the directory's table."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._read_records, after)
-
     def count(self, told: Told) -> None:
         self._resets += told.kind == "reset"
         self._told += told.kind != "heartbeat"
-
-    # in the thread
-
-    def _read_changes(self, after: int) -> list[Seen]:
-        known: list[Seen] = []
-        while (seen := self._read.get(after + 1)) is not None and len(known) < BATCH:
-            known.append(seen)
-            after += 1
-        if known:
-            return known
-        assert self._rows is not None
-        for key, value in self._rows.after(FEED, u64(after), BATCH):
-            seq = int.from_bytes(key, "big")
-            change = Change.decode(seq, value)
-            record = change.value if change.room == ROOM else None
-            registration = None if record is None else self._records.read(change.key, record)
-            self._read[seq] = Seen(seq, change.room, change.key, registration)
-            known.append(self._read[seq])
-        while len(self._read) > READ_MAX:
-            del self._read[next(iter(self._read))]
-        return known
-
-    def _read_records(self, after: bytes) -> list[tuple[bytes, Registration]]:
-        assert self._rows is not None
-        return [(key, self._records.read(key, value)) for key, value in self._rows.after(RECORDS, after, BATCH)]
 
     # keeping count
 

@@ -3,5 +3,6 @@
 Read `questions.py` (what can be asked and answered), `parameters.py` (what a registration may say),
 `record.py` (how it is stored), `postings.py`, `index.py`, `criterion.py` and `lookup.py` (how it is found),
 `registrations.py` (how long it is held), `changes.py` (what a change comes to), `announcing.py` (what is
-on its way to being durable), `engine.py` (all of it together), then `interface.py`, its face on CoAP.
+on its way to being durable), `observation.py` (which observed lookups a change concerns), `engine.py` (all of
+it together), then `interface.py`, its face on CoAP.  `following.py` is for those who follow the change feed.
 """
