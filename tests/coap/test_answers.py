@@ -94,16 +94,16 @@ def test_a_stranger_gets_no_more_than_three_times_what_it_sent(resource: Resourc
 @pytest.mark.parametrize("data", [b"", b"\x40", b"\x41\x01\x00\x01", b"\x4f\x01\x00\x01", b"\x60\x01\x00\x01"])
 def test_what_is_no_request_finds_nothing(data: bytes) -> None:
     answers = Answers()
-    answers.keep(b"\x40\x01\x00\x00\xb1a", Response(Code.CONTENT, b"x", LINK_FORMAT), Fresh())
+    answers.keep(b"\x40\x01\x00\x00\xb1a", b"x", Fresh())
     assert answers.find(data) is None
 
 
 def test_only_so_many_answers_are_kept() -> None:
     answers, fresh = Answers(), Fresh()
     for number in range(KEPT_MAX + 10):
-        answers.keep(b"\x40\x01\x00\x00" + b"%d" % number, Response(Code.CONTENT, b"x", LINK_FORMAT), fresh)
+        answers.keep(b"\x40\x01\x00\x00" + b"%d" % number, b"x", fresh)
     assert len(answers) <= KEPT_MAX
     for number in range(OCTETS_MAX // 1000 + 10):
-        answers.keep(b"\x40\x01\x00\x00" + b"%d" % number, Response(Code.CONTENT, bytes(1000), LINK_FORMAT), fresh)
+        answers.keep(b"\x40\x01\x00\x00" + b"%d" % number, bytes(1000), fresh)
     answers.check()
     assert len(answers) <= OCTETS_MAX // 1000

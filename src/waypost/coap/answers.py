@@ -13,7 +13,7 @@ from typing import Final
 
 from waypost.coap import reply
 from waypost.coap.numbers import Code, Type
-from waypost.coap.request import Fresh, Response
+from waypost.coap.request import Fresh
 
 KEPT_MAX: Final = 16_384  # answers
 OCTETS_MAX: Final = 8 << 20  # of the questions and the answers
@@ -47,10 +47,10 @@ class Answers:
             return None
         return start + data[2:token_end] + kept[1]
 
-    def keep(self, data: bytes, response: Response, fresh: Fresh) -> None:
-        """`response`, a 2.05 that fits into one message, is the answer to the GET `data` until `fresh` ends."""
+    def keep(self, data: bytes, payload: bytes, fresh: Fresh) -> None:
+        """A 2.05 in link-format that fits into one message is the answer to the GET `data` until `fresh` ends."""
         question = data[_TOKEN + (data[0] & 15) :]
-        answer = reply.whole(reply.Head(Type.ACK, 0, b""), response)[_TOKEN:]
+        answer = reply.link_format(payload)
         size = len(question) + len(answer)
         if len(self._kept) >= KEPT_MAX or self._octets + size > OCTETS_MAX:
             self._kept.clear()  # cheaper than keeping them in order of use

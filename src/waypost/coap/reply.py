@@ -15,7 +15,7 @@ from waypost.coap.numbers import BLOCK_EXPONENT_MAX, LINK_FORMAT, Code, Option
 from waypost.coap.request import Block, Response, diagnostic
 
 BLOCK_MAX = 1 << BLOCK_EXPONENT_MAX + 4  # octets
-_LINK_FORMAT = bytes((Option.CONTENT_FORMAT << 4 | 1, LINK_FORMAT, 0xFF))  # the one option, and the payload's marker
+_LINK_FORMAT = bytes((Option.CONTENT_FORMAT << 4 | 1, LINK_FORMAT))  # the option
 BERT_HEAD = 64  # octets of the longest message around a payload, without the token
 ECHO_EXPONENT_MIN = 1  # blocks below 32 octets are not made smaller yet for the sake of an Echo value
 
@@ -35,7 +35,6 @@ def whole(head: Head, response: Response, echo: bytes | None = None) -> bytes:
     """`response` in one message, with an Echo value if one is given."""
     if (
         response.content_format == LINK_FORMAT
-        and response.payload
         and head.observe is None
         and head.block1 is None
         and echo is None
@@ -43,7 +42,7 @@ def whole(head: Head, response: Response, echo: bytes | None = None) -> bytes:
         and not response.location
     ):  # the answer to most requests, without building a list of options: 2 us less
         start = bytes((0x40 | head.type << 4 | len(head.token), response.code, head.id >> 8, head.id & 0xFF))
-        return start + head.token + _LINK_FORMAT + response.payload
+        return start + head.token + link_format(response.payload)
     options: Options = []
     if head.observe is not None:
         options.append((Option.OBSERVE, uint(head.observe)))
@@ -58,6 +57,11 @@ def whole(head: Head, response: Response, echo: bytes | None = None) -> bytes:
     if echo is not None:
         options.append((Option.ECHO, echo))
     return Message(head.type, response.code, head.id, head.token, options, response.payload).encode()
+
+
+def link_format(payload: bytes) -> bytes:
+    """What follows the token of an answer that is `payload` in link-format, and nothing else."""
+    return _LINK_FORMAT + b"\xff" + payload if payload else _LINK_FORMAT
 
 
 def one_block(

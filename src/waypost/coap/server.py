@@ -111,7 +111,7 @@ class Server:
                 response = self._serve(request, path, now)
         if response is not None:
             if response.fresh is not None and _repeatable(request, response) and _alike(path):
-                self._answers.keep(data, response, response.fresh)
+                self._answers.keep(data, response.payload, response.fresh)
             self._answer(exchange, response, now)
             return
         self._exchanges[request.id] = exchange
