@@ -85,7 +85,7 @@ def value(message: Message, option: Option) -> bytes | None:
 
 
 def test_each_request_is_done_however_alike_they_are(device: Device) -> None:
-    """RFC 8323, 2: nothing is sent twice, so nothing is taken for a repetition."""
+    """RFC 8323, 3.1: nothing is sent twice, so nothing is taken for a repetition."""
     assert [device.send(ask("count", code=Code.POST))[0].payload for _ in range(3)] == [b"1", b"2", b"3"]
 
 

@@ -96,7 +96,7 @@ def test_an_empty_message_is_passed_over(stream: Stream) -> None:
 
 
 def test_what_belongs_to_the_message_layer_is_not_written(stream: Stream) -> None:
-    """RFC 8323, 2: there are no acknowledgements and no resets."""
+    """RFC 8323, 3.1: there are no acknowledgements and no resets."""
     stream.send(bytes((0x60, 0, 0, 7)))
     assert stream.take_output() == []
 
@@ -105,7 +105,7 @@ def test_what_belongs_to_the_message_layer_is_not_written(stream: Stream) -> Non
 
 
 def test_both_sides_begin_with_a_csm() -> None:
-    """RFC 8323, 5.3."""
+    """RFC 8323, 3.3."""
     first = written(Stream(0.0))
     assert [message.code for message in first] == [Signal.CSM]
     assert first[0].options == [
@@ -114,8 +114,9 @@ def test_both_sides_begin_with_a_csm() -> None:
     ]
 
 
-@pytest.mark.parametrize("data", [GET, PING, b"\x00\x00", framed(Signal.RELEASE), framed(Code.CONTENT, b"x")])
+@pytest.mark.parametrize("data", [GET, PING, framed(Signal.RELEASE), framed(Code.CONTENT, b"x")])
 def test_nothing_comes_before_the_csm(data: bytes) -> None:
+    """RFC 8323, 3.3."""
     stream = Stream(0.0)
     assert read(stream, data + CSM) == []
     assert [message.code for message in written(stream)] == [Signal.CSM, Signal.ABORT]
@@ -245,6 +246,15 @@ def test_a_peer_that_says_nothing_at_first_is_left() -> None:
     assert stream.next_timer() == 100.0 + limits.CSM_WAIT
     stream.handle_timer(110.0)
     assert [message.code for message in written(stream)] == [Signal.ABORT]
+
+
+def test_empty_messages_do_not_stand_for_the_csm() -> None:
+    """RFC 8323, 3.4: they may always come, and say nothing."""
+    stream = Stream(100.0)
+    read(stream, b"\x00\x00" * 20, now=105.0)
+    assert (stream.ended, stream.next_timer()) == (None, 100.0 + limits.CSM_WAIT)
+    read(stream, CSM)
+    assert stream.message_max == MESSAGE_BASE
 
 
 def test_a_quiet_peer_is_asked_and_then_left(stream: Stream) -> None:

@@ -45,7 +45,7 @@ class Outbox:
     ) -> None:
         """Send until it is acknowledged, or once and wait for that; `owner` is who wants to know.
 
-        A connection does that itself (RFC 8323, 2).
+        A connection does that itself (RFC 8323, 3.1).
         """
         self.send(path, data)
         if path.message_max is None:

@@ -67,7 +67,7 @@ class Stream:
         self._released = False
         self.message_max: int | None = None
         self.ended: str | None = None
-        # RFC 8323, 5.3: the first message of both sides
+        # RFC 8323, 3.3: the first message of both sides
         self._signal(Signal.CSM, b"", [(MAX_MESSAGE_SIZE, uint(MESSAGE_MAX)), (BLOCK_WISE_TRANSFER, b"")])
 
     @property
@@ -171,12 +171,13 @@ class Stream:
         return size, code, rest
 
     def _receive(self, size: int, code: int, rest: bytes, now: float) -> bytes:
-        self._heard_at, self._asked_at = now, None
-        if self.message_max is None and code != Signal.CSM:
-            self._abort("the first message must be a CSM")  # RFC 8323, 5.3
+        if self.message_max is None and code not in (0, Signal.CSM):
+            self._abort("the first message must be a CSM")  # RFC 8323, 3.3
             return b""
+        if self.message_max is not None or code:
+            self._heard_at, self._asked_at = now, None
         if code == 0:
-            return b""  # RFC 8323, 4.3 and 3.4: an empty message is passed over
+            return b""  # RFC 8323, 3.4: an empty message may always come, and says nothing
         datagram = bytes((_HEAD | size, code, 0, 0)) + rest
         try:
             message = decode(datagram)

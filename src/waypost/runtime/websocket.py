@@ -17,7 +17,7 @@ from waypost.coap.stream import MESSAGE_MAX, Stream
 from waypost.runtime.connection import LINGER_S, SEND_BUFFER_HIGH, SEND_BUFFER_MAX, Connection, ConnectionReceiver
 from waypost.runtime.udp import endpoint
 
-WELL_KNOWN: Final = "/.well-known/coap"  # RFC 8323, 8.1
+WELL_KNOWN: Final = "/.well-known/coap"  # RFC 8323, 8.3
 SUBPROTOCOL: Final = "coap"
 
 
