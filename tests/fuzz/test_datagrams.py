@@ -7,7 +7,7 @@ not shown to be at its address is sent at most three times what came from there.
 
 import time
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random, SystemRandom
 from typing import Final
 
@@ -57,7 +57,10 @@ class Town:
         self.settle()
 
     def people(self) -> list[Source]:
-        """Strangers and known ones by datagram, and connections."""
+        """Strangers and known ones by datagram, two of them on links, and connections."""
+        links = [
+            Path("udp", Endpoint("fe80::1", 4000, scope), HERE, 1, ANONYMOUS, validated=scope == 2) for scope in (2, 3)
+        ]
         udp = [
             Path("udp", Endpoint(f"2001:db8::{number:x}", 4000), HERE, 1, ANONYMOUS, validated=number % 2 == 0)
             for number in range(8)
@@ -66,7 +69,7 @@ class Town:
             Path("tcp", Endpoint(f"2001:db8:c::{number:x}", 5000), HERE, 2 + number, ANONYMOUS, True, message_max)
             for number, message_max in enumerate((200, 1 << 16))
         ]
-        return [Source(path) for path in (*udp, *tcp)]
+        return [Source(path) for path in (*links, *udp, *tcp)]
 
     def step(self) -> None:
         rng = self.rng
@@ -77,7 +80,8 @@ class Town:
         data = self.datagram(source)
         source.says.append(data)
         source.sent += len(data)
-        self.node.receive_datagram(data, source.path, self.now)
+        group = source.stranger and rng.random() < 0.1
+        self.node.receive_datagram(data, replace(source.path, group=group) if group else source.path, self.now)
         self.settle()
 
     def datagram(self, source: Source) -> bytes:

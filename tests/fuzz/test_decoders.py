@@ -15,11 +15,12 @@ from inputs import Builder, document, extended, inputs, message, vector_document
 
 from waypost.api import reading
 from waypost.api.problem import Refusal
+from waypost.api.resuming import Watch
 from waypost.api.schemas import Registration, Renewal
 from waypost.coap import links
 from waypost.coap.message import decode
 from waypost.coap.stream import Stream
-from waypost.errors import WireError
+from waypost.errors import UnreachableError, WireError
 from waypost.rd import questions
 from waypost.record import Change, Hlc, Kind, canonical, parse_canonical
 
@@ -111,6 +112,7 @@ def frame(rng: Random) -> bytes:
 
 def an_http_query(data: bytes) -> None:
     pairs = reading.pairs(data.decode("utf-8", "surrogateescape"))
+    reading.since(pairs)
     reading.lookup(questions.Kind.ENDPOINTS, pairs, structured=True)
     reading.registration(pairs)
 
@@ -124,6 +126,12 @@ def http_fields(data: bytes) -> None:
 
 def an_http_body(data: bytes) -> None:
     reading.json(data, Registration if b'"ep"' in data else Renewal)
+
+
+def watched_events(data: bytes) -> None:
+    watch = Watch((), None)
+    for _ in (*watch.connected(), *watch.read(data)):
+        watch.call()
 
 
 DECODERS: Final = {
@@ -191,8 +199,15 @@ DECODERS: Final = {
             b'{"lt": 4294967296, "attributes": [[["a"]]]}',
         ],
     ),
+    "watched events": Decoder(
+        watched_events,
+        [
+            b'{"event": "reset", "detail": "what was is forgotten"}\n{"event": "heartbeat", "token": "a1.7"}\n',
+            b'{"event": "put", "token": "a1.8", "ep": "a", "d": null}\n\n{"event": "synced", "token": "a1.8"}\n',
+        ],
+    ),
 }
-REFUSED: Final = (WireError, Refusal)
+REFUSED: Final = (WireError, Refusal, UnreachableError)
 
 
 @pytest.mark.parametrize("name", DECODERS)
