@@ -123,10 +123,13 @@ class Disk:
             return self._rng.random() < share
 
         self._leave(self.root, root, keep)
-        for inode in self._inodes.values():
-            os.close(inode.hold)
+        self.close()
         shutil.rmtree(self.root)
         return Disk(root, self._rng, lying=self._lying)
+
+    def close(self) -> None:
+        for inode in self._inodes.values():
+            os.close(inode.hold)
 
     def _leave(self, source: Path, target: Path, keep: Callable[[], bool]) -> None:
         target.mkdir()
@@ -205,6 +208,7 @@ class Layer(apsw.VFS):
 
     def close(self) -> None:
         self.unregister()
+        self.disk.close()
 
 
 class Connection:
@@ -342,7 +346,10 @@ class Storm:
         self.tally.cuts += 1
         self.tally.cuts_in_checkpoint += disk.database is not None and bool(disk.database.unsynced)
         survivor = disk.cut(self._root / f"{self.tally.cuts}", self._rng.choice((0.0, 0.1, 0.5, 0.9, 1.0)))
-        self._layer.disk = survivor if sound else self._empty_disk()
+        if not sound:
+            survivor.close()
+            survivor = self._empty_disk()
+        self._layer.disk = survivor
 
     def _work(self) -> None:
         """Commit until the power fails, or something else ends this life."""
