@@ -164,6 +164,6 @@ def test_a_lookup_by_group_is_not_observed(house: House) -> None:
 
 
 def test_the_paths_are_advertised(house: House) -> None:
-    """draft -12, 5.2 and 10.1."""
+    """draft -12, 5.2 and 9.1."""
     assert [href for href, _ in house.tool.get("/.well-known/core?rt=core.rd-group")] == ["/rd-group"]
     assert [href for href, _ in house.tool.get("/.well-known/core?rt=core.rd-lookup-gp")] == ["/rd-lookup/gp"]

@@ -146,7 +146,7 @@ def test_one_registration_is_shown_by_its_links() -> None:
     ],
 )
 def test_the_interfaces_are_discovered_by_resource_type(query: str, paths: list[str]) -> None:
-    """RFC 9176, 4.1; D1."""
+    """RFC 9176, 4.3; D1."""
     assert [link.href for link in parse(filter_links(RESOURCES, [query]))] == paths
 
 

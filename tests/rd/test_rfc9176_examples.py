@@ -2,7 +2,7 @@
 
 Paths of registrations are ours (the RFC leaves them to the directory), and so is the order of attributes.
 Not here: HTTP on the registration path (5), since ours is under /v1/, and formats that were never
-registered (4.1, second example).
+registered (4.3, second example).
 """
 
 import pytest
@@ -34,7 +34,7 @@ def node() -> Node:
 
 
 def test_discovery_tells_the_paths(node: Node) -> None:
-    """RFC 9176, 4.1, figure 5; ours says that lookups can be observed, and has groups besides."""
+    """RFC 9176, 4.3, figure 5; ours says that lookups can be observed, and has groups besides."""
     found = dict(node.device().get("/.well-known/core?rt=core.rd*"))
     for path, kind in (
         ("/rd", "core.rd"),
@@ -45,7 +45,7 @@ def test_discovery_tells_the_paths(node: Node) -> None:
 
 
 def test_implementation_information_is_not_told(node: Node) -> None:
-    """RFC 9176, 4.1, figure 7: an example of what a directory may say."""
+    """RFC 9176, 4.3, figure 7: an example of what a directory may say."""
     assert node.device().get("/.well-known/core?rel=impl-info") == []
 
 

@@ -50,7 +50,7 @@ def names(node: Node, host: str, scope: int, query: str = "") -> set[str | None]
 
 
 def test_it_is_shown_to_those_on_its_link_alone(node: Node) -> None:
-    """RFC 9176, 6.1 and 6.3: MUST NOT be shown unless the lookup was made from the same link."""
+    """RFC 9176, 6.1 and 6.4: MUST NOT be shown unless the lookup was made from the same link."""
     assert names(node, "fe80::2", 2) == {"a", "b"}
     assert names(node, "fe80::2", 3) == {"b"}
     assert names(node, "2001:db8::2", 0) == {"b"}

@@ -4,7 +4,8 @@ Source: RFC 9176, 6.2; RFC 6690, 4.1.
 """
 
 from waypost.coap import links as linkformat
-from waypost.rd.index import LOCATION, REFERENCES, Link, Pairs, Registration
+from waypost.rd.index import LOCATION, Link, Registration
+from waypost.rd.pairs import REFERENCES, Pairs
 from waypost.rd.questions import Kind
 
 

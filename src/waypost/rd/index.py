@@ -14,15 +14,13 @@ from typing import Final
 
 from waypost.coap import links as linkformat
 from waypost.coap.request import Fresh
+from waypost.rd.pairs import Pairs, search_pairs
 from waypost.rd.postings import T, Values
 from waypost.rd.questions import Attributes, Entry, LinkEntry
 
 LOCATION: Final = "/reg/"  # before a registration's UUID
-REFERENCES: Final = frozenset(("href", "anchor"))  # searched as resolved URIs (RFC 9176, 6.2)
 FRESH_MAX: Final = 16_384  # pairs that answers given again depend on
 SHARED_MAX: Final = 4_096  # attributes of links remembered to be held once
-
-Pairs = tuple[tuple[str, str | None], ...]
 
 
 class Registration:
@@ -220,25 +218,6 @@ class Document:
         self.payload = payload
         self.links = links
         self.users = 0
-
-
-def search_pairs(attributes: Attributes) -> Pairs:
-    """(name, value) by which attributes are found: lists split, each once, an absolute anchor resolved."""
-    for name, value in attributes:
-        if name in REFERENCES or (value is not None and " " in value):
-            break
-    else:
-        if len({name for name, _ in attributes}) == len(attributes):
-            return attributes  # the common case costs nothing
-    pairs: dict[tuple[str, str | None], None] = {}
-    for name, value in attributes:
-        if name == "anchor":
-            if value and not value.startswith("/"):
-                pairs[name, linkformat.resolve("", value)] = None
-        elif name != "href":  # that is the target's name in a search
-            for item in linkformat.values(name, value):
-                pairs[name, item] = None
-    return tuple(pairs)
 
 
 def parse_limited(payload: bytes) -> list[linkformat.Link]:

@@ -11,7 +11,7 @@
 
 A path may end in an empty segment: clients differ in whether they send it.
 
-Source: RFC 9176, 4.1 (discovery), 5 and 6; draft-ietf-core-resource-directory-12, 5.4.3, 6 and 7.
+Source: RFC 9176, 4.3 (discovery), 5 and 6; draft-ietf-core-resource-directory-12, 5.4.3, 6 and 7.
 """
 
 from dataclasses import replace
@@ -45,12 +45,12 @@ from waypost.rd.questions import (
 )
 from waypost.rd.zones import zone_of
 
-# RFC 9176, 4.1
+# RFC 9176, 4.3
 RESOURCES: Final = (
     Link("/rd", (("rt", "core.rd"), ("ct", "40"))),
     Link("/rd-lookup/ep", (("rt", "core.rd-lookup-ep"), ("ct", "40"), ("obs", None))),
     Link("/rd-lookup/res", (("rt", "core.rd-lookup-res"), ("ct", "40"), ("obs", None))),
-    Link("/rd-group", (("rt", "core.rd-group"), ("ct", "40"))),  # draft -12, 10.1
+    Link("/rd-group", (("rt", "core.rd-group"), ("ct", "40"))),  # draft -12, 9.1
     Link("/rd-lookup/gp", (("rt", "core.rd-lookup-gp"), ("ct", "40"))),
 )
 

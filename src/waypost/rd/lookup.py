@@ -19,7 +19,8 @@ from typing import Final, Protocol, TypeVar
 
 from waypost.rd.criterion import Criterion
 from waypost.rd.groups import IS_GROUP, matches_group, members_of
-from waypost.rd.index import LOCATION, REFERENCES, Index, Link, Registration
+from waypost.rd.index import LOCATION, Index, Link, Registration
+from waypost.rd.pairs import REFERENCES
 from waypost.rd.parameters import require_lookup
 from waypost.rd.postings import T, Values
 from waypost.rd.questions import Entry, Found, Kind, LinkEntry, Lookup, Reason, Refused
@@ -176,7 +177,7 @@ class Search:
         return 1 + len(registration.members) * len(self._criteria)
 
     def _is_stale(self, registration: Registration, link: Link | None) -> bool:
-        """The candidate was proposed before it changed, or is another link's (RFC 9176, 6.1 and 6.3)."""
+        """The candidate was proposed before it changed, or is another link's (RFC 9176, 6.1 and 6.4)."""
         if registration.zone:
             self._own = True
             if registration.zone != self._zone:

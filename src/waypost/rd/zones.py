@@ -6,7 +6,7 @@ no output has one.  They are numbers of this machine, so only its own registrati
 
 IPv4's link-local addresses come without an interface: those that use them are taken to share one link.
 
-Source: RFC 9176, 2.5 (link-local addresses), 5 (base), 6.1 and 6.3; RFC 4291, 2.5.6; RFC 3927.
+Source: RFC 9176, 3.4 (link-local addresses), 5 (base), 6.1 and 6.4; RFC 4291, 2.5.6; RFC 3927.
 """
 
 import re
