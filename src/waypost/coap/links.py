@@ -49,10 +49,10 @@ class Link(NamedTuple):
     attributes: Attributes
 
 
-def parse(data: bytes) -> list[Link]:
+def parse(data: bytes, *, octets_max: int = DOCUMENT_OCTETS_MAX, links_max: int = LINKS_MAX) -> list[Link]:
     """The links of a document, in order; an empty document has none.  Raises WireError for anything else."""
-    if len(data) > DOCUMENT_OCTETS_MAX:
-        raise WireError(f"the document has more than {DOCUMENT_OCTETS_MAX} octets")
+    if len(data) > octets_max:
+        raise WireError(f"the document has more than {octets_max} octets")
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
@@ -62,8 +62,8 @@ def parse(data: bytes) -> list[Link]:
         return links
     position = 0
     while True:
-        if len(links) == LINKS_MAX:
-            raise WireError(f"the document has more than {LINKS_MAX} links")
+        if len(links) == links_max:
+            raise WireError(f"the document has more than {links_max} links")
         target = _TARGET.match(text, position)
         if target is None:
             raise WireError(f"expected <target> at character {position}")
