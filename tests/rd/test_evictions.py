@@ -1,5 +1,7 @@
 """Names that an operator keeps out (design, Operators)."""
 
+from dataclasses import replace
+
 import pytest
 from carried import UNLIMITED, Carried, register
 
@@ -50,6 +52,13 @@ def test_a_device_hears_4_03_with_the_time_to_wait() -> None:
 def test_the_same_name_in_another_sector_is_another() -> None:
     carried, _ = evicted()
     assert isinstance(carried.ask(register("a", d="cellar")), Registered)
+
+
+def test_an_operator_evicts_whatever_the_policy_remembers() -> None:
+    carried = Carried(replace(UNLIMITED, policy="same-source"))
+    location = carried.location(carried.ask(register("a")))
+    assert carried.ask(Evict(location, 60)) == Removed()
+    assert carried.names() == []
 
 
 def test_an_eviction_survives_a_restart() -> None:

@@ -44,7 +44,8 @@ def load(carried: Carried, entry: Exported, now: float = 0.0) -> Outcome:
         attributes=entry.attributes,
         source="",
     )
-    return carried.ask(Import(wanted, entry.location, entry.expires_in), now)
+    wanted = replace(wanted, members=entry.members)
+    return carried.ask(Import(wanted, entry.location, entry.expires_in, entry.owner), now)
 
 
 def test_another_node_holds_the_same_after_an_import() -> None:
@@ -68,6 +69,28 @@ def test_a_device_renews_at_the_new_node_as_if_nothing_had_happened() -> None:
         load(new, entry)
     assert new.ask(renew(location, sender="coap://[2001:db8::2]"), 50.0) == Renewed()
     assert [entry.base for entry in export(new, now=50.0)] == ["coap://[2001:db8::2]"]  # it was implicit, and is
+
+
+def test_a_group_keeps_its_members_and_a_name_its_owner() -> None:
+    """Draft -12, 6.1; RFC 9176, 7.5."""
+    remembering = replace(UNLIMITED, policy="same-source")
+    old, new = Carried(remembering), Carried(remembering, seed=2)
+    member = old.location(old.ask(register("lamp", source="192.0.2.1")))
+    group = register("lights", b"", base="coap://[ff05::1]", attributes=(("et", "core.rd-group"),), source="192.0.2.1")
+    old.ask(replace(group, members=(member,)))
+    assert [entry.ep for entry in export(old, ("gp", "lights"))] == ["lamp"]
+    exported = export(old)
+    assert {entry.owner for entry in exported} == {"192.0.2.1"}
+    for entry in exported:
+        load(new, entry)
+    assert export(new) == exported
+    assert isinstance(new.ask(register("lamp", source="192.0.2.2")), Refused)
+    assert isinstance(new.ask(register("lamp", source="192.0.2.1")), Registered)
+
+
+def test_a_link_local_base_means_nothing_elsewhere() -> None:
+    """RFC 9176, 5."""
+    assert carried_refusal(Import(register("a", base="coap://[fe80::1]"), ID, 50.0)) is Reason.BAD_REQUEST
 
 
 def test_what_was_imported_is_there_after_a_restart_for_as_long_as_was_left() -> None:
@@ -122,6 +145,10 @@ def test_two_that_want_one_location_at_once_do_not_share_it() -> None:
 @pytest.mark.parametrize("location", ["", "a", ID.upper(), "../" + ID, ID[:-1] + "é"])
 def test_a_location_that_is_no_uuid_is_refused(location: str) -> None:
     assert carried_refusal(Import(register("a"), location, 50.0)) is Reason.BAD_REQUEST
+
+
+def test_a_member_that_is_no_uuid_is_refused() -> None:
+    assert carried_refusal(Import(replace(register("a"), members=("../x",)), ID, 50.0)) is Reason.BAD_REQUEST
 
 
 @pytest.mark.parametrize("expires_in", [0.0, -1.0, float("nan"), float("-inf")])

@@ -60,6 +60,8 @@ class Exports:
                         round(entry.expires_in, 3),
                         entry.attributes,
                         entry.links,
+                        entry.members,
+                        entry.owner,
                     )
                     for entry in page.entries
                 ]
@@ -102,8 +104,10 @@ async def take(ask: Ask, body: bytes, *, dry: bool) -> schemas.Imported:
 
 def _import(line: schemas.Exported, *, dry: bool) -> Import:
     base, implicit = (line.base, "") if line.explicit else (None, line.base)
-    register = Wanted(line.ep, line.d, line.lt, base, implicit, line.attributes, line.links.encode(), "")
-    return Import(register, line.id, line.lt if line.expires_in is None else line.expires_in, dry)
+    register = Wanted(
+        line.ep, line.d, line.lt, base, implicit, line.attributes, line.links.encode(), "", members=line.members
+    )
+    return Import(register, line.id, line.lt if line.expires_in is None else line.expires_in, line.owner, dry)
 
 
 async def _put(ask: Ask, question: Import) -> Outcome:

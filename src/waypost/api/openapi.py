@@ -10,7 +10,7 @@ import msgspec
 
 from waypost.api.problem import KINDS, problem
 from waypost.api.routes import ANY_REFUSALS, ROUTES, Answer, Bodies, Parameter, Route
-from waypost.api.schemas import PROBLEM_JSON, Problem
+from waypost.api.schemas import PROBLEM_JSON, Exported, Problem
 
 VERSION: Final = "1.0"  # of the API, not of the node
 SCHEMAS: Final = "#/components/schemas/{name}"
@@ -110,7 +110,7 @@ def _schemas() -> Json:
     bodies += [answer.bodies for route in ROUTES for answer in route.answers.values()]
     types = {type(body).__name__: type(body) for each in bodies for body in each.values()}
     structs = [kind for kind in types.values() if issubclass(kind, msgspec.Struct)]
-    _, components = msgspec.json.schema_components([*structs, Problem], ref_template=SCHEMAS)
+    _, components = msgspec.json.schema_components([*structs, Exported, Problem], ref_template=SCHEMAS)
     return dict(sorted(components.items()))
 
 

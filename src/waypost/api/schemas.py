@@ -14,6 +14,8 @@ LIFETIME_DEFAULT: Final = 90_000  # seconds
 LIFETIME_MAX: Final = (1 << 32) - 1  # seconds
 ATTRIBUTES_MAX: Final = 32
 LINKS_MAX: Final = 1_024
+MEMBERS_MAX: Final = 256  # of a group
+OWNER_MAX: Final = 64  # characters; an address at most
 
 LINK_FORMAT: Final = "application/link-format"  # RFC 6690
 JSON: Final = "application/json"
@@ -111,10 +113,11 @@ class Links(Struct, frozen=True):
     next: str | None
 
 
-class Exported(Struct, frozen=True, forbid_unknown_fields=True):
+class Exported(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A line of an export, and of an import: a registration as it was sent, with what is left of its lifetime.
 
     An implicit base is not `explicit`: it follows the device's address.  `links` are in link-format.
+    `members` are the ids of a group's; `owner` is what the policy remembers the registration by.
     """
 
     ep: Name
@@ -126,6 +129,8 @@ class Exported(Struct, frozen=True, forbid_unknown_fields=True):
     expires_in: float | None = None
     attributes: Attributes = ()
     links: str = ""
+    members: Annotated[tuple[str, ...], Meta(max_length=MEMBERS_MAX)] = ()
+    owner: Annotated[str, Meta(max_length=OWNER_MAX)] = ""
 
 
 class LineError(Struct, frozen=True):

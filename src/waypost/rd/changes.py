@@ -172,6 +172,9 @@ class Changes:
             return Kept(held.location)  # the endpoint's own word is newer than any file
         try:
             require_registration(new)
+            require_zone(new.implicit_base if new.base is None else new.base, 0)  # links have other numbers there
+            if not all(map(LOCATION.fullmatch, new.members or ())):
+                raise WireError("a member of the group is not a UUID in lower case")
             if not question.expires_in > 0:  # also for what is no number
                 raise WireError("its lifetime has passed")
             location = self._free(question.location)
@@ -192,6 +195,8 @@ class Changes:
             links=new.links.decode(),
             location=location or (self._location() if held is None else held.location),
             lt=new.lt,
+            members=new.members or (),
+            owner=question.owner,
         )
         outcome = Imported(record.location)
         if question.dry:

@@ -22,6 +22,7 @@ from typing import Final, assert_never
 
 from waypost.engine import Answer, Ask, Commit, Effect, Rows
 from waypost.errors import WireError
+from waypost.identity import OPERATOR
 from waypost.rd import export, questions
 from waypost.rd.announcing import Announcements, UnderWay
 from waypost.rd.announcing import Change as Wanted
@@ -381,7 +382,7 @@ class Directory:
         if isinstance(puts, Busy):
             return puts
         self._effects.append(Commit(puts=puts))
-        return self._change(id, Remove(question.location), now)
+        return self._change(id, Remove(question.location, who=OPERATOR), now)
 
     def _readmit(self, id: int, question: Readmit) -> Outcome | None:
         puts = self._evictions.readmit(question.id)

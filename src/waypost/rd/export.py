@@ -7,6 +7,7 @@ Source: design, Operators (export and import).
 """
 
 from waypost.rd.criterion import Criterion
+from waypost.rd.groups import members_of
 from waypost.rd.index import Index, Registration
 from waypost.rd.questions import Export, Exported, Kind, Page
 
@@ -14,6 +15,9 @@ from waypost.rd.questions import Export, Exported, Kind, Page
 def page(index: Index, question: Export, now: float) -> Page:
     """Takes time in proportion to the locations and their links."""
     criteria = [Criterion(name, value) for name, value in question.criteria]
+    for criterion in criteria:
+        if criterion.name == "gp":
+            criterion.members = members_of(index, criterion)
     found = [registration for location in question.locations if (registration := index.at(location)) is not None]
     matching = [registration for registration in found if _meets(registration, criteria)]
     return Page(len(found), tuple(_exported(registration, now) for registration in matching))
@@ -39,4 +43,6 @@ def _exported(registration: Registration, now: float) -> Exported:
         registration.expires - now,
         registration.attributes,
         registration.document.payload.decode(),
+        registration.members,
+        registration.owner,
     )

@@ -111,12 +111,14 @@ class Lookup:
 class Import:
     """A registration as another node held it, for `expires_in` seconds more; at `location` if that is free.
 
-    A name that is registered here already stays as it is.  `dry`: only say what would happen.
+    A name that is registered here already stays as it is.  `owner` is what the policy remembers it by.
+    `dry`: only say what would happen.
     """
 
     register: Register
     location: str | None
     expires_in: float
+    owner: str = ""
     dry: bool = False
 
 
@@ -222,7 +224,10 @@ class Located:
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """A registration as it was sent: `links` in Limited Link Format; an implicit base is not `explicit`."""
+    """A registration as it was sent: `links` in Limited Link Format; an implicit base is not `explicit`.
+
+    `members` are a group's; `owner` is what the policy remembers it by.
+    """
 
     location: str
     ep: str
@@ -233,6 +238,8 @@ class Exported:
     expires_in: float
     attributes: Attributes
     links: str
+    members: tuple[str, ...]
+    owner: str
 
 
 @dataclass(frozen=True, slots=True)
