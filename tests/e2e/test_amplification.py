@@ -54,6 +54,8 @@ def requests(device: Device) -> Iterator[tuple[str, Message]]:
             for path in ("/.well-known/core", "/rd-lookup/ep", "/rd-lookup/res", "/rd"):
                 code = Code.POST if path == "/rd" else Code.GET
                 yield f"{type.name} {code.name} {path}?{query}", device.message(code, path, query, type=type)
+        for path in ("/.well-known/rd", "/.well-known/core"):  # the directory asks back
+            yield f"{type.name} POST {path}", device.message(Code.POST, path, "ep=a", type=type)
         for payload in (b"", LINKS, b"</t"):
             message = device.message(Code.POST, "rd", "ep=new", payload=payload, content_format=40, type=type)
             yield f"{type.name} register {payload!r}", message
