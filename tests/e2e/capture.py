@@ -17,6 +17,7 @@ COAP_PORT = 5683
 LINKTYPE_IPV4 = 228
 LOOK_UP_S = 0.05
 MAGIC_MICROSECONDS = 0xA1B2C3D4
+TCP = 6
 UDP = 17
 
 
@@ -80,19 +81,32 @@ class Relay:
             self.front.sendto(data, (HOST, port))
 
     def write(self, file: Path) -> None:
-        """The classic capture format: a head, then each packet behind its time and size."""
-        head = struct.pack("<IHHiIII", MAGIC_MICROSECONDS, 2, 4, 0, 0, 65_535, LINKTYPE_IPV4)
-        records = [
-            struct.pack("<IIII", number, 0, len(each), len(each)) + each for number, each in enumerate(self.packets)
-        ]
-        file.write_bytes(head + b"".join(records))
+        write(file, self.packets)
+
+
+def write(file: Path, packets: list[bytes]) -> None:
+    """The classic capture format: a head, then each packet behind its time and size."""
+    head = struct.pack("<IHHiIII", MAGIC_MICROSECONDS, 2, 4, 0, 0, 65_535, LINKTYPE_IPV4)
+    records = [struct.pack("<IIII", number, 0, len(each), len(each)) + each for number, each in enumerate(packets)]
+    file.write_bytes(head + b"".join(records))
 
 
 def packet(source: int, target: int, data: bytes) -> bytes:
-    """IPv4 and UDP between two ports of loopback (RFC 791, 3.1; RFC 768; a UDP checksum of 0 is none)."""
+    """UDP between two ports of loopback (RFC 768; a checksum of 0 is none)."""
+    return ipv4(UDP, struct.pack("!HHHH", source, target, 8 + len(data), 0) + data)
+
+
+def segment(source: int, target: int, sent: int, received: int, data: bytes) -> bytes:
+    """TCP between two ports of loopback, after so many octets each way (RFC 9293, 3.1; its checksum is 0)."""
+    push, acknowledge = 0x08, 0x10
+    head = struct.pack("!HHIIBBHHH", source, target, sent, received, 5 << 4, push | acknowledge, 65_535, 0, 0)
+    return ipv4(TCP, head + data)
+
+
+def ipv4(protocol: int, data: bytes) -> bytes:
+    """RFC 791, 3.1."""
     address = socket.inet_aton(HOST)
-    head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 28 + len(data), 0, 0, 64, UDP, 0, address, address)
+    head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(data), 0, 0, 64, protocol, 0, address, address)
     total = sum(struct.unpack("!10H", head))
     checksum = ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF
-    head = head[:10] + struct.pack("!H", checksum) + head[12:]
-    return head + struct.pack("!HHHH", source, target, 8 + len(data), 0) + data
+    return head[:10] + struct.pack("!H", checksum) + head[12:] + data

@@ -2,19 +2,23 @@
 
 import asyncio
 import re
+import socket
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiocoap
+import capture
 import pytest
 from clients import Answer, libcoap
 from clients import aiocoap as aiocoap_client
 from device import Device, location
-from running import Node, running
+from running import HOST, Node, running
 
-from waypost.coap.numbers import Code
+from waypost.coap.message import Message
+from waypost.coap.numbers import Code, Option, Type
+from waypost.coap.stream import Signal, Stream
 
 WAIT_S = 20.0
 CLOSING_S = 0.05
@@ -126,6 +130,66 @@ def test_an_observer_is_told_in_order(shared: Node, scheme: str) -> None:
             request.observation.cancel()
 
     asyncio.run(story())
+
+
+@pytest.mark.peer("tshark")
+def test_tshark_reads_a_connection_without_a_complaint(shared: Node, tmp_path: Path) -> None:
+    """Signals, a registration, a lookup of many octets, an error, a release."""
+    many = MANY.encode()[:40_000].rpartition(b",")[0]
+    words = [
+        Message(Type.NON, Signal.CSM, 0, b"", [(2, b"\x10\x00\x00")]),
+        Message(Type.NON, Signal.PING, 0, b"p", []),
+        request(Code.POST, "rd", "ep=shark", b"</t>"),
+        request(Code.POST, "rd", "ep=shark", many),
+        request(Code.GET, "rd-lookup/res", "ep=shark", b""),
+        request(Code.GET, "nothing", "", b""),
+        Message(Type.NON, Signal.RELEASE, 0, b"", []),
+    ]
+    file = tmp_path / "connection.pcap"
+    capture.write(file, packets_of(shared.over("coap+tcp").port, words))
+    fields = ("-T", "fields", "-e", "coap.code", "-e", "_ws.expert.message")
+    done = subprocess.run(["tshark", "-n", "-r", file, *fields], capture_output=True, text=True, check=True, timeout=60)
+    read = [line.split("\t") for line in done.stdout.splitlines() if line.strip()]
+    assert {int(code) for code, _ in read} == {1, 2, 0x41, 0x45, 0x84, *list(Signal)[:-1]}
+    for code, remark in read:
+        assert not remark or int(code) == Signal.CSM  # many a tshark takes its options for those of a request
+
+
+def request(code: int, path: str, query: str, payload: bytes) -> Message:
+    options = [(int(Option.URI_PATH), segment.encode()) for segment in path.split("/")]
+    if payload:
+        options.append((int(Option.CONTENT_FORMAT), b"("))
+    if query:
+        options.append((int(Option.URI_QUERY), query.encode()))
+    return Message(Type.NON, code, 0, b"tk", options, payload)
+
+
+def packets_of(port: int, words: list[Message]) -> list[bytes]:
+    """A connection to the node in which each word waits for what the node says to the one before."""
+    stream = Stream(0.0)
+    stream.take_output()  # its CSM is among the words
+    sent, received, packets = 1, 1, []
+    with socket.create_connection((HOST, port), timeout=WAIT_S) as connection:
+        for word in words:
+            stream.send(word.encode())
+            data = b"".join(stream.take_output())
+            connection.sendall(data)
+            packets += [
+                capture.segment(40_000, capture.COAP_PORT, sent + at, received, data[at : at + 1400])
+                for at in range(0, len(data), 1400)
+            ]
+            sent += len(data)
+            answered = word.code == Signal.RELEASE
+            while not answered or word.code == Signal.RELEASE:
+                answer = connection.recv(1400)
+                if not answer:
+                    break
+                packets.append(capture.segment(capture.COAP_PORT, 40_000, received, sent, answer))
+                received += len(answer)
+                stream.feed(answer)
+                while stream.next_message(0.0) is not None:
+                    answered = True
+    return packets
 
 
 def test_a_connection_outlives_what_it_observes(shared: Node) -> None:
