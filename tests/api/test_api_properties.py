@@ -76,9 +76,26 @@ def bodies(draw: st.DrawFn) -> dict[str, Any]:
 LINK_FORMAT = st.sampled_from([b"", b"</t>;rt=x", b'</t>;rt="a b";ct=40,</h>', b"<t>", b"</t>;"]) | st.binary(
     max_size=40
 )
+LINES = st.fixed_dictionaries(
+    {"ep": st.text(max_size=5), "base": st.sampled_from(["coap://lamp", "lamp", "coap://[fe80::1]"])},
+    optional={
+        "id": st.none() | st.uuids().map(str) | st.text(max_size=5),
+        "expires_in": st.none() | st.floats(allow_nan=False),
+        "explicit": st.booleans(),
+        "links": st.sampled_from(["", "</t>;rt=x", "<t", "\0"]),
+        "members": st.lists(st.uuids().map(str) | st.text(max_size=5), max_size=2),
+        "owner": st.text(max_size=70),
+    },
+).map(lambda line: json.dumps(line).encode())
 CONTENT = st.one_of(
     st.tuples(st.just("application/json"), bodies().map(lambda body: json.dumps(body).encode())),
     st.tuples(st.just("application/link-format"), LINK_FORMAT),
+    st.tuples(
+        st.just("application/jsonl"),
+        st.lists(bodies().map(lambda body: json.dumps(body).encode()) | LINES | st.binary(max_size=20), max_size=4).map(
+            b"\n".join
+        ),
+    ),
     st.tuples(st.sampled_from(["application/json", "text/plain", "x"]), st.binary(max_size=40)),
 )
 ACCEPT = st.sampled_from(["*/*", "*/*;q=0.1, application/link-format", "application/json", "text/*", "x;q=9"])
