@@ -119,7 +119,7 @@ class Changes:
         registration = self._registrations.by_key.get(key)
         explicit = question.base is not None
         base = question.implicit_base if question.base is None else question.base
-        zone = question.zone if is_link_local(base) else 0
+        zone = question.zone if question.zone and is_link_local(base) else 0
         owner = self._policy.remembered(question.who, question.source)
         if registration is not None and registration.visible and registration.owner:
             owner = registration.owner
@@ -214,7 +214,7 @@ class Changes:
             base = question.implicit_base
         zone = registration.zone
         if base != registration.base or not explicit:
-            zone = question.zone if is_link_local(base) else 0
+            zone = question.zone if question.zone and is_link_local(base) else 0
         owner = registration.owner
         if not owner and question.who != OPERATOR:
             owner = self._policy.remembered(question.who, question.source)

@@ -78,15 +78,16 @@ class Search:
         self._resources: list[LinkEntry] = []
         self._octets = 0
         self._zone = lookup.zone
-        # The answer may be another's own, by the asker's link, by our name for it, or by what groups hold.
-        self._own = kind is Kind.GROUPS or any(name in ("gp", "href") for name, _ in lookup.criteria)
+        self._own = kind is Kind.GROUPS  # the answer may be another's own: by link, by our name, by what groups hold
         self._criteria = criteria = [Criterion(name, value) for name, value in lookup.criteria]
+        for criterion in criteria:
+            if criterion.name == "href":
+                self._own = True
+            elif criterion.name == "gp" and kind is not Kind.GROUPS:
+                self._own = True
+                criterion.members = members_of(index, criterion)
         if kind is Kind.GROUPS:
             criteria.append(IS_GROUP)
-        else:
-            for criterion in criteria:
-                if criterion.name == "gp":
-                    criterion.members = members_of(index, criterion)
         self.outcome: Found | Refused | None = None
         lead: Criterion | None = None
         if kind is Kind.GROUPS:
