@@ -189,6 +189,20 @@ def test_who_does_not_read_the_answers_is_not_read_either() -> None:
     asyncio.run(story())
 
 
+def test_who_leaves_without_its_answers_fills_no_log(caplog: pytest.LogCaptureFixture) -> None:
+    async def story() -> None:
+        host = Answering()
+        async with serving(host) as server:
+            async with connected(server) as client:
+                client.write(b"".join(client.talker.ask(number.to_bytes(2, "big")) for number in range(20_000)))
+                await client.messages(1)
+                client.writer.transport.abort()
+            await until_left(server)
+
+    asyncio.run(story())
+    assert caplog.records == []
+
+
 def test_only_so_many_requests_wait_for_their_answer() -> None:
     async def story() -> None:
         host = Answering(silent=True)

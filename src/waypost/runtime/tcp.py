@@ -123,6 +123,8 @@ class _Protocol(asyncio.Protocol):
         assert self._connection is not None
         self._scheduled = False
         for _ in range(MESSAGES_AT_ONCE):
+            if self._transport.is_closing():
+                return
             if not self._writable or self._stream.full or self._stream.ended is not None:
                 self._transport.pause_reading()
                 return
@@ -140,6 +142,8 @@ class _Protocol(asyncio.Protocol):
             self._loop.call_soon(self._pump)
 
     def _write(self, data: bytes) -> None:
+        if self._transport.is_closing():
+            return  # the peer has left; the loop would log each further word to it
         self._transport.write(data)
         if self._transport.get_write_buffer_size() > SEND_BUFFER_MAX:
             self._stream.end("the peer does not read")
