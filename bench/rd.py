@@ -113,10 +113,6 @@ class Bench:
                 self.lookup(resources, "rt=temperature", "page=0", "count=10"),
                 "2.05",
             ),
-            "resource lookup, rt of all, any page of 10": (
-                self.lookup(resources, "rt=temperature", "page=%d", "count=10"),
-                "2.05",
-            ),
             "endpoint lookup, ep by a prefix, a page of 8": (
                 self.lookup(endpoints, "ep=node%d*", "page=0", "count=8"),
                 "2.05",
@@ -131,13 +127,16 @@ class Bench:
         """How long to measure, over all registrations."""
         if "prefix" in name:  # one digit less than most have
             return ["-o", self.size // 100, "-r", self.size // 10 - self.size // 100, *self.length("lookup")[2:]]
-        if "any page" in name:
-            return ["-r", min(100, self.size // 10), *self.length("lookup")[2:]]
         if not self.slow:
             return ["-r", self.size, "-d", self.plan.seconds, "-T", 10]
         # A lookup there takes 0.1 ms for each registration.
         count = max(5, min(self.plan.slow, 50_000 // self.size)) if "lookup" in name else self.plan.slow
         return ["-r", self.size, "-n", count, "-c", 4, "-w", 1, "-T", 60]
+
+    def deep_page(self) -> Measures:
+        """One of the first hundred pages; only so many large lookups may be under way."""
+        ask = self.lookup(self.server.resources, "rt=temperature", "page=%d", "count=10")
+        return self.middle("2.05", *ask, "-r", min(100, self.size // 10), "-d", self.plan.seconds, "-c", 16, "-w", 1)
 
     def alone(self) -> Measures:
         """An endpoint lookup at a time: what one client waits."""
@@ -210,7 +209,8 @@ def measure_busy(program: Path, plan: Plan, folder: Path, size: int) -> dict[str
         before = middle([bench.register(plan.news) for _ in range(plan.repetitions)])
         octets = bench.observe(size)
         after = middle([bench.register(plan.news) for _ in range(plan.repetitions)])
-        return {"together": together, "observers": size, "octets": octets, "before": before, "after": after}
+        found = {"deep page": bench.deep_page()}
+        return found | {"together": together, "observers": size, "octets": octets, "before": before, "after": after}
 
 
 def measure_million(program: Path, plan: Plan, folder: Path) -> dict[str, Any]:
