@@ -16,7 +16,7 @@ from clients import aiocoap as aiocoap_client
 from device import Device, location
 from running import HOST, Node, running
 
-from waypost.coap.message import Message
+from waypost.coap.message import Message, decode
 from waypost.coap.numbers import Code, Option, Type
 from waypost.coap.stream import Signal, Stream
 
@@ -190,6 +190,27 @@ def packets_of(port: int, words: list[Message]) -> list[bytes]:
                 while stream.next_message(0.0) is not None:
                     answered = True
     return packets
+
+
+def test_a_device_registers_simply_on_its_one_connection(shared: Node) -> None:
+    """RFC 9176, 5.1; RFC 8323, 3.3: requests go both ways."""
+    stream = Stream(0.0)
+    with socket.create_connection((HOST, shared.over("coap+tcp").port), timeout=WAIT_S) as connection:
+
+        def say(message: Message) -> Message:
+            """What the node says to it."""
+            stream.send(message.encode())
+            connection.sendall(b"".join(stream.take_output()))
+            while not (datagram := stream.next_message(0.0)):
+                if datagram is None:
+                    stream.feed(connection.recv(65_536))
+            return decode(datagram)
+
+        asked = say(request(Code.POST, ".well-known/rd", "ep=simple", b""))
+        assert (asked.code, asked.options[:2]) == (Code.GET, [(11, b".well-known"), (11, b"core")])
+        links = Message(Type.NON, Code.CONTENT, 0, asked.token, [(int(Option.CONTENT_FORMAT), b"(")], b"</t>")
+        assert say(links).code == Code.CHANGED
+        assert b"/t>" in say(request(Code.GET, "rd-lookup/res", "ep=simple", b"")).payload
 
 
 def test_a_connection_outlives_what_it_observes(shared: Node) -> None:
