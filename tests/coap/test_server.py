@@ -494,6 +494,19 @@ def test_a_stranger_observes_on_credit(device: Device) -> None:
     assert device.peer.gauges()["coap_observations"] == 0
 
 
+def test_a_stranger_cannot_guess_what_to_acknowledge(device: Device) -> None:
+    """Its acknowledgements renew its credit, and it may be forged."""
+    request = ask(options=[*OBSERVE, (Option.URI_QUERY, b"q" * 40)])
+    ids = []
+    for number in range(3):
+        stranger = path_of(f"2001:db8::bad:{number}", validated=False)
+        device.send(request, stranger)
+        device.change()
+        ids += [told.id for told in device.sent() if told.type == Type.CON]
+    steps = [later - earlier for earlier, later in itertools.pairwise(ids)]
+    assert steps != [1] * len(steps)
+
+
 def test_one_source_has_a_bounded_number_of_observations(device: Device) -> None:
     for number in range(OBSERVATIONS_PER_SOURCE_MAX + 5):
         (answer,) = device.send(ask(token=bytes([number]), options=OBSERVE))

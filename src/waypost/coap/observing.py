@@ -94,7 +94,9 @@ class Observing:
         path = observation.path
         validated = self._outbox.validated(path, now)
         confirm = observation.confirm(validated, now)
-        head = reply.Head(Type.CON if confirm else Type.NON, self._outbox.next_message_id(path), observation.token)
+        # A stranger's acknowledgement renews its credit, so its message id must not be guessed from another's.
+        id = self._outbox.next_message_id(path) if validated else self._outbox.random_message_id(path)
+        head = reply.Head(Type.CON if confirm else Type.NON, id, observation.token)
         limit = self._outbox.limit(path, observation.credit, now)
         if response.code != Code.CONTENT:  # RFC 7641, 4.2: an error is the last notification
             self.observations.remove(observation.key)

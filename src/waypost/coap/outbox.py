@@ -14,6 +14,7 @@ from waypost.engine import Effect, Path, Send
 
 class Outbox:
     def __init__(self, rng: Random) -> None:
+        self._rng = rng
         self.sources = Sources(rng)
         self.retransmissions = Retransmissions(rng)
         self._message_id = rng.getrandbits(16)
@@ -32,6 +33,13 @@ class Outbox:
         while (path.peer, self._message_id) in self.retransmissions:
             self._message_id = self._message_id + 1 & 0xFFFF
         return self._message_id
+
+    def random_message_id(self, path: Path) -> int:
+        """One that nobody guesses, where an acknowledgement counts as a sign of life."""
+        id = self._rng.getrandbits(16)
+        while (path.peer, id) in self.retransmissions:
+            id = self._rng.getrandbits(16)
+        return id
 
     def send(self, path: Path, data: bytes) -> None:
         self._effects.append(Send(path, data))
