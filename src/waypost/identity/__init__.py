@@ -1,20 +1,33 @@
-"""Who is asking: the identity that a driver found in the bytes' transport.
+"""Who is asking, and who may do what.
 
-A plain UDP or HTTP request has nobody behind it.  Certificates, pre-shared keys and tokens fill
-this in once their transports exist; an engine never asks a socket (design, Contracts, 8).
+`Identity` is who asks, as a driver found out from the bytes' transport; `policy.py` decides what they may do.
+Keys, certificates, trust anchors and tokens, by which one shows who one is, have a file each.  Nothing here
+reads a clock or a file.
+
+Source: design, Contracts, 7 and 8, and "One authorization choke point".
 """
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """`kind` says how it was shown ("anonymous", "certificate", "psk", "token"); `name` whose it is."""
+class Identity(NamedTuple):
+    """`kind` says how it was shown, one of KINDS; `name` whose it is; `roles` what it was given, sorted.
+
+    A named tuple and not a dataclass: it is compared and hashed for every request.
+    """
 
     kind: str
     name: str
+    roles: tuple[str, ...] = ()
+
+    @property
+    def subject(self) -> str:
+        """What things are remembered by: roles may change, this does not.  As "certificate:lamp-3"."""
+        return f"{self.kind}:{self.name}" if self.name else self.kind
 
 
-ANONYMOUS: Final = Identity("anonymous", "")
-OPERATOR: Final = Identity("operator", "")  # who may use the local API
+KINDS: Final = ("anonymous", "operator", "certificate", "psk", "oscore", "token")
+ROLES: Final = ("admin", "device", "peer", "reader")  # of certificates, tokens and pre-shared keys
+
+ANONYMOUS: Final = Identity("anonymous", "")  # a plain transport, and nothing shown on it
+OPERATOR: Final = Identity("operator", "")  # who has the state directory: the local socket
