@@ -103,6 +103,9 @@ class Scope(NamedTuple):
         return self.sector.covers(Span(sector)) and self.name.covers(Span(name))
 
 
+EVERYWHERE: Final = Scope(ALL, ALL)
+
+
 class View(NamedTuple):
     """The parts of a range that may be seen: those within, less those without."""
 
