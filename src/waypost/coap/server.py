@@ -8,48 +8,26 @@ Source: RFC 7252, 4 and 5; RFC 7641; RFC 7959; RFC 7967; RFC 9175.
 """
 
 from collections.abc import Callable, Hashable, Iterator
-from dataclasses import dataclass
 from typing import Final
 
-from waypost.coap import reply
+from waypost.coap.answering import Answering, Exchange
 from waypost.coap.answers import Answers
-from waypost.coap.block import Assemblies, Snapshots, snapshot_key
-from waypost.coap.exchange import Duplicates
 from waypost.coap.message import Message
 from waypost.coap.numbers import AMPLIFICATION_MAX, EMPTY_ACK_AFTER, EXCHANGES_MAX, Code, Type
-from waypost.coap.observing import Observing
 from waypost.coap.options import read_request
 from waypost.coap.outbox import Outbox
+from waypost.coap.reply import BLOCK_MAX
 from waypost.coap.request import Request, Response, diagnostic
 from waypost.engine import Deadlines, Endpoint, Path
 from waypost.errors import RemoteError
 
 DISCOVERY: Final = (".well-known", "core")
-ANSWER_SIZE: Final = 48  # octets, without token, of the longest answer that cannot be cut: a location
-EMPTY_SIZE: Final = 4  # octets of an acknowledgement
 BUSY_RETRY: Final = 5  # seconds, the Max-Age of 5.03 when too many requests wait
-SWEEP_EVERY: Final = 30.0  # seconds between looks at what has outlived its time
 
 Serve = Callable[[Request, Path, float], Response | None]
 
-_SEPARATE: Final = "separate"  # owner of a confirmable answer, as against an observation's key
-_CON, _NON, _ACK = int(Type.CON), int(Type.NON), int(Type.ACK)
+_CON, _NON = int(Type.CON), int(Type.NON)
 _GET = int(Code.GET)
-
-
-@dataclass(slots=True)
-class _Exchange:
-    """A request whose answer is owed."""
-
-    path: Path
-    type: int
-    message_id: int
-    token: bytes
-    size: int  # octets of its datagram
-    request: Request
-    repeatable: bool
-    acknowledged: bool = False
-    spent: int = 0  # octets that went to the sender already because of it
 
 
 class Server:
@@ -60,17 +38,13 @@ class Server:
         self._ids = ids
         self._idempotent = idempotent
         self._outbox = outbox
-        self._duplicates = Duplicates()
-        self._snapshots = Snapshots()
-        self._assemblies = Assemblies()
-        self._observing = Observing(self._outbox, self._snapshots)
+        self._answering = Answering(outbox)
+        self._observing = self._answering.observing
         self._answers = Answers()
-        self._exchanges: dict[int, _Exchange] = {}
+        self._exchanges: dict[int, Exchange] = {}
         self._waiting: dict[tuple[Endpoint, int], int] = {}  # message -> exchange, of those not repeatable
         self._acknowledge: Deadlines[int] = Deadlines()
-        self._sweep_at: float | None = None
         self.requests = 0
-        self.errors = 0  # answers of class 4 and 5
         self.duplicated = 0
         self.repeated = 0  # answers given again without asking the resource
 
@@ -96,14 +70,15 @@ class Server:
             # RFC 7252, 5.4.1: a NON is rejected in silence, unless it came on a connection
             if message.type == _CON or error.code != Code.BAD_OPTION or path.message_max is not None:
                 request = Request(0, message.code, (), ())
-                exchange = _Exchange(path, message.type, message.id, message.token, size, request, True)
-                self._answer(exchange, diagnostic(error.code, str(error)), now)
+                exchange = Exchange(path, message.type, message.id, message.token, size, request, True)
+                self._answering.answer(exchange, diagnostic(error.code, str(error)), now)
             return
         repeatable = message.code == _GET or path.message_max is not None or request.path in self._idempotent
-        exchange = _Exchange(path, message.type, message.id, message.token, size, request, repeatable)
-        if not repeatable and self._seen(exchange, now):
+        exchange = Exchange(path, message.type, message.id, message.token, size, request, repeatable)
+        if not repeatable and ((path.peer, message.id) in self._waiting or self._answering.again(exchange, now)):
+            self.duplicated += 1
             return
-        response = self._early(exchange, now) if message.code != _GET or request.transfer else None
+        response = self._answering.early(exchange, now) if message.code != _GET or request.transfer else None
         if response is None:
             if len(self._exchanges) >= EXCHANGES_MAX:
                 response = diagnostic(Code.SERVICE_UNAVAILABLE, "too many requests are waiting", BUSY_RETRY)
@@ -112,7 +87,7 @@ class Server:
         if response is not None:
             if response.fresh is not None and _repeatable(request, response) and _alike(path):
                 self._answers.keep(data, response.payload, response.fresh)
-            self._answer(exchange, response, now)
+            self._answering.answer(exchange, response, now)
             return
         self._exchanges[request.id] = exchange
         if not repeatable:
@@ -135,19 +110,15 @@ class Server:
         response = self._serve(request, path, now)
         if response is None or response.code != Code.CONTENT or not response.payload:
             return
-        head = reply.Head(_NON, self._outbox.next_message_id(path), message.token)
-        limit = self._outbox.limit(path, AMPLIFICATION_MAX * size, now)
-        data = self._observing.fitted(path, head, request, response, limit, now)
-        self._arm_sweep(now)
-        if data is not None:  # the other blocks are asked for at our own address (RFC 7959, 2.8)
-            self._outbox.send(path, data)
+        exchange = Exchange(path, _NON, message.id, message.token, size, request, True)
+        self._answering.answer_group(exchange, response, now)
 
     def respond(self, id: int, response: Response, now: float) -> None:
         """Answer the request that a resource had answered with None."""
         exchange = self._exchanges.pop(id)
         self._acknowledge.clear(id)
         self._waiting.pop((exchange.path.peer, exchange.message_id), None)
-        self._answer(exchange, response, now)
+        self._answering.answer(exchange, response, now)
 
     def charge(self, id: int, octets: int) -> None:
         """So many octets went to the sender of a request that waits for its answer, because of it."""
@@ -181,22 +152,17 @@ class Server:
 
     def handle_timer(self, now: float) -> None:
         for id in self._acknowledge.pop_due(now):
-            exchange = self._exchanges[id]
-            exchange.acknowledged = True
-            exchange.spent += EMPTY_SIZE
-            self._outbox.send_empty(exchange.path, _ACK, exchange.message_id)
-        self._observing.handle_timer(now)
-        if self._sweep_at is not None and self._sweep_at <= now:
-            self._sweep(now)
+            self._answering.acknowledge(self._exchanges[id])
+        self._answering.handle_timer(now)
 
     def next_timer(self) -> float | None:
-        times = (self._acknowledge.next(), self._observing.next_timer(), self._sweep_at)
+        times = (self._acknowledge.next(), self._answering.next_timer())
         return min((when for when in times if when is not None), default=None)
 
     def counters(self) -> dict[str, int]:
         return {
             "coap_requests": self.requests,
-            "coap_errors": self.errors,
+            "coap_errors": self._answering.errors,
             "coap_duplicates": self.duplicated,
             "coap_answers_repeated": self.repeated,
             "coap_notifications": self._observing.notifications,
@@ -206,10 +172,7 @@ class Server:
         return {
             "coap_exchanges": len(self._exchanges),
             "coap_answers_kept": len(self._answers),
-            "coap_replies_kept": len(self._duplicates),
-            "coap_blockwise_answers": len(self._snapshots),
-            "coap_blockwise_requests": len(self._assemblies),
-            "coap_observations": len(self._observing.observations),
+            **self._answering.gauges(),
         }
 
     def check(self) -> None:
@@ -217,137 +180,6 @@ class Server:
         self._answers.check()
         assert len(self._acknowledge) <= len(self._exchanges) <= EXCHANGES_MAX
         assert all(id in self._exchanges for id in self._waiting.values())
-
-    # requests
-
-    def _seen(self, exchange: _Exchange, now: float) -> bool:
-        """RFC 7252, 4.5: a request that came before gets the same answer, or waits for it."""
-        key = (exchange.path.peer, exchange.message_id)
-        kept = self._duplicates.get(key, now)
-        if kept is None and key not in self._waiting:
-            return False
-        self.duplicated += 1
-        if kept and (len(kept) <= AMPLIFICATION_MAX * exchange.size or self._outbox.validated(exchange.path, now)):
-            self._outbox.send(exchange.path, kept)
-        return True
-
-    def _early(self, exchange: _Exchange, now: float) -> Response | None:
-        """The answer that the server gives itself, if any; else the request is ready for its resource."""
-        request, path = exchange.request, exchange.path
-        transfer = request.transfer
-        if transfer is not None and transfer.echo is not None:
-            request.verified = self._outbox.sources.accept(path.peer, transfer.echo, now)
-        if (
-            request.method != _GET
-            and AMPLIFICATION_MAX * exchange.size < ANSWER_SIZE + len(exchange.token)
-            and not self._outbox.validated(path, now)
-        ):  # too short for its answer to be within three times its size: first show that you are there
-            return Response(Code.UNAUTHORIZED)
-        if transfer is None:
-            return None
-        if transfer.block1 is not None:
-            try:
-                key = (path.peer, (request.method, request.path, request.query, transfer.tag))
-                body = self._assemblies.add(key, transfer.block1, request.payload, now)
-            except RemoteError as error:
-                return diagnostic(error.code, str(error))
-            if body is None:
-                return Response(Code.CONTINUE)
-            request.payload = body
-            request.verified |= self._outbox.sources.validated(path.peer, now)  # one of its blocks brought it
-            self._arm_sweep(now)
-        if transfer.block2 is not None and transfer.block2[0]:
-            snapshot = self._snapshots.get(snapshot_key(path, request), now)
-            return snapshot.response if snapshot is not None else None
-        return None
-
-    # answers
-
-    def _answer(self, exchange: _Exchange, response: Response, now: float) -> None:
-        if response.code >= 0x80:
-            self.errors += 1
-        request = exchange.request
-        transfer = request.transfer
-        on_connection = exchange.path.message_max is not None
-        if (
-            transfer is not None
-            and transfer.no_response >> (response.code >> 5) - 1 & 1  # RFC 7967, 2.1
-            and not on_connection  # there each request has its answer: nothing is owed without end
-        ):
-            if exchange.type == _CON and not exchange.acknowledged:
-                self._outbox.send_empty(exchange.path, _ACK, exchange.message_id)
-            return
-        head = self._head(exchange, now)
-        data = None
-        if request.observe is not None and request.method == _GET:
-            data = self._observing.begin(exchange.path, exchange.size, head, request, response, now)
-        if data is None:
-            allowed = exchange.path.message_max or AMPLIFICATION_MAX * exchange.size - exchange.spent
-            if (on_connection or len(response.payload) <= reply.BLOCK_MAX) and (
-                transfer is None or transfer.block2 is None
-            ):
-                data = reply.whole(head, response)
-            if data is None or len(data) > allowed or response.code == Code.UNAUTHORIZED:
-                limit = self._outbox.limit(exchange.path, allowed, now)
-                if data is None or limit is not None or response.code == Code.UNAUTHORIZED:
-                    data = self._fitted(exchange, head, response, limit, now)
-        self._send(exchange, head, data, now)
-
-    def _head(self, exchange: _Exchange, now: float) -> reply.Head:
-        # A NON is answered under its own id: its sender uses it once, and so the pair (we, id) is unique for
-        # it too, without a counter for each peer.
-        head = reply.Head(_ACK if exchange.type == _CON else _NON, exchange.message_id, exchange.token)
-        if exchange.acknowledged:
-            # RFC 7252, 5.2.2; only a validated source is sent a separate answer more than once
-            reliable = self._outbox.validated(exchange.path, now) and not self._outbox.retransmissions.full()
-            head.type = _CON if reliable else _NON
-            head.id = self._outbox.next_message_id(exchange.path)
-        transfer = exchange.request.transfer
-        if transfer is not None:
-            head.block1 = transfer.block1
-        return head
-
-    def _fitted(
-        self, exchange: _Exchange, head: reply.Head, response: Response, limit: int | None, now: float
-    ) -> bytes:
-        """`response` in at most `limit` octets, whatever has to be left for a later block."""
-        owes_proof = (limit is not None or response.code == Code.UNAUTHORIZED) and exchange.path.message_max is None
-        echo = self._outbox.sources.value(exchange.path.peer, now) if owes_proof else None
-        if response.code == Code.CONTENT:
-            transfer = exchange.request.transfer
-            key = snapshot_key(exchange.path, exchange.request)
-            tag = self._snapshots.put(key, response, now).tag
-            self._arm_sweep(now)
-            data = reply.fitted_block(head, response, tag, transfer.block2 if transfer else None, limit, echo)
-            if data is not None:
-                return data
-            response = Response(Code.UNAUTHORIZED)
-        if response.code == Code.UNAUTHORIZED and echo is not None:
-            data = reply.whole(head, response, echo)
-            if limit is None or len(data) <= limit:
-                return data
-        return reply.cut(head, response, limit)
-
-    def _send(self, exchange: _Exchange, head: reply.Head, data: bytes, now: float) -> None:
-        if head.type == _CON:
-            self._outbox.send_confirmable(exchange.path, head.id, data, _SEPARATE, now)
-        else:
-            self._outbox.send(exchange.path, data)
-        if not exchange.repeatable:
-            self._duplicates.put((exchange.path.peer, exchange.message_id), data, now)
-            self._arm_sweep(now)
-
-    # keeping within bounds
-
-    def _arm_sweep(self, now: float) -> None:
-        if self._sweep_at is None:
-            self._sweep_at = now + SWEEP_EVERY
-
-    def _sweep(self, now: float) -> None:
-        for kept in (self._duplicates, self._snapshots, self._assemblies):
-            kept.expire(now)
-        left = len(self._duplicates) + len(self._snapshots) + len(self._assemblies)
-        self._sweep_at = now + SWEEP_EVERY if left else None
 
 
 def _alike(path: Path) -> bool:
@@ -357,4 +189,4 @@ def _alike(path: Path) -> bool:
 
 def _repeatable(request: Request, response: Response) -> bool:
     """The answer is one message, and the same for whoever asks so."""
-    return request.observe is None and request.transfer is None and len(response.payload) <= reply.BLOCK_MAX
+    return request.observe is None and request.transfer is None and len(response.payload) <= BLOCK_MAX
