@@ -54,6 +54,7 @@ def waypost(directory: Path) -> Iterator[Server]:
         "WAYPOST_DIR": str(directory),
         "WAYPOST_COAP_LISTEN": f"{HOST}:0",
         "WAYPOST_HTTP_LISTEN": f"{HOST}:0",
+        "WAYPOST_RD_REGISTRATIONS_PER_SOURCE": UNLIMITED,
         "WAYPOST_RD_REGISTRATIONS_PER_SECOND": UNLIMITED,
         "WAYPOST_RD_REGISTRATIONS_BURST": UNLIMITED,
         "WAYPOST_LOG_LEVEL": "warning",

@@ -89,6 +89,9 @@ class Rd(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The resource directory (RFC 9176)."""
 
     registrations_max: Annotated[Count, Meta(description="Registrations held at once.")] = 1_000_000
+    registrations_per_source: Annotated[
+        Natural, Meta(description="Registrations held for one source, expired ones too; 0 for any number.")
+    ] = 100_000
     registrations_per_second: Annotated[
         Natural, Meta(description="Registrations taken from one source, in the long run; 0 for any number.")
     ] = 200

@@ -91,6 +91,7 @@ class Node:
             SystemRandom(),
             Settings(
                 registrations_max=config.rd.registrations_max,
+                registrations_per_source=config.rd.registrations_per_source,
                 registrations_per_second=config.rd.registrations_per_second,
                 burst=config.rd.registrations_burst,
                 grace_s=config.rd.grace_s,

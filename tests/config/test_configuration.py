@@ -262,6 +262,7 @@ def test_every_key_has_a_description_and_names_of_its_own() -> None:
 def test_the_defaults_are_those_of_the_directory(tmp_path: Path) -> None:
     rd, settings = Config(dir=tmp_path).rd, Settings()
     assert rd.registrations_max == settings.registrations_max
+    assert rd.registrations_per_source == settings.registrations_per_source
     assert rd.registrations_per_second == settings.registrations_per_second
     assert rd.registrations_burst == settings.burst
     assert rd.grace_s == settings.grace_s

@@ -1,15 +1,20 @@
-"""How often one source may write.
+"""How often one source may write, and how many registrations it may have.
 
-A token bucket for each source: an IPv4 address or an IPv6 /64, since whoever has one address of a
-/64 has them all.  A bucket that has filled up again says nothing, so the oldest may be dropped.
+A source is an IPv4 address or an IPv6 /64, since whoever has one address of a /64 has them all.  Each has a
+token bucket; one that has filled up again says nothing, so the oldest may be dropped.  Each registration
+counts for its holder, from when it is on its way to the disk until it is forgotten.
 
 Source: notes on the directory, 8 (admission); RFC 9176, 8.3.
 """
 
+from collections import Counter
+from collections.abc import Iterable
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from math import ceil
 from typing import Final
+
+from waypost.identity import OPERATOR, Identity
 
 BUCKETS_MAX: Final = 16_384  # sources remembered
 PREFIXES_MAX: Final = 4_096  # addresses whose prefix is remembered: to work it out takes 4 us
@@ -38,6 +43,41 @@ class Admission:
         if len(self._buckets) > BUCKETS_MAX:
             del self._buckets[next(iter(self._buckets))]
         return 0 if admitted else ceil((1 - tokens) / self._rate)
+
+
+class Holdings:
+    """How many registrations each holder has; "" is nobody, and never counted."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._counts)
+
+    def of(self, holder: str) -> int:
+        return self._counts.get(holder, 0)
+
+    def add(self, holder: str) -> None:
+        if holder:
+            self._counts[holder] = self._counts.get(holder, 0) + 1
+
+    def remove(self, holder: str) -> None:
+        if not holder:
+            return
+        left = self._counts[holder] - 1
+        if left:
+            self._counts[holder] = left
+        else:
+            del self._counts[holder]
+
+    def check(self, holders: Iterable[str]) -> None:
+        """`holders` has each holder as often as it should be counted."""
+        assert self._counts == Counter(filter(None, holders)), "each registration counts for its holder"
+
+
+def holder(who: Identity, source: str) -> str:
+    """For whom a registration counts; "" for what operators register, and what comes from nowhere."""
+    return prefix_of(source) if source and who != OPERATOR else ""
 
 
 @lru_cache(PREFIXES_MAX)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from waypost.coap.links import Link
+from waypost.rd.admission import Holdings
 from waypost.rd.questions import Announce, Import, Outcome, Register, Remove, Renew
 from waypost.rd.record import Record
 
@@ -37,13 +38,17 @@ class UnderWay:
 
 
 class Announcements:
-    """`creating` registrations are new; `own` announcements nobody asked for; `waiting` questions wait."""
+    """`creating` registrations are new, and count for their `holdings`; `own` announcements nobody asked for.
+
+    `waiting` questions wait.
+    """
 
     def __init__(self) -> None:
         self._by_key: dict[bytes, UnderWay] = {}
         self._by_id: dict[int, UnderWay] = {}
         self._locations: dict[str, None] = {}  # of the records under way
         self.creating = 0
+        self.holdings = Holdings()  # of the new registrations
         self.own = 0
         self.waiting = 0
 
@@ -62,6 +67,8 @@ class Announcements:
         if record is None:
             return Announce(under_way.key, None, 0)
         self._locations[record.location] = None
+        if under_way.creates:
+            self.holdings.add(record.holder)
         under_way.value = record.encode()
         return Announce(under_way.key, under_way.value, record.expires_ms)
 
@@ -70,6 +77,8 @@ class Announcements:
         del self._by_key[under_way.key]
         if under_way.record is not None:
             del self._locations[under_way.record.location]
+            if under_way.creates:
+                self.holdings.remove(under_way.record.holder)
         self.creating -= under_way.creates
         self.own -= under_way.id is None
         self.waiting -= len(under_way.waiting)
@@ -92,4 +101,6 @@ class Announcements:
         assert len(self._locations) == sum(under_way.record is not None for under_way in self._by_id.values())
         assert self.waiting == sum(len(under_way.waiting) for under_way in self._by_id.values())
         assert self.creating == sum(under_way.creates for under_way in self._by_id.values())
+        new = (under_way.record for under_way in self._by_id.values() if under_way.creates)
+        self.holdings.check(record.holder for record in new if record is not None)
         assert self.own == sum(under_way.id is None for under_way in self._by_id.values())

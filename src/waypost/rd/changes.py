@@ -14,7 +14,7 @@ import msgspec
 from waypost.coap.links import Link
 from waypost.errors import WireError
 from waypost.identity import OPERATOR
-from waypost.rd.admission import Admission
+from waypost.rd.admission import Admission, holder
 from waypost.rd.announcing import Announcements, Change, UnderWay
 from waypost.rd.groups import is_group
 from waypost.rd.index import Registration, parse_limited
@@ -44,6 +44,7 @@ from waypost.rd.zones import is_link_local
 REGISTRATIONS_MAX: Final = 1_000_000
 DOCUMENT_OCTETS_MAX: Final = 64 << 10  # of one registration's links
 OCTETS_MAX: Final = 1 << 30  # of all distinct documents
+PER_SOURCE: Final = 100_000  # of them may be one source's
 RATE: Final = 200.0  # registrations a second of one source
 BURST: Final = 2_000
 GRACE: Final = 86_400.0  # seconds that an expired registration can be revived
@@ -55,13 +56,14 @@ LOCATION: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Limits; `registrations_per_second` of one source, 0 for no quota; `default_sector` where `d` is not given.
+    """Limits; `registrations_per_source` and, of one source, `registrations_per_second`: 0 for any number.
 
-    `policy` is one of policy.POLICIES; `simple` allows simple registration; `freshness` "echo" asks for an Echo
-    value with each change.
+    `default_sector` where `d` is not given; `policy` is one of policy.POLICIES; `simple` allows simple
+    registration; `freshness` "echo" asks for an Echo value with each change.
     """
 
     registrations_max: int = REGISTRATIONS_MAX
+    registrations_per_source: int = PER_SOURCE
     registrations_per_second: float = RATE
     burst: int = BURST
     grace_s: float = GRACE
@@ -142,7 +144,7 @@ class Changes:
                 refused = self._refuse_group(registration, question.members)
                 if refused is not None:
                     return refused
-            busy = self._admit(question, now, new=new)
+            busy = self.full(key, question) or self._admit(question, now)
             if busy is not None:
                 return busy
             parsed = self._parse(question.links)
@@ -155,6 +157,7 @@ class Changes:
             ep=question.ep,
             expires_ms=self._registrations.expires_ms(now, question.lt),
             explicit=explicit,
+            holder=holder(question.who, question.source),
             links=question.links.decode(),
             location=self._location() if registration is None else registration.location,
             lt=question.lt,
@@ -178,7 +181,7 @@ class Changes:
             if not question.expires_in > 0:  # also for what is no number
                 raise WireError("its lifetime has passed")
             location = self._free(question.location)
-            busy = self._admit(new, now, new=held is None)
+            busy = self.full(key, new) or self._admit(new, now)
             if busy is not None:
                 return busy
             parsed = self._parse(new.links)
@@ -236,6 +239,7 @@ class Changes:
             attributes=attributes,
             base=base,
             explicit=explicit,
+            holder=holder(question.who, question.source) or registration.holder,
             lt=lt,
             owner=owner,
             zone=zone,
@@ -246,7 +250,24 @@ class Changes:
         return UnderWay(key, id, Removed(), "removed")
 
     def gauges(self) -> Mapping[str, int]:
-        return {"sources": len(self._admission)}
+        return {"sources": len(self._admission), "holders": len(self._registrations.holdings)}
+
+    def full(self, key: bytes, question: Register) -> Busy | None:
+        """Whether there is no room for it; what replaces a registration takes none but for its links."""
+        index, settings = self._registrations.index, self._settings
+        if key not in self._registrations.by_key:
+            held = len(self._registrations.by_key) + self._announcements.creating
+            if held >= settings.registrations_max:
+                return Busy(FULL_RETRY, f"the directory is full: it holds {held} registrations", Cause.FULL)
+            whose = holder(question.who, question.source)
+            held = self._registrations.holdings.of(whose) + self._announcements.holdings.of(whose)
+            if 0 < settings.registrations_per_source <= held:
+                detail = f"{held} registrations came from your address, and more may not: remove one, or let it end"
+                return Busy(FULL_RETRY, detail, Cause.HOLDINGS)
+        grown = index.octets + len(question.links)
+        if grown > settings.octets_max and question.links not in index.documents:
+            return Busy(FULL_RETRY, "the directory is full: it holds as many links as it may", Cause.FULL)
+        return None
 
     def _refresh(self, registration: Registration, lt: int, now: float) -> bool:
         refreshed = self._registrations.refresh(registration, lt, now)
@@ -262,14 +283,7 @@ class Changes:
                 return Refused(Reason.NOT_FOUND, f"there is no registration {location[:64]}: register the member first")
         return None
 
-    def _admit(self, question: Register, now: float, *, new: bool) -> Busy | None:
-        index = self._registrations.index
-        held = len(self._registrations.by_key) + self._announcements.creating
-        if new and held >= self._settings.registrations_max:
-            return Busy(FULL_RETRY, f"the directory is full: it holds {held} registrations", Cause.FULL)
-        grown = index.octets + len(question.links)
-        if grown > self._settings.octets_max and question.links not in index.documents:
-            return Busy(FULL_RETRY, "the directory is full: it holds as many links as it may", Cause.FULL)
+    def _admit(self, question: Register, now: float) -> Busy | None:
         retry_s = self._admission.take(question.source, now)
         if not retry_s:
             return None

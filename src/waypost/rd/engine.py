@@ -336,6 +336,9 @@ class Directory:
         assert key is not None
         if not self._changes.permitted(key, register):
             return FORBIDDEN
+        full = self._changes.full(key, register)
+        if full is not None:
+            return full
         ready = self._simple.probe(id, question, now)
         return self._change(id, ready, now) if isinstance(ready, Register) else ready
 

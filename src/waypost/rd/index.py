@@ -37,6 +37,7 @@ class Registration:
         "ep",
         "expires",
         "explicit",
+        "holder",
         "key",
         "location",
         "lt",
@@ -56,6 +57,7 @@ class Registration:
     ep: str
     expires: float
     explicit: bool
+    holder: str
     key: bytes
     location: str
     lt: int

@@ -302,6 +302,7 @@ class Cause(Enum):
 
     DISK = "disk"  # or the queue before it
     FULL = "full"  # of registrations, or of their links
+    HOLDINGS = "holdings"  # of one source: it may have no more registrations
     LOOKUPS = "lookups"
     QUOTA = "quota"  # of one source
 

@@ -14,8 +14,8 @@ from waypost.errors import StoreError
 from waypost.rd.questions import Attributes
 
 
-class Record(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`explicit` is False if `base` was taken from the sender's address.
+class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`explicit` is False if `base` was taken from the sender's address.  `holder` is whom it counts for.
 
     `expires_ms` is wall-clock time, and later than what the client was told: see engine.SLACK.  `owner` is what
     the policy remembers it by, `zone` the link of a link-local base, `members` the locations of a group's.
@@ -27,6 +27,7 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
     ep: str
     expires_ms: int
     explicit: bool
+    holder: str = ""
     links: str
     location: str
     lt: int

@@ -4,11 +4,13 @@ Source: RFC 9176, 5 (lifetime) and 5.3 (an update may revive an expired registra
 """
 
 from collections.abc import Collection
+from sys import intern
 from typing import Final
 
 from waypost.coap import links as linkformat
 from waypost.engine import Deadlines
 from waypost.errors import StoreError, WireError
+from waypost.rd.admission import Holdings
 from waypost.rd.clocks import ROUNDING, Clocks
 from waypost.rd.index import Index, Registration
 from waypost.rd.record import Record, key_of
@@ -24,6 +26,7 @@ class Registrations:
         self.index = Index()
         self.by_key: dict[bytes, Registration] = {}
         self.deadlines: Deadlines[Registration] = Deadlines()
+        self.holdings = Holdings()
         self.held: dict[Registration, None] = {}  # past their lifetime and still visible: see brake.py
         self._clocks = clocks
         self._grace_s = grace_s
@@ -58,11 +61,7 @@ class Registrations:
         registration = self.by_key.pop(key, None)
         if registration is None:
             return
-        self.held.pop(registration, None)
-        if registration.visible:
-            self.index.hide(registration)
-        self.index.release(registration.document)
-        del self.index.by_location[registration.location]
+        self._release(registration)
         self.deadlines.clear(registration)
 
     def refresh(self, registration: Registration, lt: int, now: float) -> bool:
@@ -111,6 +110,7 @@ class Registrations:
             ep=registration.ep,
             expires_ms=expires_ms,
             explicit=registration.explicit,
+            holder=registration.holder,
             links=registration.document.payload.decode(),
             location=registration.location,
             lt=registration.lt,
@@ -122,6 +122,7 @@ class Registrations:
     def check(self) -> None:
         """Takes time in proportion to the registrations."""
         self.index.check(self.by_key.values())
+        self.holdings.check(registration.holder for registration in self.by_key.values())
         assert len(self.by_key) == len(self.index.by_location)
         for key, registration in self.by_key.items():
             assert registration.key == key == key_of(registration.d, registration.ep)
@@ -142,17 +143,15 @@ class Registrations:
             registration = self.by_key[key] = Registration()
             registration.key, registration.d, registration.ep = key, record.d, record.ep
         else:
-            self.held.pop(registration, None)
-            if registration.visible:
-                self.index.hide(registration)
-            self.index.release(registration.document)
-            del self.index.by_location[registration.location]
+            self._release(registration)
+        self.holdings.add(record.holder)
         self.index.by_location[record.location] = registration
         registration.document = document
         registration.location = record.location
         registration.base = record.base
         registration.origin = record.base if origin == record.base else origin
         registration.explicit = record.explicit
+        registration.holder = intern(record.holder)  # few sources have many registrations
         registration.attributes = record.attributes
         registration.lt = record.lt
         registration.members = record.members
@@ -161,6 +160,15 @@ class Registrations:
         registration.stored_ms = record.expires_ms
         registration.visible = False
         return registration
+
+    def _release(self, registration: Registration) -> None:
+        """Let go of all that is about to be another's, or another."""
+        self.held.pop(registration, None)
+        if registration.visible:
+            self.index.hide(registration)
+        self.holdings.remove(registration.holder)
+        self.index.release(registration.document)
+        del self.index.by_location[registration.location]
 
     def _place(self, registrations: Collection[Registration], now: float) -> None:
         for registration in registrations:
