@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from waypost.api.changes import Rows
-from waypost.api.server import application
+from waypost.api.server import STALL_S, application
 from waypost.runtime.http import serve
 
 JSON = {"Content-Type": "application/json"}
@@ -78,12 +78,13 @@ def serving(
     *,
     rows: Rows | None = None,
     hosts: Collection[str] = (),
+    stall_s: float = STALL_S,
 ) -> Iterator[Api]:
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     server = asyncio.run_coroutine_threadsafe(
-        serve(application(ask, ready, rows=rows, hosts=hosts), "127.0.0.1", 0), loop
+        serve(application(ask, ready, rows=rows, hosts=hosts, stall_s=stall_s), "127.0.0.1", 0), loop
     ).result()
     try:
         yield Api(server.address.host, server.address.port)

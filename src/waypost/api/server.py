@@ -41,11 +41,18 @@ log = logging.getLogger(__name__)
 
 
 def application(
-    ask: Ask, ready: Ready, measure: Measure = Figures, *, rows: Rows | None = None, hosts: Collection[str] = ()
+    ask: Ask,
+    ready: Ready,
+    measure: Measure = Figures,
+    *,
+    rows: Rows | None = None,
+    hosts: Collection[str] = (),
+    stall_s: float = STALL_S,
 ) -> web.Application:
     """`rows` are those of the change feed; without them there is nothing to watch.
 
     `hosts` are names that a request's Host may have beside the loopback's and the address it came to.
+    Who reads a stream takes some of it within `stall_s`, or is let go.
     """
     metrics = Metrics()
     feed = Feed(ask, rows)
@@ -53,7 +60,7 @@ def application(
     app = web.Application(middlewares=[_guard(metrics, [host.lower() for host in hosts])], client_max_size=BODY_MAX)
     app.on_shutdown.append(lambda _: feed.close())  # or the server would wait for those who watch
     for route in ROUTES:
-        handler = _handler(route, operations)
+        handler = _handler(route, operations, stall_s)
         if route.method == "GET":
             app.router.add_get(route.path, handler)  # and HEAD
         else:
@@ -61,12 +68,12 @@ def application(
     return app
 
 
-def _handler(route: Route, operations: Operations) -> Handler:
+def _handler(route: Route, operations: Operations, stall_s: float) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
         wanted = await _read(request, route)
         reply = await route.operation(operations, wanted)
         if isinstance(reply.body, AsyncGenerator):
-            return await _stream(request, reply.body, wanted.media)
+            return await _stream(request, reply.body, wanted.media, stall_s)
         return _write(reply, reply.body, wanted.media)
 
     return handle
@@ -98,7 +105,9 @@ async def _read(request: web.Request, route: Route) -> Request:
     )
 
 
-async def _stream(request: web.Request, chunks: AsyncGenerator[bytes, None], media: str) -> web.StreamResponse:
+async def _stream(
+    request: web.Request, chunks: AsyncGenerator[bytes, None], media: str, stall_s: float
+) -> web.StreamResponse:
     """What breaks off ends without the last chunk, so that nobody takes it for the whole (RFC 9112, 8)."""
     response = web.StreamResponse(headers={"Content-Type": media, **HEADERS})
     await response.prepare(request)
@@ -107,7 +116,7 @@ async def _stream(request: web.Request, chunks: AsyncGenerator[bytes, None], med
     try:
         async with aclosing(chunks):
             async for chunk in chunks:
-                async with asyncio.timeout(STALL_S):
+                async with asyncio.timeout(stall_s):
                     await response.write(chunk)
         await response.write_eof()
     except Exception as error:
