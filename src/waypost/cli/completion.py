@@ -4,6 +4,7 @@ import click
 from click.shell_completion import get_completion_class
 
 from waypost.cli.output import emit, output_option
+from waypost.cli.reports import Script
 from waypost.cli.verbs import COMPLETION
 
 WHERE = {
@@ -25,4 +26,4 @@ def completion(ctx: click.Context, shell: str, output: str) -> None:
     kind = get_completion_class(shell)
     assert kind is not None
     script = kind(ctx.find_root().command, {}, "waypost", COMPLETION).source()
-    emit({"shell": shell, "where": WHERE[shell], "script": script}, output, table=f"# {WHERE[shell]}\n{script}")
+    emit(Script(shell, WHERE[shell], script), output, table=f"# {WHERE[shell]}\n{script}")

@@ -10,6 +10,7 @@ import click
 from waypost import config as table
 from waypost.cli.output import emit, output_option, rows
 from waypost.cli.reference import in_toml, page, shown
+from waypost.cli.reports import Checked, Described, Set
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -49,8 +50,8 @@ def show(file: Path | None, output: str, **options: Any) -> None:
     """Show each key's value, and what set it."""
     settings = table.settle(chosen(options), os.environ, file).values()
     table.build(settings)
-    items = [{"key": s.key.path, "value": _plain(s.value), "source": s.source} for s in settings]
-    cells = [item | {"value": in_toml(s.value)} for item, s in zip(items, settings, strict=True)]
+    items = [Set(s.key.path, _plain(s.value), s.source) for s in settings]
+    cells = [{"key": s.key.path, "value": in_toml(s.value), "source": s.source} for s in settings]
     emit(items, output, rows(cells, ("key", "value", "source")))
 
 
@@ -60,18 +61,14 @@ def show(file: Path | None, output: str, **options: Any) -> None:
 def check(file: Path | None, output: str, **options: Any) -> None:
     """Say whether a node would accept the configuration."""
     loaded = table.load(chosen(options), os.environ, file)
-    emit({"ok": True, "dir": str(loaded.dir)}, output, table="the configuration is right")
+    emit(Checked(str(loaded.dir)), output, table="the configuration is right")
 
 
 @config.command()
 @output_option
 def reference(output: str) -> None:
     """Write the reference page of all keys."""
-    items = [
-        {"key": k.path, "environment": k.environment, "flag": k.flag, "value": k.expected, "default": shown(k)}
-        | {"description": k.description}
-        for k in table.KEYS.values()
-    ]
+    items = [Described(k.path, k.environment, k.flag, k.expected, shown(k), k.description) for k in table.KEYS.values()]
     emit(items, output, page().rstrip("\n"))
 
 

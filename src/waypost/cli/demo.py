@@ -19,8 +19,9 @@ from msgspec import to_builtins
 
 from waypost.api.schemas import Endpoint
 from waypost.api.sync import SyncClient
+from waypost.cli import reports
 from waypost.cli.building import DEVICES, FLOORS, LIFETIME, Device
-from waypost.cli.output import output_option
+from waypost.cli.output import emit, output_option
 from waypost.cli.process import NodeProcess, waypost
 from waypost.coap.links import parse
 from waypost.coap.numbers import LINK_FORMAT, Code
@@ -55,20 +56,18 @@ class Story:
 
     def __init__(self, output: str) -> None:
         self._output = output
-        self._events: list[dict[str, Any]] = []
+        self._scenes: list[reports.Story] = []
 
-    def tell(self, event: str, text: str, **facts: Any) -> None:
-        """`text` is for people, `facts` for programs."""
-        if self._output == "table":
-            click.echo(text)
-        elif self._output == "jsonl":
-            click.echo(json.dumps({"event": event} | facts))
+    def tell(self, scene: reports.Story, text: str) -> None:
+        """`text` is for people, `scene` for programs."""
+        if self._output == "json":
+            self._scenes.append(scene)
         else:
-            self._events.append({"event": event} | facts)
+            emit(scene, self._output, text)
 
     def end(self) -> None:
         if self._output == "json":
-            click.echo(json.dumps(self._events, indent=2))
+            emit(self._scenes, self._output)
 
 
 class Inhabitant:
@@ -116,7 +115,7 @@ async def _play(story: Story, *, once: bool) -> None:
         try:
             await node.start()
             text = f"One node is up.      coap://{node.coap}   {node.url}"
-            story.tell("started", text, node=node.name, coap=node.coap, http=node.http)
+            story.tell(reports.Started(node.name, node.coap, node.http), text)
             async with AsyncExitStack() as open_clients:
                 people = [
                     Inhabitant(device, await open_clients.enter_async_context(_client(node))) for device in DEVICES
@@ -145,7 +144,7 @@ async def _live(story: Story, node: NodeProcess, people: list[Inhabitant]) -> No
     for floor in reversed(FLOORS):
         names = "  ".join(f"{person.device.ep:<9}" for person in people if person.device.floor == floor)
         text += f"\n  floor {floor}   {names}".rstrip()
-    story.tell("registered", text, count=len(people), took_ms=took_ms)
+    story.tell(reports.Registered(len(people), took_ms), text)
 
     await _ask_at_three_doors(story, node, people)
 
@@ -154,21 +153,21 @@ async def _live(story: Story, node: NodeProcess, people: list[Inhabitant]) -> No
     people.remove(leaving)
     left = await _endpoints(node)
     expect(set(left) == {person.id for person in people}, "the one who left is still there, or another is gone")
-    story.tell("left", f"\nlamp-3 left; {len(left)} devices stay.", ep="lamp-3", count=len(left))
+    story.tell(reports.Left("lamp-3", len(left)), f"\nlamp-3 left; {len(left)} devices stay.")
 
     renewed = people[0]
     await renewed.renew(RENEWED_S)
     before = await _endpoints(node)
     expect(before[renewed.id].lt == RENEWED_S, "the new lifetime did not arrive")
     text = f"{renewed.device.ep} renewed its registration, now for {RENEWED_S} s."
-    story.tell("renewed", text, ep=renewed.device.ep, lt=RENEWED_S)
+    story.tell(reports.Renewed(renewed.device.ep, RENEWED_S), text)
 
     await node.kill()
     await node.start()
     after = await _endpoints(node)
     expect(_lasting(after) == _lasting(before), "the node lost or changed what it had acknowledged")
     text = f"The node was killed and started again: {len(after)} devices, same locations, nothing lost."
-    story.tell("restarted", text, count=len(after), lost=0)
+    story.tell(reports.Restarted(len(after), lost=0), text)
 
 
 async def _ask_at_three_doors(story: Story, node: NodeProcess, people: list[Inhabitant]) -> None:
@@ -183,7 +182,7 @@ async def _ask_at_three_doors(story: Story, node: NodeProcess, people: list[Inha
         f"\nWhere is the temperature of floor 2?      {' and '.join(QUESTION)}\n"
         f"  by CoAP       {by_coap[0]}\n  by HTTP       {by_http[0]}\n  by `waypost`  {by_verb[0]}"
     )
-    story.tell("found", text, criteria=QUESTION, coap=by_coap, http=by_http, waypost=by_verb)
+    story.tell(reports.Found(QUESTION, tuple(by_coap), tuple(by_http), tuple(by_verb)), text)
 
 
 def _links(node: NodeProcess) -> list[str]:
@@ -224,7 +223,7 @@ def _say_what_to_type(story: Story, node: NodeProcess, *, once: bool) -> None:
     ]
     text = ["", "Start one that stays: waypost demo, or waypost run" if once else "Type in another terminal:"]
     text += [] if once else ["", *(f"  {command}" for command in commands), "", "Ctrl-C ends the demonstration."]
-    story.tell("ready", "\n".join(text), commands=commands)
+    story.tell(reports.Commands(tuple(commands)), "\n".join(text))
 
 
 def _program() -> str:

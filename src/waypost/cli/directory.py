@@ -11,6 +11,7 @@ from waypost.api.sync import SyncClient
 from waypost.cli.names import complete_endpoint
 from waypost.cli.node import node_option
 from waypost.cli.output import emit, fields, output_option
+from waypost.cli.reports import Unregistered
 from waypost.coap.links import parse
 from waypost.errors import RemoteError, StateError, WireError
 
@@ -51,9 +52,8 @@ def register(
         links += _links(file.read(), "--file")
     with SyncClient(url) as node:
         registered = node.register(ep, base=base, links=links, lt=lt, d=d, attributes=_attributes(attributes))
-    report = to_builtins(registered)
     verb = "registered" if registered.created else "replaced"
-    emit(report, output, fields({verb: ep, "id": registered.id, "location": f"/reg/{registered.id}"}))
+    emit(registered, output, fields({verb: ep, "id": registered.id, "location": f"/reg/{registered.id}"}))
 
 
 @click.command()
@@ -67,8 +67,8 @@ def renew(endpoint: str, lt: int | None, base: str | None, attributes: tuple[str
     """Renew a registration, and change what is given."""
     with SyncClient(url) as node:
         renewed = node.renew(id_of(node, endpoint), lt=lt, base=base, attributes=_attributes(attributes))
-    report = to_builtins(renewed)
-    emit(report, output, fields({name: value for name, value in report.items() if name != "links"}))
+    shown = {name: value for name, value in to_builtins(renewed).items() if name != "links"}
+    emit(renewed, output, fields(shown))
 
 
 @click.command()
@@ -80,7 +80,7 @@ def unregister(endpoint: str, url: str, output: str) -> None:
     with SyncClient(url) as node:
         id = id_of(node, endpoint)
         node.unregister(id)
-    emit({"id": id, "removed": True}, output, fields({"removed": endpoint}))
+    emit(Unregistered(id), output, fields({"removed": endpoint}))
 
 
 def id_of(node: SyncClient, endpoint: str, d: str | None = None) -> str:

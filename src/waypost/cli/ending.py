@@ -1,6 +1,5 @@
 """How a command ends: every error becomes one sentence and one exit code, here and nowhere else."""
 
-import json
 import os
 import sys
 import traceback
@@ -8,8 +7,10 @@ from collections.abc import Sequence
 from enum import IntEnum
 
 import click
+from msgspec.json import encode
 
 from waypost.cli.output import printable
+from waypost.cli.reports import Error
 from waypost.errors import ConfigError, RemoteError, StateError, StoreError, UnreachableError, WaypostError
 
 
@@ -41,7 +42,7 @@ def end(error: BaseException, *, as_json: bool) -> Exit:
 def _tell(error: BaseException, code: Exit, *, as_json: bool) -> None:
     sentence, hint = sentence_of(error), hint_of(error)
     if as_json:
-        click.echo(json.dumps({"error": sentence, "hint": hint, "exit_code": code}, ensure_ascii=False), err=True)
+        click.echo(encode(Error(sentence, hint, code)), err=True)
         return
     click.echo(f"{click.style('error:', fg='red')} {printable(sentence)}", err=True, color=color())
     if hint:

@@ -12,6 +12,7 @@ from waypost.cli.directory import id_of
 from waypost.cli.names import complete_endpoint
 from waypost.cli.node import node_option
 from waypost.cli.output import emit, fields, output_option, rows
+from waypost.cli.reports import Evicted, Readmitted
 from waypost.errors import RemoteError
 
 UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
@@ -54,18 +55,18 @@ def evict(
     with SyncClient(url) as node:
         if endpoint is None:
             items = to_builtins(node.evictions())
-            emit(list(items), output, rows(items, ("ep", "d", "remaining_s", "id")))
+            emit(items, output, rows(items, ("ep", "d", "remaining_s", "id")))
         elif undo:
             eviction = _eviction(node, endpoint, d)
             node.readmit(eviction.id)
-            emit({"id": eviction.id, "ep": eviction.ep, "readmitted": True}, output, fields({"readmitted": endpoint}))
+            emit(Readmitted(eviction.id, eviction.ep), output, fields({"readmitted": endpoint}))
         else:
             id = id_of(node, endpoint, d)
             if for_s is None:
                 node.unregister(id)
             else:
                 node.evict(id, for_s=for_s)
-            emit({"id": id, "evicted": True, "for_s": for_s}, output, fields({"evicted": endpoint, "for_s": for_s}))
+            emit(Evicted(id, for_s), output, fields({"evicted": endpoint, "for_s": for_s}))
 
 
 def _eviction(node: SyncClient, endpoint: str, d: str | None) -> Eviction:

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import BinaryIO, Final
 
 import click
 import msgspec
@@ -18,6 +18,7 @@ from waypost.cli.names import complete_criterion
 from waypost.cli.node import node_option
 from waypost.cli.output import emit, fields, note, output_option, printable
 from waypost.cli.progress import progress
+from waypost.cli.reports import Taken, Written
 from waypost.coap import links as linkformat
 from waypost.errors import UnreachableError, WireError
 
@@ -54,7 +55,7 @@ def export(file: str, criteria: tuple[str, ...], form: str, url: str, output: st
             if form == "link-format" and number:
                 target.write(b"\n")
     if file != "-":
-        emit({"exported": number, "file": file}, output, fields({"exported": number, "file": file}))
+        emit(Written(number, file), output)
 
 
 def _links(entry: Exported, *, first: bool) -> bytes:
@@ -129,8 +130,9 @@ def take(files: tuple[BinaryIO, ...], dry_run: bool, form: str, url: str, output
             except UnreachableError as error:
                 done = f"{total.imported + total.kept} are done; import again: what is there stays as it is"
                 raise UnreachableError(str(error), hint=done) from error
-    report: dict[str, Any] = msgspec.to_builtins(total) | {"refused": refused, "dry_run": dry_run}
-    emit(report, output, fields({name: value for name, value in report.items() if name != "errors"}))
+    report = Taken(total.imported, total.kept, total.moved, total.errors, refused, dry_run)
+    shown = {name: value for name, value in msgspec.to_builtins(report).items() if name != "errors"}
+    emit(report, output, fields(shown))
     return Exit.USAGE if refused else Exit.OK
 
 

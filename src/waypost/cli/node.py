@@ -40,8 +40,8 @@ def status(everything: bool, url: str, output: str) -> None:
     The table has the essentials; JSON, and the table with --all, have every figure.
     """
     with SyncClient(url) as node:
-        report = to_builtins(node.status())
-    emit(report, output, fields({"url": url} | _table(report, everything=everything)))
+        report = node.status()
+    emit(report, output, fields({"url": url} | _table(to_builtins(report), everything=everything)))
 
 
 def _table(report: dict[str, Any], *, everything: bool) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import click
+from msgspec import to_builtins
 
 FORMATS: Final = ("table", "json", "jsonl")
 
@@ -19,11 +20,12 @@ def output_option(function: F) -> F:
 
 
 def emit(value: Any, output: str, table: str | None = None) -> None:
-    """`value` is made of what JSON knows.  `table` replaces the usual table."""
+    """`value` is a report of schemas.REPORTS.  `table` replaces the usual table."""
+    value = to_builtins(value)
     if output == "json":
         click.echo(json.dumps(value, indent=2, ensure_ascii=False))
     elif output == "jsonl":
-        for item in value if isinstance(value, list) else [value]:
+        for item in value if isinstance(value, list | tuple) else [value]:
             click.echo(json.dumps(item, ensure_ascii=False, separators=(",", ":")))
     else:
         click.echo(fields(value) if table is None else table)

@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import json
 import os
 import signal
 import sys
@@ -15,7 +14,8 @@ import click
 from waypost import __version__
 from waypost.cli.config import chosen, config_options
 from waypost.cli.ending import color
-from waypost.cli.output import note, output_option
+from waypost.cli.output import emit, note, output_option
+from waypost.cli.reports import Ready
 from waypost.config import Config, Log, build, settle
 from waypost.errors import ConfigError
 
@@ -62,7 +62,8 @@ async def serve(config: Config) -> None:
             settle_memory()
             if config.log.format == "human":
                 note(banner(config, node.name, node.listeners))
-            print(json.dumps({"ready": True, "node": node.name, "listeners": node.listeners}), flush=True)  # noqa: T201
+            emit(Ready(True, node.name, node.listeners), "jsonl")
+            sys.stdout.flush()
             await node.wait()
     except asyncio.CancelledError:
         if config.log.format == "human":

@@ -3,7 +3,6 @@
 from contextlib import closing
 
 import click
-from msgspec import to_builtins
 
 from waypost.api.schemas import Event
 from waypost.api.sync import SyncClient
@@ -32,7 +31,7 @@ def watch(criteria: tuple[str, ...], since: str | None, once: bool, url: str, ou
     with SyncClient(url) as node, closing(node.watch(wanted, since=since)) as events:
         for event in events:
             if event.event not in ("synced", "reset") or output != "table":
-                emit(to_builtins(event), output, _line(event))
+                emit(event, output, _line(event))
             elif event.event == "reset":
                 note(f"from the beginning: {printable(event.detail or '')}")
             if event.event == "synced" and once:

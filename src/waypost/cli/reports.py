@@ -1,0 +1,153 @@
+"""What verbs report that the HTTP API does not have: their output in JSON.
+
+`schemas.py` has the whole, verb by verb.
+"""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from waypost.api.schemas import Imported
+
+Address = Annotated[str, Meta(description="Address and port.", examples=["127.0.0.1:5683"])]
+
+
+class Error(Struct, frozen=True):
+    """Written to standard error by every verb that fails; `exit_code` is the command's."""
+
+    error: str
+    hint: str | None
+    exit_code: int
+
+
+class Ready(Struct, frozen=True):
+    """Written once every listener is up; `node` is the node's name."""
+
+    ready: Literal[True]
+    node: str
+    listeners: dict[str, Address]
+
+
+class Unregistered(Struct, frozen=True):
+    id: str
+    removed: Literal[True] = True
+
+
+class Evicted(Struct, frozen=True):
+    """The name is kept out for `for_s` seconds, or not at all."""
+
+    id: str
+    for_s: int | None
+    evicted: Literal[True] = True
+
+
+class Readmitted(Struct, frozen=True):
+    """The name may come back; `id` is the eviction's."""
+
+    id: str
+    ep: str
+    readmitted: Literal[True] = True
+
+
+class Written(Struct, frozen=True):
+    """What an export wrote into a file."""
+
+    exported: int
+    file: str
+
+
+class Taken(Imported, frozen=True):
+    """What became of an import; lines are those of the files, and `errors` has the first 1,000 of `refused`."""
+
+    refused: int
+    dry_run: bool
+
+
+class Set(Struct, frozen=True):
+    """A key's value, and what set it: "default", a file's path, a name in the environment or a flag."""
+
+    key: str
+    value: str | int | tuple[str, ...]
+    source: str
+
+
+class Checked(Struct, frozen=True):
+    """A node would accept the configuration; `dir` is its state directory."""
+
+    dir: str
+    ok: Literal[True] = True
+
+
+class Described(Struct, frozen=True):
+    """A key; `value` says in words what may stand there, `default` is as in TOML."""
+
+    key: str
+    environment: str
+    flag: str
+    value: str
+    default: str
+    description: str
+
+
+class Script(Struct, frozen=True):
+    """`where` says where to put the script."""
+
+    shell: str
+    where: str
+    script: str
+
+
+class Scene(Struct, frozen=True, tag_field="event", tag=str.lower):
+    """Of the demonstration."""
+
+
+class Started(Scene, frozen=True):
+    """The node is up."""
+
+    node: str
+    coap: Address
+    http: Address
+
+
+class Registered(Scene, frozen=True):
+    """`count` devices, after `took_ms` milliseconds."""
+
+    count: int
+    took_ms: int
+
+
+class Found(Scene, frozen=True):
+    """What met the criteria, by each door."""
+
+    criteria: tuple[str, ...]
+    coap: tuple[str, ...]
+    http: tuple[str, ...]
+    waypost: tuple[str, ...]
+
+
+class Left(Scene, frozen=True):
+    """`count` devices stay."""
+
+    ep: str
+    count: int
+
+
+class Renewed(Scene, frozen=True):
+    ep: str
+    lt: int
+
+
+class Restarted(Scene, frozen=True):
+    """The node was killed and started again: `count` devices, `lost` were lost."""
+
+    count: int
+    lost: int
+
+
+class Commands(Scene, frozen=True, tag="ready"):
+    """What to type to look for oneself."""
+
+    commands: tuple[str, ...]
+
+
+Story = Started | Registered | Found | Left | Renewed | Restarted | Commands

@@ -1,0 +1,176 @@
+"""Every verb's JSON is what its published schema says, and nothing more."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+import jsonschema
+import pytest
+
+from waypost.cli import schemas
+from waypost.cli.verbs import waypost
+
+FOLDER = Path(__file__).resolve().parents[2] / "docs" / "schemas"
+FORMATS = ("json", "jsonl")
+
+
+def leaves(command: click.Command, *above: str) -> Iterator[str]:
+    """The verbs, those of a group by both their names."""
+    if not isinstance(command, click.Group):
+        yield " ".join(above)
+        return
+    context = click.Context(command)
+    for name in command.list_commands(context):
+        inner = command.get_command(context, name)
+        assert inner is not None
+        yield from leaves(inner, *above, name)
+
+
+def closed(schema: Any) -> Any:
+    """As `schema`, but a property that it does not name is wrong."""
+    if isinstance(schema, list):
+        return [closed(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    inner = {name: closed(item) for name, item in schema.items()}
+    return {"additionalProperties": False} | inner if "properties" in schema else inner
+
+
+def published(verb: str) -> Any:
+    return closed(json.loads((FOLDER / f"{verb.replace(' ', '-')}.json").read_text()))
+
+
+def alternatives(verb: str) -> list[Any]:
+    """What a line may be: each verb's reports, each by itself."""
+    schema = published(verb)
+    line = schema["$defs"]["line"]
+    return [{**part, "$defs": schema["$defs"]} for part in line.get("anyOf", [line])]
+
+
+def texts(output: str) -> list[Any]:
+    """The JSON texts that follow each other in `output`."""
+    found: list[Any] = []
+    decoder, rest = json.JSONDecoder(), output.lstrip()
+    while rest:
+        value, end = decoder.raw_decode(rest)
+        found.append(value)
+        rest = rest[end:].lstrip()
+    return found
+
+
+class Story:
+    """Calls each verb; `lines` has what each wrote, item by item."""
+
+    def __init__(self, directory: Path, form: str) -> None:
+        self.lines: dict[str, list[Any]] = {}
+        self._form = form
+        self._directory = directory
+        self._environment = {name: value for name, value in os.environ.items() if not name.startswith("WAYPOST_")}
+        self._environment["WAYPOST_DIR"] = str(directory)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """A node, which the verbs then talk to."""
+        command = [sys.executable, "-m", "waypost", "run", "-o", self._form]
+        listen = {"WAYPOST_COAP_LISTEN": "127.0.0.1:0", "WAYPOST_HTTP_LISTEN": "127.0.0.1:0"}
+        with subprocess.Popen(
+            command, env=self._environment | listen, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        ) as process:
+            assert process.stdout is not None
+            try:
+                ready = process.stdout.readline()
+                self.take("run", ready)
+                self._environment["WAYPOST_URL"] = f"http://{json.loads(ready)['listeners']['http']}"
+                yield
+            finally:
+                process.terminate()
+                self._environment.pop("WAYPOST_URL", None)
+
+    def call(self, verb: str, *arguments: str, code: int = 0) -> None:
+        command = [sys.executable, "-m", "waypost", *verb.split(), *arguments, "-o", self._form]
+        ended = subprocess.run(
+            command, env=self._environment, cwd=self._directory, check=False, capture_output=True, text=True, timeout=60
+        )
+        assert ended.returncode == code, ended.stderr
+        if code:
+            verb, ended.stdout = schemas.ERROR, ended.stderr
+        self.take(verb, ended.stdout)
+
+    def take(self, verb: str, output: str) -> None:
+        """Judges all of it with -o json, and each line with -o jsonl."""
+        schema = published(verb)
+        line = {**schema["$defs"]["line"], "$defs": schema["$defs"]}
+        lines = self.lines.setdefault(verb, [])
+        if self._form == "json" and verb not in (schemas.ERROR, "run"):  # these write lines
+            found = texts(output)
+            assert len(found) == 1 or verb in schemas.STREAMS
+            for text in found:
+                jsonschema.validate(text, schema)
+                lines += text if isinstance(text, list) else [text]
+        else:
+            lines += [json.loads(text) for text in output.splitlines()]
+        assert output
+        for item in lines:
+            jsonschema.validate(item, line)
+
+
+@pytest.fixture(scope="module", params=FORMATS)
+def story(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Story:
+    story = Story(tmp_path_factory.mktemp("story"), request.param)
+    with story.running():
+        lamp = ("--base", "coap://[2001:db8::1]", "--link", "</t>;rt=lamp", "--attribute", "et=lamp", "--d", "floor")
+        story.call("register", "lamp", *lamp)
+        story.call("register", "door", *lamp)
+        story.call("renew", "lamp", "--lt", "600")
+        story.call("find", "rt=lamp")
+        story.call("find", "--endpoints", "rt=lamp")
+        story.call("status")
+        story.call("watch", "--once")
+        story.call("export")
+        story.call("export", "lines")
+        story.call("import", "lines")
+        story.call("unregister", "lamp")
+        story.call("evict", "door", "--for", "1h")
+        story.call("evict", "--list")
+        story.call("evict", "--undo", "door")
+        story.call("find", "rt=*", "--url", "http://127.0.0.1:1", code=3)
+    story.call("config show")
+    story.call("config check")
+    story.call("config reference")
+    story.call("completion", "bash")
+    story.call("demo", "--once")
+    return story
+
+
+def test_every_verb_has_a_schema_and_every_schema_a_verb() -> None:
+    assert sorted(leaves(waypost)) == sorted(schemas.REPORTS)
+
+
+def test_the_schemas_in_the_documentation_are_current() -> None:
+    """`python -m waypost.cli.schemas docs/schemas` makes them so."""
+    assert {path.name: path.read_bytes() for path in FOLDER.iterdir()} == schemas.files()
+
+
+def test_the_page_for_operators_links_to_each_schema() -> None:
+    page = (FOLDER.parent / "operating.md").read_text()
+    assert sorted(re.findall(r"<schemas/(.+?)>", page)) == sorted(schemas.files())
+
+
+@pytest.mark.parametrize("verb", [*schemas.REPORTS, schemas.ERROR])
+def test_a_schema_is_json_schema(verb: str) -> None:
+    jsonschema.Draft202012Validator.check_schema(schemas.document(verb))
+
+
+@pytest.mark.parametrize("verb", [*schemas.REPORTS, schemas.ERROR])
+def test_a_verb_writes_what_its_schema_says_and_each_report_that_it_names(story: Story, verb: str) -> None:
+    assert verb in story.lines, f"call {verb} in the story, so that what it writes is held to its schema"
+    for report in alternatives(verb):
+        judge = jsonschema.Draft202012Validator(report)
+        assert any(judge.is_valid(line) for line in story.lines[verb]), f"nothing that {verb} wrote is {report}"
