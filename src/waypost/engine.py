@@ -25,12 +25,15 @@ K = TypeVar("K", bound=Hashable)
 class Endpoint(NamedTuple):
     """A host's address in text, its port, and for link-local IPv6 the interface's number.
 
-    A named tuple and not a dataclass: it is hashed for every datagram.
+    `session` tells apart what comes from one address: the number of the connection or security association, 0 for
+    bare datagrams.  What is remembered for one is never found by another (RFC 7252, 4.1).  A named tuple and not a
+    dataclass: it is hashed for every datagram.
     """
 
     host: str
     port: int
     scope: int = 0
+    session: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,7 +85,7 @@ def test_requests_come_with_their_path_and_are_answered() -> None:
             assert [message.token for message in await client.messages(2)] == [b"a", b"b"]
             path = host.paths[0]
             assert (path.transport, path.validated, path.message_max) == ("tcp", True, client.talker.message_max)
-            assert (path.peer, path.local) == (client.endpoint, server.address)
+            assert (path.peer, path.local) == (client.endpoint._replace(session=path.link), server.address)
             assert host.paths[1] is path
 
     asyncio.run(story())

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 from waypost.coap.stream import Stream
 from waypost.engine import Endpoint, Path
-from waypost.identity import ANONYMOUS
+from waypost.identity import Identity
 from waypost.runtime.udp import Receiver
 
 SEND_BUFFER_MAX: Final = 4 << 20  # octets that wait for a peer to read; past that it is dropped
@@ -30,7 +30,7 @@ class ConnectionReceiver(Receiver, Protocol):
 
 
 class Connection:
-    """`transport` is the scheme's ("tcp", "ws")."""
+    """`transport` is the scheme's ("tcp", "tls", "ws"), `who` what the peer has shown."""
 
     def __init__(
         self,
@@ -39,6 +39,7 @@ class Connection:
         transport: str,
         peer: Endpoint,
         local: Endpoint,
+        who: Identity,
         write: Callable[[bytes], None],
         close: Callable[[], None],
     ) -> None:
@@ -47,7 +48,8 @@ class Connection:
         self._write = write
         self._close = close
         self._loop = asyncio.get_running_loop()
-        self._path = Path(transport, peer, local, host.link(self._send), ANONYMOUS, validated=True, message_max=0)
+        link = host.link(self._send)
+        self._path = Path(transport, peer._replace(session=link), local, link, who, validated=True, message_max=0)
         self._closing = False
         self._timer = self._loop.call_at(stream.next_timer(), self._on_timer)
 

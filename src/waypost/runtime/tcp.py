@@ -11,6 +11,7 @@ from typing import Final
 
 from waypost.coap.stream import Stream
 from waypost.errors import ConfigError
+from waypost.identity import ANONYMOUS
 from waypost.runtime.connection import (
     LINGER_S,
     MESSAGES_AT_ONCE,
@@ -76,7 +77,7 @@ class _Protocol(asyncio.Protocol):
             return
         self._stream = Stream(self._loop.time())
         self._connection = Connection(
-            self._server.host, self._stream, "tcp", endpoint(peer), endpoint(local), self._write, self._close
+            self._server.host, self._stream, "tcp", endpoint(peer), endpoint(local), ANONYMOUS, self._write, self._close
         )
         self._server.connections[self] = None
         asked = source_of(peer)

@@ -164,14 +164,14 @@ class UdpDriver:
         return path
 
     def _send(self, path: Path, data: bytes) -> None:
-        host, port, scope = path.peer
+        host, port, scope, _ = path.peer
         try:
             self._sock.sendto(data, (host, port) if self._ipv4 else (host, port, 0, scope))
         except OSError as error:
             self._count(error)
 
     def _send_from_local(self, path: Path, data: bytes) -> None:
-        host, port, scope = path.peer
+        host, port, scope, _ = path.peer
         try:
             ancillary = self._ancillaries.get(path.local)
             if ancillary is None:

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from aiohttp import WSMsgType, web
 
 from waypost.coap.stream import MESSAGE_MAX, Stream
+from waypost.identity import ANONYMOUS
 from waypost.runtime.connection import LINGER_S, SEND_BUFFER_HIGH, SEND_BUFFER_MAX, Connection, ConnectionReceiver
 from waypost.runtime.udp import endpoint
 
@@ -65,7 +66,7 @@ class _Session:
         self._size = 0  # octets waiting
         self._moved = asyncio.Event()  # something is to be written, or was
         peer, local = (endpoint(request.get_extra_info(name)) for name in ("peername", "sockname"))
-        self._connection = Connection(host, self._stream, "ws", peer, local, self._write, self._end)
+        self._connection = Connection(host, self._stream, "ws", peer, local, ANONYMOUS, self._write, self._end)
 
     def release(self) -> None:
         self._stream.release()
