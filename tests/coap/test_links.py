@@ -45,6 +45,17 @@ def test_quotes_make_no_difference_and_escapes_are_undone() -> None:
     assert parse(rb'</a>;title="a\"b\\c;,"') == [Link("/a", (("title", 'a"b\\c;,'),))]
 
 
+def test_an_empty_value_and_none_are_two_things() -> None:
+    """RFC 6690, 2: a link-extension has a value, perhaps an empty one, or has none."""
+    assert parse(b'</a>;obs,</b>;obs=""') == [Link("/a", (("obs", None),)), Link("/b", (("obs", ""),))]
+
+
+def test_long_attributes_are_read_like_short_ones() -> None:
+    """Only short texts are remembered."""
+    document = b"</a>" + b"".join(b';n%d="%s"' % (number, b"v" * 40) for number in range(20))
+    assert parse(document) == [Link("/a", tuple((f"n{number}", "v" * 40) for number in range(20)))]
+
+
 def test_spaces_and_line_ends_around_separators_are_passed_over() -> None:
     assert parse(b'</a> ; rt = "x y" ,\r\n\t</b>\n') == [Link("/a", (("rt", "x y"),)), Link("/b", ())]
 

@@ -11,6 +11,7 @@ Source: RFC 6690; RFC 9176, appendix C (Limited Link Format); RFC 3986, 5 (resol
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from sys import intern
 from typing import Final, NamedTuple
 
@@ -28,14 +29,23 @@ VALUE_MAX: Final = 1_024  # characters of an attribute's value
 LISTS: Final = frozenset(("rt", "if", "rel"))  # attributes whose value is a list separated by spaces (RFC 6690, 3)
 CARDINALS: Final = frozenset(("ct", "sz"))  # attributes written without quotes (RFC 6690, 3.3; RFC 7252, 7.2.1)
 
-_TARGET = re.compile(r"[ \t\r\n]*+<([!#-;=?-~]*+)>")  # a URI reference is visible ASCII without <, > and "
-_URI = re.compile(r"[!#-;=?-~]*+")
-_ATTRIBUTE = re.compile(
-    r"[ \t\r\n]*+;[ \t\r\n]*+([!#$&+\-.^_`|~0-9A-Za-z]++\*?+)"  # parmname of RFC 5987, perhaps with a star
-    r'(?:[ \t\r\n]*+=[ \t\r\n]*+(?:"((?:[^"\\\x00-\x08\x0a-\x1f\x7f]|\\[^\x00-\x1f\x7f])*+)"'
-    r"|([!#-+\-./0-:<-\[\]-~]++)))?+"  # ptoken of RFC 6690
+TEXTS_MAX: Final = 2_048  # texts of attributes whose meaning is remembered: devices of one kind send the same ones
+TEXT_MAX: Final = 256  # characters of such a text
+
+_SPACE = r"[ \t\r\n]*+"
+_VISIBLE = r"[!#-;=?-~]*+"  # a URI reference is visible ASCII without <, > and "
+_NAME = r"[!#$&+\-.^_`|~0-9A-Za-z]++\*?+"  # parmname of RFC 5987, perhaps with a star
+_PLAIN = r'[^"\\\x00-\x08\x0a-\x1f\x7f]*+'
+_QUOTED = rf"{_PLAIN}(?:\\[^\x00-\x1f\x7f]{_PLAIN})*+"
+_WORD = r"[!#-+\-./0-:<-\[\]-~]++"  # ptoken of RFC 6690
+_URI = re.compile(_VISIBLE)
+_ATTRIBUTE = re.compile(rf'{_SPACE};{_SPACE}({_NAME})(?:{_SPACE}(=){_SPACE}(?:"({_QUOTED})"|({_WORD})))?+')
+# A whole link: its target, the text of its attributes, one too many to be seen, and what ends it.
+_LINK = re.compile(
+    f"{_SPACE}<({_VISIBLE})>"
+    f'((?:{_SPACE};{_SPACE}{_NAME}(?:{_SPACE}={_SPACE}(?:"{_QUOTED}"|{_WORD}))?+){{0,{ATTRIBUTES_MAX + 1}}}+)'
+    rf"{_SPACE}(,|\Z)?+"
 )
-_SEPARATOR = re.compile(r"[ \t\r\n]*+(,|\Z)")
 _ESCAPE = re.compile(r"\\(.)")
 _REFERENCE = re.compile(r"(?:([A-Za-z][A-Za-z0-9+.\-]*+):)?+(?://([^/?#]*+))?+([^?#]*+)(?:\?([^#]*+))?+(?:#(.*+))?+")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*+:")
@@ -64,40 +74,41 @@ def parse(data: bytes, *, octets_max: int = DOCUMENT_OCTETS_MAX, links_max: int 
     while True:
         if len(links) == links_max:
             raise WireError(f"the document has more than {links_max} links")
-        target = _TARGET.match(text, position)
-        if target is None:
+        match = _LINK.match(text, position)
+        if match is None:
             raise WireError(f"expected <target> at character {position}")
-        attributes, position = _attributes(text, target.end())
-        href = target[1]
+        href, attributes, end = match.groups()
         if len(href) > TARGET_MAX:
             raise WireError(f"the target {href[:32]}… has more than {TARGET_MAX} characters")
-        links.append(Link(href, attributes))
-        separator = _SEPARATOR.match(text, position)
-        if separator is None:
-            raise WireError(f"expected ',' or ';' or the end at character {position}")
-        if not separator[1]:
-            return links
-        position = separator.end()
-
-
-def _attributes(text: str, position: int) -> tuple[Attributes, int]:
-    attributes: list[tuple[str, str | None]] = []
-    anchored = False
-    while (match := _ATTRIBUTE.match(text, position)) is not None:
-        name, quoted, value = match.groups()
-        if quoted is not None:
-            value = _ESCAPE.sub(r"\1", quoted) if "\\" in quoted else quoted
-        if len(name) > NAME_MAX or (value is not None and len(value) > VALUE_MAX):
-            raise WireError(f"an attribute has a name over {NAME_MAX} or a value over {VALUE_MAX} characters")
-        if name == "anchor":
-            if anchored or value is None or len(value) > TARGET_MAX or _URI.fullmatch(value) is None:
-                raise WireError("anchor wants one URI reference, once in a link")
-            anchored = True
-        if len(attributes) == ATTRIBUTES_MAX:
-            raise WireError(f"a link has more than {ATTRIBUTES_MAX} attributes")
-        attributes.append((intern(name), value))
+        read = _remembered_attributes if len(attributes) <= TEXT_MAX else _attributes
+        links.append(Link(href, read(attributes)))
         position = match.end()
-    return tuple(attributes), position
+        if not end:
+            if end is None:
+                raise WireError(f"expected ',' or ';' or the end at character {position}")
+            return links
+
+
+def _attributes(text: str) -> Attributes:
+    """Of a part of a document that is nothing but attributes."""
+    found = _ATTRIBUTE.findall(text)
+    if len(found) > ATTRIBUTES_MAX:
+        raise WireError(f"a link has more than {ATTRIBUTES_MAX} attributes")
+    if "\\" in text:
+        found = [(name, equals, _ESCAPE.sub(r"\1", quoted), token) for name, equals, quoted, token in found]
+    attributes: Attributes = tuple(
+        [(intern(name), quoted or token or ("" if equals else None)) for name, equals, quoted, token in found]
+    )
+    if len(text) > NAME_MAX and any(len(n) > NAME_MAX or len(v or "") > VALUE_MAX for n, v in attributes):
+        raise WireError(f"an attribute has a name over {NAME_MAX} or a value over {VALUE_MAX} characters")
+    if "anchor" in text:
+        anchors = [value for name, value in attributes if name == "anchor"]
+        if len(anchors) > 1 or any(v is None or len(v) > TARGET_MAX or _URI.fullmatch(v) is None for v in anchors):
+            raise WireError("anchor wants one URI reference, once in a link")
+    return attributes
+
+
+_remembered_attributes = lru_cache(TEXTS_MAX)(_attributes)
 
 
 def serialise(links: Iterable[Link]) -> bytes:
