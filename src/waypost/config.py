@@ -112,10 +112,6 @@ class Rd(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = 15
     brake_hold_s: Annotated[Natural, Meta(description="Seconds that a registration is held past its end.")] = 900
     default_sector: Annotated[str, Meta(max_length=63, description="Sector of those that name none.")] = ""
-    policy: Annotated[
-        Literal["open", "same-source"],
-        Meta(description="Who may change a registration: everybody, or the address that it came from."),
-    ] = "open"
     simple: Annotated[
         Literal["on", "off"],
         Meta(description="Simple registration: fetch the links from the device that asks for it."),

@@ -19,6 +19,7 @@ from pathlib import Path
 from random import SystemRandom
 from typing import Final, Self, TypeVar
 
+from waypost.api.asking import identify
 from waypost.api.server import application
 from waypost.assembly.engine import Assembly
 from waypost.config import Config, listen_address
@@ -33,6 +34,7 @@ from waypost.runtime.udp import UdpDriver, open_udp
 from waypost.runtime.websocket import WebSockets
 from waypost.runtime.writer import Writer
 from waypost.storage import Reader, Store
+from waypost.storage.policy import open_policy
 
 # A directory of many small objects that stay: the old are looked at seldom, and the young in portions that keep
 # nobody waiting, 1 ms for the first generation and 10 ms for the second.
@@ -87,6 +89,7 @@ class Node:
         undo.callback(log.removeHandler, self._last_error)
         store = await asyncio.to_thread(Store.open, config.dir)
         undo.callback(store.close)
+        self._policy = await asyncio.to_thread(open_policy, config.dir)
         assembly = Assembly(
             SystemRandom(),
             Settings(
@@ -99,10 +102,10 @@ class Node:
                 brake_share=config.rd.brake_percent / 100,
                 brake_hold_s=config.rd.brake_hold_s,
                 default_sector=config.rd.default_sector or None,
-                policy=config.rd.policy,
                 simple=config.rd.simple == "on",
                 freshness=config.rd.freshness,
             ),
+            self._policy.decide,
         )
         self._writer = Writer(store)
         self._host = Host(assembly, self._writer)
@@ -129,7 +132,15 @@ class Node:
         config = self._config
         reader = Reader(config.dir)
         undo.callback(reader.close)
-        app = application(self.ask, self._ready, self._measure, rows=reader, hosts=config.http.hosts)
+        app = application(
+            self.ask,
+            self._ready,
+            identify,
+            self._policy.decide,
+            self._measure,
+            rows=reader,
+            hosts=config.http.hosts,
+        )
         over_websocket = "ws" in config.coap.transports
         if over_websocket:
             WebSockets(self._host).serve_in(app)

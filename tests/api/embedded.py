@@ -8,6 +8,7 @@ from typing import Any, Final
 from waypost.assembly.engine import Assembly
 from waypost.codec import u64
 from waypost.engine import Answer, Apply, Commit, Effect
+from waypost.identity.policy import default
 from waypost.rd.engine import Settings
 
 START: Final = 100.0
@@ -18,7 +19,7 @@ class Embedded:
     """The real assembly; its commits are durable at once, its clock stands still unless told."""
 
     def __init__(self) -> None:
-        self.assembly = Assembly(Random(1), Settings())
+        self.assembly = Assembly(Random(1), Settings(), default().decide)
         self.now = START
         self._rows: dict[str, dict[bytes, bytes]] = {}
         self._answers: dict[int, object] = {}

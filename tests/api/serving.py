@@ -10,8 +10,10 @@ from typing import Any
 
 import msgspec
 
+from waypost.api.asking import identify
 from waypost.api.changes import Rows
 from waypost.api.server import STALL_S, application
+from waypost.identity.policy import default
 from waypost.runtime.http import serve
 
 JSON = {"Content-Type": "application/json"}
@@ -83,9 +85,8 @@ def serving(
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
-    server = asyncio.run_coroutine_threadsafe(
-        serve(application(ask, ready, rows=rows, hosts=hosts, stall_s=stall_s), "127.0.0.1", 0), loop
-    ).result()
+    app = application(ask, ready, identify, default().decide, rows=rows, hosts=hosts, stall_s=stall_s)
+    server = asyncio.run_coroutine_threadsafe(serve(app, "127.0.0.1", 0), loop).result()
     try:
         yield Api(server.address.host, server.address.port)
     finally:

@@ -10,9 +10,11 @@ import pytest
 from aiohttp import web
 
 from waypost.api import openapi
+from waypost.api.asking import identify
 from waypost.api.problem import KINDS
 from waypost.api.routes import ROUTES
 from waypost.api.server import application
+from waypost.identity.policy import default
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = openapi.document()
@@ -59,7 +61,7 @@ def test_every_schema_of_the_document_is_json_schema() -> None:
 
 
 def test_every_route_that_is_served_is_described_and_no_other() -> None:
-    app: web.Application = application(nobody, dict)
+    app: web.Application = application(nobody, dict, identify, default().decide)
     served = {
         (route.method, route.resource.canonical)
         for route in app.router.routes()

@@ -84,19 +84,19 @@ def test_a_lookup_asks_for_its_criteria_and_shows_a_page_and_the_next(api: Api, 
         "next": "/v1/endpoints?et=x&rt=a%20b*&on&page=3&count=1",
     }
     criteria = (("et", "x"), ("rt", "a b*"), ("on", None))
-    assert script.asked == [Lookup(Kind.ENDPOINTS, criteria, 2, 1, structured=True)]
+    assert script.asked == [Lookup(Kind.ENDPOINTS, criteria, 2, 1, structured=True, who=OPERATOR)]
 
 
 def test_the_last_page_has_no_next(api: Api, script: Script) -> None:
     script.outcomes = [Found(b"", ())]
     assert api.ask("GET", "/v1/endpoints").json == {"endpoints": [], "next": None}
-    assert script.asked == [Lookup(Kind.ENDPOINTS, (), 0, 100, structured=True)]
+    assert script.asked == [Lookup(Kind.ENDPOINTS, (), 0, 100, structured=True, who=OPERATOR)]
 
 
 def test_links_are_looked_up_as_resources(api: Api, script: Script) -> None:
     script.outcomes = [Found(b"", (LIGHT,))]
     assert api.ask("GET", "/v1/links?rt=light").json == {"links": [LIGHT_JSON], "next": None}
-    assert script.asked == [Lookup(Kind.RESOURCES, (("rt", "light"),), 0, 100, structured=True)]
+    assert script.asked == [Lookup(Kind.RESOURCES, (("rt", "light"),), 0, 100, structured=True, who=OPERATOR)]
 
 
 def test_links_in_link_format_are_the_directorys_own(api: Api, script: Script) -> None:
@@ -104,7 +104,7 @@ def test_links_in_link_format_are_the_directorys_own(api: Api, script: Script) -
     answer = api.ask("GET", "/v1/links?count=1", headers={"Accept": "application/link-format"})
     assert (answer.body, answer.headers["Content-Type"]) == (b"<coap://lamp/l>", "application/link-format")
     assert answer.headers["Link"] == '</v1/links?page=1&count=1>; rel="next"'
-    assert script.asked == [Lookup(Kind.RESOURCES, (), 0, 1)]
+    assert script.asked == [Lookup(Kind.RESOURCES, (), 0, 1, who=OPERATOR)]
 
 
 def test_endpoints_in_link_format_have_their_paths_here(api: Api, script: Script) -> None:
@@ -118,7 +118,7 @@ def test_a_registration_is_sought_by_its_path_here(api: Api, script: Script) -> 
     """RFC 9176, 6.2: href also matches the registration resource."""
     script.outcomes = [Found(b"", ())]
     api.ask("GET", "/v1/links?href=/v1/endpoints/u-1")
-    assert script.asked == [Lookup(Kind.RESOURCES, (("href", "/reg/u-1"),), 0, 100, structured=True)]
+    assert script.asked == [Lookup(Kind.RESOURCES, (("href", "/reg/u-1"),), 0, 100, structured=True, who=OPERATOR)]
 
 
 @pytest.mark.parametrize(("created", "status"), [(True, 201), (False, 200)])
@@ -149,13 +149,16 @@ def test_renewing_shows_the_endpoint_as_it_is_then(api: Api, script: Script) -> 
     script.outcomes = [Renewed(), LAMP]
     answer = api.ask("PATCH", "/v1/endpoints/u-1", b'{"lt": 60, "attributes": [["et", "x"]]}', JSON)
     assert (answer.status, answer.json) == (200, LAMP_JSON)
-    assert script.asked == [Renew("u-1", 60, None, None, (("et", "x"),), "127.0.0.1", OPERATOR), Read("u-1")]
+    assert script.asked == [
+        Renew("u-1", 60, None, None, (("et", "x"),), "127.0.0.1", OPERATOR),
+        Read("u-1", who=OPERATOR),
+    ]
 
 
 def test_renewing_needs_no_body(api: Api, script: Script) -> None:
     script.outcomes = [Renewed(), LAMP]
     assert api.ask("PATCH", "/v1/endpoints/u-1").status == 200
-    assert script.asked == [Renew("u-1", None, None, None, (), "127.0.0.1", OPERATOR), Read("u-1")]
+    assert script.asked == [Renew("u-1", None, None, None, (), "127.0.0.1", OPERATOR), Read("u-1", who=OPERATOR)]
 
 
 def test_one_endpoint_is_shown_with_its_links(api: Api, script: Script) -> None:
@@ -166,7 +169,7 @@ def test_one_endpoint_is_shown_with_its_links(api: Api, script: Script) -> None:
         "attributes": [],
         "links": [LIGHT_JSON],
     }
-    assert script.asked == [Read("u-1")]
+    assert script.asked == [Read("u-1", who=OPERATOR)]
 
 
 def test_unregistering_leaves_nothing_to_say(api: Api, script: Script) -> None:

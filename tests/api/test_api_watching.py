@@ -52,7 +52,7 @@ class Watched:
 
     @asynccontextmanager
     async def watching(self, since: str | None = None, criteria: Criteria = ()) -> AsyncIterator[AsyncIterator[Told]]:
-        watcher = await self.feed.watch(criteria, since, "192.0.2.1")
+        watcher = await self.feed.watch(criteria, None, since, "192.0.2.1")
         async with aclosing(watcher.events()) as events:
             yield events
 
@@ -167,7 +167,7 @@ async def test_a_watcher_with_criteria_is_told_what_meets_them_and_what_meets_th
 def test_a_malformed_token_is_refused(token: str) -> None:
     async def tell(watched: Watched) -> None:
         with pytest.raises(Refusal, match="token") as refused:
-            await watched.feed.watch((), token, "")
+            await watched.feed.watch((), None, token, "")
         assert refused.value.code == 400
 
     story(tell)()
@@ -206,18 +206,18 @@ async def test_a_watcher_that_does_not_read_loses_nothing_and_keeps_nobody_waiti
 async def test_watchers_are_counted_in_all_and_for_each_source(watched: Watched) -> None:
     drawn = []
     for number in range(WATCHERS_MAX):
-        watcher = await watched.feed.watch((), None, f"192.0.2.{number // WATCHERS_PER_SOURCE_MAX}")
+        watcher = await watched.feed.watch((), None, None, f"192.0.2.{number // WATCHERS_PER_SOURCE_MAX}")
         drawn.append(watcher.events())
         await anext(drawn[-1])
         if number == WATCHERS_PER_SOURCE_MAX - 1:
             with pytest.raises(Refusal, match="too many") as refused:
-                await watched.feed.watch((), None, "192.0.2.0")
+                await watched.feed.watch((), None, None, "192.0.2.0")
             assert refused.value.code == 503
     with pytest.raises(Refusal, match="too many"):
-        await watched.feed.watch((), None, "198.51.100.1")
+        await watched.feed.watch((), None, None, "198.51.100.1")
     await drawn[0].aclose()
     assert watched.feed.gauges() == {"watchers": WATCHERS_MAX - 1}
-    await watched.feed.watch((), None, "198.51.100.1")
+    await watched.feed.watch((), None, None, "198.51.100.1")
     for events in drawn:
         await events.aclose()
 

@@ -9,6 +9,7 @@ from waypost.coap.message import Message, decode
 from waypost.coap.numbers import LINK_FORMAT, Code, Option, Type
 from waypost.engine import Answer, Apply, Commit, Effect, Endpoint, Path, Send
 from waypost.identity import ANONYMOUS
+from waypost.identity.policy import default
 from waypost.rd.engine import Settings
 from waypost.record import Change
 
@@ -58,7 +59,7 @@ class Setup:
     def __init__(self, settings: Settings | None = None, disk: Disk | None = None, *, checked: bool = True) -> None:
         self._checked = checked
         self.disk = disk or Disk()
-        self.assembly = Assembly(Random(1), settings or Settings())
+        self.assembly = Assembly(Random(1), settings or Settings(), default().decide)
         self.assembly.restore(self.disk, 0.0)
         self.assembly.handle_clock(0.0, WALL_MS)
         self.disk.carry_out(self.assembly, 0.0)

@@ -21,6 +21,7 @@ from observers import Observer
 from waypost.assembly.carrier import FEED, RECORDS
 from waypost.assembly.engine import Assembly
 from waypost.engine import Commit, Effect, Rows
+from waypost.identity.policy import default
 from waypost.rd.engine import Settings
 from waypost.record import Change
 from waypost.sim import Odds, Storm, Trace, World, repeatable
@@ -34,7 +35,7 @@ def storm(seed: int, *, node: type[Assembly] = Assembly, sync: bool = True, trac
     world = World(seed, trace=trace)
     rate, burst = rng.choice(((200.0, 2000), (0.1, 3)))
     settings = Settings(grace_s=rng.choice((30.0, 86_400.0)), registrations_per_second=rate, burst=burst)
-    server = world.node("node", lambda rng: node(rng, settings), SERVER.host, sync=sync)
+    server = world.node("node", lambda rng: node(rng, settings, default().decide), SERVER.host, sync=sync)
     trouble = Storm(world, Odds(clock_step_max_ms=round(CLOCK_STEP_MAX * 1000)).some(rng))
     lamps = [Lamp(world, number, trouble, server, settings.grace_s) for number in range(1, rng.randint(5, 20) + 1)]
     console = Console(world, server, lamps)

@@ -20,6 +20,7 @@ from waypost.coap.message import Message, Options, block, decode, uint
 from waypost.coap.numbers import AMPLIFICATION_MAX, LINK_FORMAT, Code, Option, Type
 from waypost.engine import Endpoint, Path, Send
 from waypost.identity import ANONYMOUS
+from waypost.identity.policy import default
 from waypost.rd.engine import Settings
 
 SEEDS: Final = 10  # in `./dev test`
@@ -50,7 +51,7 @@ class Town:
         self.rng = Random(seed)
         self.now = 1.0
         self.disk = Disk()
-        self.node = Assembly(Random(seed + 1), Settings(registrations_max=REGISTRATIONS_MAX))
+        self.node = Assembly(Random(seed + 1), Settings(registrations_max=REGISTRATIONS_MAX), default().decide)
         self.node.restore(self.disk, 0.0)
         self.node.handle_clock(0.0, WALL_MS)
         self.sources = {source.path.peer: source for source in self.people()}

@@ -6,7 +6,10 @@ from collections.abc import Iterator
 from random import Random
 from typing import Final
 
+from speaking import OPEN, as_operator
+
 from waypost.engine import Answer, Ask, Commit, Put
+from waypost.identity.policy import Policy
 from waypost.rd.engine import Directory, Settings
 from waypost.rd.questions import (
     Announce,
@@ -39,6 +42,7 @@ class Carried:
         seed: int = 1,
         now: float = 0.0,
         meta: dict[bytes, bytes] | None = None,
+        policy: Policy = OPEN,
     ) -> None:
         self.rows = {} if rows is None else rows
         self.meta = {} if meta is None else meta
@@ -47,7 +51,7 @@ class Carried:
         self.outcomes: dict[int, Outcome] = {}
         self._ids = itertools.count(1)
         self._seq = 0
-        self.directory = Directory(Random(seed), itertools.count(1_000_000), settings)
+        self.directory = Directory(Random(seed), itertools.count(1_000_000), settings, policy.decide)
         self.directory.restore(self, now)
         self.directory.handle_clock(now, wall_ms)
         self._collect()
@@ -61,7 +65,7 @@ class Carried:
     def put(self, question: Question, now: float = 0.0) -> int:
         """Ask, and leave what is announced with the carrier."""
         id = next(self._ids)
-        outcome = self.directory.ask(id, question, now)
+        outcome = self.directory.ask(id, as_operator(question), now)
         if outcome is not None:
             self.outcomes[id] = outcome
         self._collect()

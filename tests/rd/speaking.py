@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 from random import Random
 from typing import Final
 
@@ -12,9 +13,10 @@ from waypost.coap.links import Link, parse
 from waypost.coap.message import Message, Options, decode, uint
 from waypost.coap.numbers import LINK_FORMAT, Code, Option, Type
 from waypost.engine import Apply, Commit, Endpoint, Path, Send
-from waypost.identity import ANONYMOUS
+from waypost.identity import ANONYMOUS, OPERATOR
+from waypost.identity.policy import Policy
 from waypost.rd.engine import Settings
-from waypost.rd.questions import Outcome, Question
+from waypost.rd.questions import Evict, Evictions, Export, Import, Locations, Outcome, Question, Readmit
 
 WALL_MS: Final = 1_800_000_000_000
 NODE: Final = Endpoint("2001:db8::ff", 5683)
@@ -31,13 +33,25 @@ class Disk:
         yield from sorted(self.tables[table].items())
 
 
+OPEN: Final = Policy.read({"allow": [{"who": ["anyone"], "do": ["*"]}]}, "open")
+
+
+def as_operator(question: Question) -> Question:
+    """What only operators may ask is asked by one."""
+    if isinstance(question, Import | Locations | Export | Evict | Evictions | Readmit):
+        return replace(question, who=OPERATOR)
+    return question
+
+
 class Node:
     """Time is what the test says: `now`, which advance() moves."""
 
-    def __init__(self, settings: Settings | None = None, disk: Disk | None = None) -> None:
+    def __init__(
+        self, settings: Settings | None = None, disk: Disk | None = None, policy: Policy | None = None
+    ) -> None:
         self.now = 1.0
         self.disk = disk or Disk()
-        self.assembly = Assembly(Random(1), settings or Settings())
+        self.assembly = Assembly(Random(1), settings or Settings(), (policy or OPEN).decide)
         self.devices: dict[Endpoint, Device] = {}
         self.assembly.restore(self.disk, self.now)
         self.assembly.handle_clock(self.now, WALL_MS)
@@ -67,7 +81,7 @@ class Node:
 
     def ask(self, question: Question) -> Outcome:
         """As the local API does."""
-        id = self.assembly.ask(question, self.now)
+        id = self.assembly.ask(as_operator(question), self.now)
         outcomes = self.carry_out()
         return outcomes[id]
 

@@ -1,11 +1,10 @@
 """Names that an operator keeps out (design, Operators)."""
 
-from dataclasses import replace
-
 import pytest
 from carried import UNLIMITED, Carried, register
 
 from waypost.errors import StoreError
+from waypost.identity.policy import default
 from waypost.rd.evictions import EVICTIONS_MAX
 from waypost.rd.interface import response
 from waypost.rd.questions import (
@@ -55,7 +54,7 @@ def test_the_same_name_in_another_sector_is_another() -> None:
 
 
 def test_an_operator_evicts_whatever_the_policy_remembers() -> None:
-    carried = Carried(replace(UNLIMITED, policy="same-source"))
+    carried = Carried(policy=default())
     location = carried.location(carried.ask(register("a")))
     assert carried.ask(Evict(location, 60)) == Removed()
     assert carried.names() == []

@@ -8,6 +8,7 @@ from carried import UNLIMITED, WALL_MS, Carried, register, renew
 from hypothesis import given
 from hypothesis import strategies as st
 
+from waypost.identity.policy import default
 from waypost.rd.questions import (
     Busy,
     Export,
@@ -73,14 +74,13 @@ def test_a_device_renews_at_the_new_node_as_if_nothing_had_happened() -> None:
 
 def test_a_group_keeps_its_members_and_a_name_its_owner() -> None:
     """Draft -12, 6.1; RFC 9176, 7.5."""
-    remembering = replace(UNLIMITED, policy="same-source")
-    old, new = Carried(remembering), Carried(remembering, seed=2)
+    old, new = Carried(policy=default()), Carried(seed=2, policy=default())
     member = old.location(old.ask(register("lamp", source="192.0.2.1")))
     group = register("lights", b"", base="coap://[ff05::1]", attributes=(("et", "core.rd-group"),), source="192.0.2.1")
     old.ask(replace(group, members=(member,)))
     assert [entry.ep for entry in export(old, ("gp", "lights"))] == ["lamp"]
     exported = export(old)
-    assert {entry.owner for entry in exported} == {"192.0.2.1"}
+    assert {entry.owner for entry in exported} == {"source:192.0.2.1"}
     for entry in exported:
         load(new, entry)
     assert export(new) == exported

@@ -13,6 +13,8 @@ import msgspec
 from waypost.api import reading, schemas
 from waypost.api.problem import Refusal
 from waypost.api.reading import Pairs
+from waypost.errors import StateError
+from waypost.identity import Identity
 from waypost.rd.questions import Busy, Export, Import, Imported, Kept, Located, Locations, Outcome, Page, Refused
 from waypost.rd.questions import Register as Wanted
 
@@ -35,19 +37,23 @@ class Exports:
         self._ask = ask
         self._under_way = 0
 
-    def begin(self, criteria: Pairs) -> AsyncGenerator[bytes, None]:
+    def begin(self, criteria: Pairs, who: Identity) -> AsyncGenerator[bytes, None]:
         """Lines of JSON, some at a time.  Raises Refusal if too many read already."""
         if self._under_way >= EXPORTS_MAX:
             raise Refusal(503, f"{EXPORTS_MAX} exports are under way already", retry_s=EXPORTS_RETRY_S)
-        return self._read(criteria)
+        return self._read(criteria, who)
 
-    async def _read(self, criteria: Pairs) -> AsyncGenerator[bytes, None]:
+    async def _read(self, criteria: Pairs, who: Identity) -> AsyncGenerator[bytes, None]:
         self._under_way += 1
         try:
-            located = await self._ask(Locations())
+            located = await self._ask(Locations(who))
+            if isinstance(located, Refused):
+                raise StateError(located.detail)
             assert isinstance(located, Located)
             for start in range(0, len(located.locations), PAGE):
-                page = await self._ask(Export(located.locations[start : start + PAGE], criteria))
+                page = await self._ask(Export(located.locations[start : start + PAGE], criteria, who))
+                if isinstance(page, Refused):
+                    raise StateError(page.detail)
                 assert isinstance(page, Page)
                 lines = [
                     schemas.Exported(
@@ -72,7 +78,7 @@ class Exports:
             self._under_way -= 1
 
 
-async def take(ask: Ask, body: bytes, *, dry: bool) -> schemas.Imported:
+async def take(ask: Ask, body: bytes, who: Identity, *, dry: bool) -> schemas.Imported:
     """Each line of `body` by itself: one that is wrong keeps no other out.  Answered when all are on disk."""
     lines = [(number, line) for number, line in enumerate(body.split(b"\n"), 1) if line.strip()]
     if len(lines) > LINES_MAX:
@@ -81,7 +87,7 @@ async def take(ask: Ask, body: bytes, *, dry: bool) -> schemas.Imported:
     errors: list[schemas.LineError] = []
     for number, line in lines:
         try:
-            wanted.append((number, _import(reading.json(line, schemas.Exported), dry=dry)))
+            wanted.append((number, _import(reading.json(line, schemas.Exported), who, dry=dry)))
         except Refusal as error:
             errors.append(schemas.LineError(number, str(error)))
     imported = kept = moved = 0
@@ -102,12 +108,12 @@ async def take(ask: Ask, body: bytes, *, dry: bool) -> schemas.Imported:
     return schemas.Imported(imported, kept, moved, tuple(sorted(errors, key=lambda error: error.line)))
 
 
-def _import(line: schemas.Exported, *, dry: bool) -> Import:
+def _import(line: schemas.Exported, who: Identity, *, dry: bool) -> Import:
     base, implicit = (line.base, "") if line.explicit else (None, line.base)
     register = Wanted(
         line.ep, line.d, line.lt, base, implicit, line.attributes, line.links.encode(), "", members=line.members
     )
-    return Import(register, line.id, line.lt if line.expires_in is None else line.expires_in, line.owner, dry)
+    return Import(register, line.id, line.lt if line.expires_in is None else line.expires_in, line.owner, dry, who)
 
 
 async def _put(ask: Ask, question: Import) -> Outcome:

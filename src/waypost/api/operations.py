@@ -24,7 +24,8 @@ from waypost.api.watching import Feed, Told, Watcher
 from waypost.assembly.questions import Report, Status
 from waypost.coap import links as linkformat
 from waypost.errors import WireError
-from waypost.identity import OPERATOR
+from waypost.identity import Identity
+from waypost.identity.policy import View
 from waypost.rd.questions import (
     Attributes,
     Busy,
@@ -70,6 +71,8 @@ class Request:
     body_media: str
     body: bytes
     source: str
+    who: Identity
+    view: View | None  # what of the room the policy lets it see; None: all
     last_event: str | None = None  # the token of the last event that came on an earlier connection
 
 
@@ -123,7 +126,7 @@ class Operations:
         if wanted.base is None:
             raise Refusal(400, BASE_NEEDED)
         register = Register(
-            wanted.ep, wanted.d, wanted.lt, wanted.base, "", wanted.attributes, links, request.source, OPERATOR
+            wanted.ep, wanted.d, wanted.lt, wanted.base, "", wanted.attributes, links, request.source, request.who
         )
         outcome = await self._ask(register)
         if not isinstance(outcome, Registered):
@@ -133,7 +136,7 @@ class Operations:
 
     async def get_endpoint(self, request: Request) -> Reply:
         _no_query(request.query)
-        outcome = await self._ask(Read(request.id))
+        outcome = await self._ask(Read(request.id, who=request.who))
         if not isinstance(outcome, Entry):
             _refuse(outcome)
         return Reply(200, _endpoint(outcome))
@@ -141,7 +144,7 @@ class Operations:
     async def renew_endpoint(self, request: Request) -> Reply:
         _no_query(request.query)
         wanted = reading.json(request.body or b"{}", schemas.Renewal)
-        renew = Renew(request.id, wanted.lt, wanted.base, None, wanted.attributes, request.source, OPERATOR)
+        renew = Renew(request.id, wanted.lt, wanted.base, None, wanted.attributes, request.source, request.who)
         outcome = await self._ask(renew)
         if not isinstance(outcome, Renewed):
             _refuse(outcome)
@@ -149,22 +152,22 @@ class Operations:
 
     async def unregister_endpoint(self, request: Request) -> Reply:
         for_s = reading.seconds(request.query, "for_s")
-        remove = Remove(request.id, request.source, OPERATOR)
-        outcome = await self._ask(remove if for_s is None else Evict(request.id, for_s))
+        remove = Remove(request.id, request.source, request.who)
+        outcome = await self._ask(remove if for_s is None else Evict(request.id, for_s, request.who))
         if not isinstance(outcome, Removed):
             _refuse(outcome)
         return Reply(204, b"")
 
     async def list_evictions(self, request: Request) -> Reply:
         _no_query(request.query)
-        outcome = await self._ask(Evictions())
+        outcome = await self._ask(Evictions(request.who))
         assert isinstance(outcome, Evicted)
         entries = (schemas.Eviction(e.id, e.ep, e.d, round(e.remaining_s, 3)) for e in outcome.evictions)
         return Reply(200, schemas.Evictions(tuple(entries)))
 
     async def readmit(self, request: Request) -> Reply:
         _no_query(request.query)
-        outcome = await self._ask(Readmit(request.id))
+        outcome = await self._ask(Readmit(request.id, request.who))
         if not isinstance(outcome, Removed):
             _refuse(outcome)
         return Reply(204, b"")
@@ -173,16 +176,16 @@ class Operations:
         lookup = reading.lookup(Kind.ENDPOINTS, request.query, structured=True)
         if any(name in ("page", "count") for name, _ in request.query):
             raise Refusal(400, "an export has no pages: leave out page and count")
-        return Reply(200, self._exports.begin(_local(lookup.criteria)))
+        return Reply(200, self._exports.begin(_local(lookup.criteria), request.who))
 
     async def import_endpoints(self, request: Request) -> Reply:
         if any(name != "dry_run" for name, _ in request.query):
             raise Refusal(400, "an import knows the parameter dry_run and no other")
-        return Reply(200, await moving.take(self._ask, request.body, dry=bool(request.query)))
+        return Reply(200, await moving.take(self._ask, request.body, request.who, dry=bool(request.query)))
 
     async def watch(self, request: Request) -> Reply:
         since, criteria = reading.since(request.query)
-        watcher = await self._feed.watch(_local(criteria), request.last_event or since, request.source)
+        watcher = await self._feed.watch(_local(criteria), request.view, request.last_event or since, request.source)
         encode = lines.server_sent if request.media == EVENT_STREAM else lines.json_line
         return Reply(200, _encoded(watcher, encode))
 
@@ -221,7 +224,7 @@ class Operations:
     async def _find(self, kind: Kind, request: Request, *, structured: bool) -> tuple[Found, str | None]:
         """What was found, and the next page's URL."""
         lookup = reading.lookup(kind, request.query, structured=structured)
-        lookup.criteria = _local(lookup.criteria)
+        lookup.criteria, lookup.who = _local(lookup.criteria), request.who
         outcome = await self._ask(lookup)
         if not isinstance(outcome, Found):
             _refuse(outcome)

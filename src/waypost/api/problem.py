@@ -19,6 +19,7 @@ class Kind(NamedTuple):
 
 KINDS: Final = {
     400: Kind("BadRequest", "The request is wrong"),
+    401: Kind("Unauthorized", "Say who you are"),
     403: Kind("Forbidden", "Not allowed"),
     404: Kind("NotFound", "There is nothing here"),
     405: Kind("MethodNotAllowed", "The method does not apply here"),

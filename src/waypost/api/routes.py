@@ -13,6 +13,8 @@ from waypost.api import schemas
 from waypost.api.operations import Operations, Reply, Request
 from waypost.api.reading import COUNT_DEFAULT, COUNT_MAX
 from waypost.api.schemas import EVENT_STREAM, JSON, JSONL, LINK_FORMAT, TEXT
+from waypost.identity.policy import Action, Target
+from waypost.rd.access import ANYTHING as RD
 from waypost.rd.parameters import LIFETIME_MAX, NUMBER_MAX
 
 Bodies = Mapping[str, Struct | str | dict[str, object]]
@@ -39,11 +41,15 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """`refusals` are the statuses beside those that any request can get."""
+    """`asks` is what the policy is asked before anything is done, about any part of the room.
+
+    `refusals` are the statuses beside those that any request can get.
+    """
 
     method: str
     path: str
     operation: Callable[[Operations, Request], Awaitable[Reply]]
+    asks: tuple[Action, Target]
     summary: str
     answers: Mapping[int, Answer]
     parameters: tuple[Parameter, ...] = ()
@@ -57,7 +63,8 @@ class Route:
         return tuple(dict.fromkeys(media for answer in self.answers.values() for media in answer.bodies))
 
 
-ANY_REFUSALS: Final = (400, 406, 421, 500, 503)
+NODE: Final = Target("node")
+ANY_REFUSALS: Final = (400, 401, 403, 406, 421, 500, 503)
 
 _ID: Final = "6f1d3c62-6a3b-4f6e-9d53-0f5f0f4b6c11"
 _LINK: Final = schemas.NewLink("/sensors/temperature", attributes=(("rt", "temperature"), ("ct", "0")))
@@ -96,6 +103,7 @@ ROUTES: Final = (
         "GET",
         "/v1/endpoints",
         Operations.find_endpoints,
+        (Action.LOOK_UP, RD),
         "List endpoints",
         {
             200: Answer(
@@ -114,6 +122,7 @@ ROUTES: Final = (
         "POST",
         "/v1/endpoints",
         Operations.register_endpoint,
+        (Action.REGISTER, RD),
         "Register an endpoint, or replace what its name stands for",
         {
             status: Answer(
@@ -134,12 +143,13 @@ ROUTES: Final = (
             LINK_FORMAT: '</sensors/temperature>;rt="temperature";ct=0',
         },
         True,
-        (403, 408, 413, 415),
+        (408, 413, 415),
     ),
     Route(
         "GET",
         "/v1/endpoints/{id}",
         Operations.get_endpoint,
+        (Action.READ, RD),
         "Get one endpoint with its links",
         {200: Answer("The endpoint.", {JSON: _ENDPOINT})},
         (_ENDPOINT_ID,),
@@ -149,6 +159,7 @@ ROUTES: Final = (
         "PATCH",
         "/v1/endpoints/{id}",
         Operations.renew_endpoint,
+        (Action.RENEW, RD),
         "Renew a registration, and change what the body names",
         {200: Answer("The endpoint as it is now.", {JSON: _ENDPOINT})},
         (_ENDPOINT_ID,),
@@ -159,6 +170,7 @@ ROUTES: Final = (
         "DELETE",
         "/v1/endpoints/{id}",
         Operations.unregister_endpoint,
+        (Action.REMOVE, RD),
         "Remove a registration, and keep its name out for a while if asked",
         {204: Answer("Removed.")},
         (
@@ -171,6 +183,7 @@ ROUTES: Final = (
         "GET",
         "/v1/evictions",
         Operations.list_evictions,
+        (Action.EVICT, RD),
         "List the names that are kept out",
         {200: Answer("Those whose time is not over.", {JSON: schemas.Evictions((_EVICTION,))})},
     ),
@@ -178,6 +191,7 @@ ROUTES: Final = (
         "DELETE",
         "/v1/evictions/{id}",
         Operations.readmit,
+        (Action.EVICT, RD),
         "Let a name back in",
         {204: Answer("It may register.")},
         (Parameter("id", "The id that the evicted registration had.", str, _ID, "path", True),),
@@ -187,6 +201,7 @@ ROUTES: Final = (
         "GET",
         "/v1/export",
         Operations.export_endpoints,
+        (Action.EXPORT, RD),
         "Read all registrations, streamed",
         {
             200: Answer(
@@ -199,6 +214,7 @@ ROUTES: Final = (
         "POST",
         "/v1/import",
         Operations.import_endpoints,
+        (Action.IMPORT, RD),
         "Take registrations of another node",
         {200: Answer("What became of the lines; those imported are on disk.", {JSON: _IMPORTED})},
         (Parameter("dry_run", "Only say what would happen, to each line by itself.", example=""),),
@@ -210,6 +226,7 @@ ROUTES: Final = (
         "GET",
         "/v1/links",
         Operations.find_links,
+        (Action.LOOK_UP, RD),
         "List links of all endpoints, resolved",
         {
             200: Answer(
@@ -228,6 +245,7 @@ ROUTES: Final = (
         "GET",
         "/v1/watch",
         Operations.watch,
+        (Action.WATCH, RD),
         "Watch endpoints come, change and go",
         {
             200: Answer(
@@ -247,6 +265,7 @@ ROUTES: Final = (
         "GET",
         "/v1/status",
         Operations.get_status,
+        (Action.STATUS, NODE),
         "How the node is",
         {
             200: Answer(
@@ -259,6 +278,7 @@ ROUTES: Final = (
         "GET",
         "/v1/openapi.json",
         Operations.get_description,
+        (Action.DISCOVER, NODE),
         "This description",
         {200: Answer("An OpenAPI 3.1 document.", {JSON: {}})},
     ),
@@ -266,6 +286,7 @@ ROUTES: Final = (
         "GET",
         "/livez",
         Operations.is_live,
+        (Action.DISCOVER, NODE),
         "Whether the node answers at all",
         {200: Answer("It does.", {TEXT: "ok\n"})},
     ),
@@ -273,6 +294,7 @@ ROUTES: Final = (
         "GET",
         "/readyz",
         Operations.is_ready,
+        (Action.DISCOVER, NODE),
         "Whether the node can do its work",
         {200: Answer("It can; 503 if it cannot.", {TEXT: "ok\n"})},
         (Parameter("verbose", "A line for each thing it depends on.", example=""),),
@@ -281,6 +303,7 @@ ROUTES: Final = (
         "GET",
         "/metrics",
         Operations.get_metrics,
+        (Action.STATUS, NODE),
         "The node's figures for Prometheus",
         {200: Answer("Text format 0.0.4.", {TEXT: "waypost_registrations 3.0\n"})},
     ),

@@ -20,6 +20,7 @@ from aiohttp.typedefs import Handler, Middleware
 from msgspec import Struct
 
 from waypost.api import openapi, reading
+from waypost.api.asking import Identify
 from waypost.api.changes import Rows
 from waypost.api.metrics import Metrics
 from waypost.api.moving import Ask
@@ -29,6 +30,8 @@ from waypost.api.routes import ROUTES, Route
 from waypost.api.schemas import PROBLEM_JSON
 from waypost.api.watching import Feed
 from waypost.errors import StateError
+from waypost.identity import ANONYMOUS, Identity
+from waypost.identity.policy import Decide, View
 from waypost.runtime.figures import Figures
 
 BODY_MAX: Final = 1 << 18  # octets; a registration's links are a quarter of it at most
@@ -43,13 +46,17 @@ log = logging.getLogger(__name__)
 def application(
     ask: Ask,
     ready: Ready,
+    identify: Identify,
+    decide: Decide,
     measure: Measure = Figures,
     *,
     rows: Rows | None = None,
     hosts: Collection[str] = (),
     stall_s: float = STALL_S,
 ) -> web.Application:
-    """`rows` are those of the change feed; without them there is nothing to watch.
+    """`identify` says who asks, and `decide` whether they may, before anything else is done with a request.
+
+    `rows` are those of the change feed; without them there is nothing to watch.
 
     `hosts` are names that a request's Host may have beside the loopback's and the address it came to.
     Who reads a stream takes some of it within `stall_s`, or is let go.
@@ -60,7 +67,7 @@ def application(
     app = web.Application(middlewares=[_guard(metrics, [host.lower() for host in hosts])], client_max_size=BODY_MAX)
     app.on_shutdown.append(lambda _: feed.close())  # or the server would wait for those who watch
     for route in ROUTES:
-        handler = _handler(route, operations, stall_s)
+        handler = _handler(route, operations, identify, decide, stall_s)
         if route.method == "GET":
             app.router.add_get(route.path, handler)  # and HEAD
         else:
@@ -68,9 +75,14 @@ def application(
     return app
 
 
-def _handler(route: Route, operations: Operations, stall_s: float) -> Handler:
+def _handler(route: Route, operations: Operations, identify: Identify, decide: Decide, stall_s: float) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
-        wanted = await _read(request, route)
+        who = await identify(request)
+        action, target = route.asks
+        decision = decide(who, action, target)
+        if not decision.allowed:
+            raise Refusal(401 if who == ANONYMOUS else 403, decision.reason)
+        wanted = await _read(request, route, who, decision.view)
         reply = await route.operation(operations, wanted)
         if isinstance(reply.body, AsyncGenerator):
             return await _stream(request, reply.body, wanted.media, stall_s)
@@ -79,7 +91,7 @@ def _handler(route: Route, operations: Operations, stall_s: float) -> Handler:
     return handle
 
 
-async def _read(request: web.Request, route: Route) -> Request:
+async def _read(request: web.Request, route: Route, who: Identity, view: View | None) -> Request:
     accept = ",".join(request.headers.getall("Accept", ["*/*"]))
     media = reading.chosen(accept, route.media) if route.media else ""
     body, body_media = b"", ""
@@ -101,6 +113,8 @@ async def _read(request: web.Request, route: Route) -> Request:
         body_media=body_media,
         body=body,
         source=request.remote or "",
+        who=who,
+        view=view,
         last_event=request.headers.get("Last-Event-ID"),
     )
 
@@ -163,6 +177,8 @@ def _problem(request: web.Request, error: Exception) -> web.Response:
             detail = str(error)
             if retry_s is not None:
                 headers["Retry-After"] = str(retry_s)
+            if status == 401:
+                headers["WWW-Authenticate"] = "Bearer"  # RFC 9110, 11.6.1
         case StateError():
             status, detail = 503, str(error)
             headers["Retry-After"] = str(BUSY_RETRY_S)

@@ -27,6 +27,7 @@ from waypost.api.schemas import EventKind
 from waypost.assembly.carrier import ROOM
 from waypost.assembly.questions import Follow, Followed
 from waypost.errors import StateError, WireError
+from waypost.identity.policy import View
 from waypost.rd.admission import prefix_of
 from waypost.rd.following import Filter, entry
 from waypost.rd.index import Registration
@@ -121,7 +122,7 @@ class Watcher:
         self._cursor, self._reset = start, ""
 
     def _see(self, change: Seen) -> Told | None:
-        if change.room != ROOM:
+        if change.room != ROOM or not self._filter.shows(change.key):
             return None
         registration = change.registration
         if registration is not None and self._filter.accepts(registration):
@@ -163,12 +164,15 @@ class Feed:
         self.news = asyncio.Event()
         self.closed = False
 
-    async def watch(self, criteria: Attributes, since: str | None, source: str) -> Watcher:
-        """Raises Refusal for criteria or a token that cannot be, and for one watcher too many."""
+    async def watch(self, criteria: Attributes, view: View | None, since: str | None, source: str) -> Watcher:
+        """Of what `view` shows.
+
+        Raises Refusal for criteria or a token that cannot be, and for one watcher too many.
+        """
         if self._changes is None:
             raise Refusal(503, "there is no feed to watch here", retry_s=RETRY_S)
         try:
-            filter = Filter(criteria)
+            filter = Filter(criteria, view)
         except WireError as error:
             raise Refusal(400, str(error)) from error
         match = TOKEN.fullmatch(since or "")

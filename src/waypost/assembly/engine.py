@@ -19,22 +19,27 @@ from waypost.coap.peer import Peer
 from waypost.coap.request import Request, Response, diagnostic
 from waypost.coap.server import DISCOVERY
 from waypost.engine import Answer, Ask, Effect, Path, Rows
+from waypost.identity.policy import Action, Decide, Target
 from waypost.rd import interface
 from waypost.rd.engine import Directory, Settings
 from waypost.rd.observation import Query
 from waypost.rd.questions import Announce, Announced, Fetch, Found, Lookup, Outcome, Question, Read
 from waypost.record import Change
 
+NODE: Final = Target("node")
 IDEMPOTENT: Final = frozenset({("rd",), ("rd", "")})  # RFC 9176, 5: registering again is registering once
 
 
 class Assembly:
-    def __init__(self, rng: Random, settings: Settings) -> None:
+    """`decide` is the policy: every question from outside is put to it, here or in the room it is for."""
+
+    def __init__(self, rng: Random, settings: Settings, decide: Decide) -> None:
         ids = itertools.count(1)  # one for all rooms: an answer finds its asker by its number
         self._ids = ids
+        self._decide = decide
         self._wants_echo = settings.freshness == "echo"
         self._coap = Peer(rng, self._serve, ids, idempotent=IDEMPOTENT)
-        self._directory = Directory(rng, ids, settings)
+        self._directory = Directory(rng, ids, settings, decide)
         self._carrier = Carrier(rng)
         self._fetching: dict[int, int] = {}  # the client's number -> the directory's
         self._observers: dict[int, Lookup] = {}  # requests to observe whose first answer comes later
@@ -113,7 +118,8 @@ class Assembly:
 
     def _serve(self, request: Request, path: Path, now: float) -> Response | None:
         if request.path == DISCOVERY and request.method != Code.POST:
-            return _well_known(request)
+            decision = self._decide(path.who, Action.DISCOVER, NODE)
+            return _well_known(request) if decision.allowed else diagnostic(Code.FORBIDDEN, decision.reason)
         question = interface.question(request, path)
         if isinstance(question, Response):
             return question

@@ -21,6 +21,7 @@ touch it.
 Source: design, Contracts; RFC 9176, 7.2 and 7.5; notes on reliability, D1 and D3.
 """
 
+import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -234,6 +235,10 @@ class Policy:
         )
         self._rules[who, action] = rules
         return rules
+
+
+def default() -> Policy:
+    return Policy.read(tomllib.loads(DEFAULT), "the default policy")
 
 
 def owner_of(who: Identity, source: str) -> str:

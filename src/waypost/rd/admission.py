@@ -14,7 +14,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from math import ceil
 from typing import Final
 
-from waypost.identity import OPERATOR, Identity
+from waypost.identity import ANONYMOUS, OPERATOR, Identity
 
 BUCKETS_MAX: Final = 16_384  # sources remembered
 PREFIXES_MAX: Final = 4_096  # addresses whose prefix is remembered: to work it out takes 4 us
@@ -31,15 +31,14 @@ class Admission:
     def __len__(self) -> int:
         return len(self._buckets)
 
-    def take(self, source: str, now: float) -> int:
+    def take(self, holder: str, now: float) -> int:
         """0 if admitted; otherwise after how many seconds to come back."""
-        if not self._rate or not source:
+        if not self._rate or not holder:
             return 0
-        prefix = prefix_of(source)
-        tokens, when = self._buckets.pop(prefix, (float(self._burst), now))
+        tokens, when = self._buckets.pop(holder, (float(self._burst), now))
         tokens = min(self._burst, tokens + (now - when) * self._rate)
         admitted = tokens >= 1
-        self._buckets[prefix] = (tokens - admitted, now)
+        self._buckets[holder] = (tokens - admitted, now)
         if len(self._buckets) > BUCKETS_MAX:
             del self._buckets[next(iter(self._buckets))]
         return 0 if admitted else ceil((1 - tokens) / self._rate)
@@ -76,8 +75,10 @@ class Holdings:
 
 
 def holder(who: Identity, source: str) -> str:
-    """For whom a registration counts; "" for what operators register, and what comes from nowhere."""
-    return prefix_of(source) if source and who != OPERATOR else ""
+    """For whom a change or a registration counts; "" for operators, and for what comes from nowhere."""
+    if who == ANONYMOUS:
+        return prefix_of(source) if source else ""
+    return "" if who == OPERATOR else who.subject
 
 
 @lru_cache(PREFIXES_MAX)

@@ -14,12 +14,13 @@ import msgspec
 from waypost.coap.links import Link
 from waypost.errors import WireError
 from waypost.identity import OPERATOR
+from waypost.identity.policy import owner_of
+from waypost.rd.access import is_free
 from waypost.rd.admission import Admission, holder
 from waypost.rd.announcing import Announcements, Change, UnderWay
 from waypost.rd.groups import is_group
 from waypost.rd.index import Registration, parse_limited
 from waypost.rd.parameters import require_registration, require_update, require_zone
-from waypost.rd.policy import Action, policy
 from waypost.rd.questions import (
     Attributes,
     Busy,
@@ -32,7 +33,6 @@ from waypost.rd.questions import (
     Refused,
     Register,
     Registered,
-    Remove,
     Removed,
     Renew,
     Renewed,
@@ -58,8 +58,8 @@ LOCATION: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[
 class Settings:
     """Limits; `registrations_per_source` and, of one source, `registrations_per_second`: 0 for any number.
 
-    `default_sector` where `d` is not given; `policy` is one of policy.POLICIES; `simple` allows simple
-    registration; `freshness` "echo" asks for an Echo value with each change.
+    `default_sector` where `d` is not given; `simple` allows simple registration; `freshness` "echo" asks for an
+    Echo value with each change.
     """
 
     registrations_max: int = REGISTRATIONS_MAX
@@ -72,7 +72,6 @@ class Settings:
     brake_share: float = BRAKE_SHARE
     brake_hold_s: float = BRAKE_HOLD
     default_sector: str | None = None
-    policy: str = "open"
     simple: bool = True
     freshness: str = "off"
 
@@ -86,7 +85,6 @@ class Changes:
         self._registrations = registrations
         self._announcements = announcements
         self._admission = Admission(settings.registrations_per_second, settings.burst)
-        self._policy = policy(settings.policy)
         self.refreshed = 0
 
     def key(self, question: Change) -> bytes | None:
@@ -101,20 +99,11 @@ class Changes:
         except (OverflowError, UnicodeEncodeError):
             return b""  # nobody's: register() refuses it and says why
 
-    def permitted(self, key: bytes, question: Change) -> bool:
-        """Whether the policy lets it: a registration that is hidden has nobody's name any more (RFC 9176, 7.5)."""
-        registration = self._registrations.by_key.get(key)
-        owner = "" if registration is None else registration.owner
-        match question:
-            case Register():
-                active = registration is not None and registration.visible
-                return self._policy.decide(question.who, question.source, Action.REGISTER, owner if active else "")
-            case Renew():
-                return self._policy.decide(question.who, question.source, Action.RENEW, owner)
-            case Remove():
-                return self._policy.decide(question.who, question.source, Action.REMOVE, owner)
-            case Import():
-                return True  # asked by operators alone
+    def name(self, question: Change) -> tuple[str | None, str]:
+        """The sector and the endpoint that `question` names, if it does not name a location."""
+        register = question.register if isinstance(question, Import) else question
+        assert isinstance(register, Register)
+        return self._sector(register), register.ep
 
     def register(self, id: int, key: bytes, question: Register, now: float) -> Outcome | UnderWay:
         """The same (d, ep) keeps its location, and all else is replaced."""
@@ -122,8 +111,8 @@ class Changes:
         explicit = question.base is not None
         base = question.implicit_base if question.base is None else question.base
         zone = question.zone if question.zone and is_link_local(base) else 0
-        owner = self._policy.remembered(question.who, question.source)
-        if registration is not None and registration.visible and registration.owner:
+        owner = owner_of(question.who, question.source)
+        if registration is not None and registration.owner and not is_free(registration):
             owner = registration.owner
         if (
             registration is not None
@@ -220,7 +209,7 @@ class Changes:
             zone = question.zone if question.zone and is_link_local(base) else 0
         owner = registration.owner
         if not owner and question.who != OPERATOR:
-            owner = self._policy.remembered(question.who, question.source)
+            owner = owner_of(question.who, question.source)
         attributes = overwritten(registration.attributes, question.attributes)
         same = base == registration.base and explicit == registration.explicit
         same = same and zone == registration.zone and owner == registration.owner
@@ -231,7 +220,7 @@ class Changes:
             require_zone(base, zone)
         except WireError as error:
             return Refused(Reason.BAD_REQUEST, str(error))
-        retry_s = self._admission.take(question.source, now)
+        retry_s = self._admission.take(holder(question.who, question.source), now)
         if retry_s:
             return Busy(retry_s, "too many changes from your address: come back later", Cause.QUOTA)
         record = msgspec.structs.replace(
@@ -284,7 +273,7 @@ class Changes:
         return None
 
     def _admit(self, question: Register, now: float) -> Busy | None:
-        retry_s = self._admission.take(question.source, now)
+        retry_s = self._admission.take(holder(question.who, question.source), now)
         if not retry_s:
             return None
         return Busy(retry_s, "too many registrations from your address: come back later", Cause.QUOTA)

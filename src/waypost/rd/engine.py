@@ -22,8 +22,9 @@ from typing import Final, assert_never
 
 from waypost.engine import Answer, Ask, Commit, Effect, Rows
 from waypost.errors import WireError
-from waypost.identity import OPERATOR
+from waypost.identity.policy import Decide
 from waypost.rd import export, questions
+from waypost.rd.access import decide_one, decide_range
 from waypost.rd.announcing import Announcements, UnderWay
 from waypost.rd.announcing import Change as Wanted
 from waypost.rd.brake import Brake
@@ -76,8 +77,6 @@ SEARCHES_MAX: Final = 64  # lookups under way
 BUSY_RETRY: Final = 1  # seconds
 CHECK_ALL_EVERY: Final = 16  # calls of check()
 
-FORBIDDEN: Final = Refused(Reason.FORBIDDEN, "it was registered from another address, which alone may change it")
-
 COUNTERS: Final = (
     "lookups",
     "registered",
@@ -94,9 +93,13 @@ COUNTERS: Final = (
 
 
 class Directory:
-    """`plans` are the observed lookups; whoever knows the observers tells them, and takes what has changed."""
+    """`plans` are the observed lookups; whoever knows the observers tells them, and takes what has changed.
 
-    def __init__(self, rng: Random, ids: Iterator[int], settings: Settings) -> None:
+    `decide` is asked about every question, before anything else is.
+    """
+
+    def __init__(self, rng: Random, ids: Iterator[int], settings: Settings, decide: Decide) -> None:
+        self._decide = decide
         self._ids = ids
         self._clocks = Clocks()
         self._registrations = Registrations(self._clocks, settings.grace_s)
@@ -135,12 +138,8 @@ class Directory:
                 outcome = self._read(question, now)
             case Probe():
                 outcome = self._probe(id, question, now)
-            case Locations():
-                outcome = Located(tuple(self._registrations.index.by_location))
-            case Export():
-                outcome = export.page(self._registrations.index, question, now)
-            case questions.Evictions():
-                outcome = self._evictions.listed(now)
+            case Locations() | Export() | questions.Evictions():
+                outcome = self._list(question, now)
             case Evict():
                 outcome = self._evict(id, question, now)
             case Readmit():
@@ -281,6 +280,10 @@ class Directory:
 
     def _look_up(self, id: int, lookup: Lookup, now: float) -> Outcome | None:
         self._counters["lookups"] += 1
+        view = decide_range(self._decide, lookup)
+        if isinstance(view, Refused):
+            return view
+        lookup.view = view
         found = find_one(self._registrations.index, lookup)
         if found is not None:
             return found
@@ -294,6 +297,20 @@ class Directory:
             return Busy(BUSY_RETRY, "too many large lookups are under way: come back, or ask for less", Cause.LOOKUPS)
         self._searches.append((id, Search(self._registrations.index, lookup, lasting=True)))
         return None
+
+    def _list(self, question: Locations | Export | questions.Evictions, now: float) -> Outcome:
+        view = decide_range(self._decide, question)
+        match question:
+            case _ if isinstance(view, Refused):
+                return view
+            case Locations():
+                return Located(tuple(self._registrations.index.by_location))
+            case Export():
+                return export.page(self._registrations.index, question, view, now)
+            case questions.Evictions():
+                return self._evictions.listed(view, now)
+            case _:
+                assert_never(question)
 
     def _hold(self, registration: Registration, now: float) -> bool:
         """It may not expire yet: too many are about to."""
@@ -312,6 +329,9 @@ class Directory:
         registration = self._registrations.index.at(question.location)
         if registration is None or registration.zone not in (0, question.zone):
             return _unknown(question.location)
+        refused = decide_one(self._decide, question, registration.d, registration.ep, registration)
+        if refused is not None:
+            return refused
         criteria = [Criterion(name, value) for name, value in question.criteria]
         links = [
             link.entry(registration)
@@ -334,8 +354,9 @@ class Directory:
             return Refused(Reason.BAD_REQUEST, str(error))
         key = self._changes.key(register)
         assert key is not None
-        if not self._changes.permitted(key, register):
-            return FORBIDDEN
+        refused = self._refuse(key, register)
+        if refused is not None:
+            return refused
         full = self._changes.full(key, register)
         if full is not None:
             return full
@@ -352,8 +373,9 @@ class Directory:
             if evicted is not None:
                 return evicted
         before = self._announcements.get(key)
-        if before is None and not self._changes.permitted(key, question):
-            return FORBIDDEN
+        refused = self._refuse(key, question)
+        if refused is not None:
+            return refused
         if before is not None:
             if self._announcements.wait(before, id, question):
                 return None
@@ -374,23 +396,38 @@ class Directory:
         self._announce(result)
         return None
 
+    def _refuse(self, key: bytes, question: Wanted) -> Refused | None:
+        registration = self._registrations.by_key.get(key)
+        if registration is not None:
+            sector, name = registration.d, registration.ep
+        else:
+            sector, name = self._changes.name(question)
+        return decide_one(self._decide, question, sector, name, registration)
+
     def _evict(self, id: int, question: Evict, now: float) -> Outcome | None:
         """The name is kept out from before its registration is gone."""
         registration = self._registrations.index.by_location.get(question.location)
         if registration is None:
             return _unknown(question.location)
+        refused = decide_one(self._decide, question, registration.d, registration.ep, registration)
+        if refused is not None:
+            return refused
         until_ms = self._clocks.to_wall_ms(now + question.for_s)
         row = Row(registration.d, registration.ep, question.location, until_ms)
         puts = self._evictions.keep(registration.key, row, now)
         if isinstance(puts, Busy):
             return puts
         self._effects.append(Commit(puts=puts))
-        return self._change(id, Remove(question.location, who=OPERATOR), now)
+        return self._change(id, Remove(question.location, who=question.who, evicts=True), now)
 
     def _readmit(self, id: int, question: Readmit) -> Outcome | None:
-        puts = self._evictions.readmit(question.id)
-        if not puts:
+        kept = self._evictions.find(question.id)
+        if kept is None:
             return Refused(Reason.NOT_FOUND, f"nobody is kept out under {question.id[:64]}")
+        refused = decide_one(self._decide, question, kept.d, kept.ep, None)
+        if refused is not None:
+            return refused
+        puts = self._evictions.readmit(question.id)
         self._effects.append(Commit(puts=puts, then=(Answer(id, Removed()),)))
         return None
 

@@ -13,6 +13,7 @@ import msgspec
 
 from waypost.engine import Put, Rows
 from waypost.errors import StoreError
+from waypost.identity.policy import View
 from waypost.rd.clocks import Clocks
 from waypost.rd.questions import Busy, Cause, Evicted, Eviction, Reason, Refused
 from waypost.record import canonical
@@ -58,6 +59,9 @@ class Evictions:
         row = canonical({"d": kept.d, "ep": kept.ep, "id": kept.id, "until_ms": kept.until_ms})
         return (*gone, Put(TABLE, PREFIX + key, row))
 
+    def find(self, id: str) -> Row | None:
+        return next((kept for kept in self._kept.values() if kept.id == id), None)
+
     def readmit(self, id: str) -> tuple[Put, ...]:
         """What lets the name back in; empty if nobody is kept out under `id`."""
         for key, kept in self._kept.items():
@@ -73,8 +77,10 @@ class Evictions:
             return None
         return Refused(Reason.FORBIDDEN, "an operator evicted this name: come back later", retry_s=ceil(left))
 
-    def listed(self, now: float) -> Evicted:
-        entries = (Eviction(kept.id, kept.ep, kept.d, self._left(kept, now)) for kept in self._kept.values())
+    def listed(self, view: View | None, now: float) -> Evicted:
+        """Those that `view` shows."""
+        kept = [kept for kept in self._kept.values() if view is None or view.shows(kept.d, kept.ep)]
+        entries = (Eviction(row.id, row.ep, row.d, self._left(row, now)) for row in kept)
         return Evicted(tuple(entry for entry in entries if entry.remaining_s > 0))
 
     def _left(self, kept: Row, now: float) -> float:

@@ -6,19 +6,22 @@ there throughout.  Each one is shown as it is when its page is read.
 Source: design, Operators (export and import).
 """
 
+from waypost.identity.policy import View
 from waypost.rd.criterion import Criterion
 from waypost.rd.groups import members_of
 from waypost.rd.index import Index, Registration
 from waypost.rd.questions import Export, Exported, Kind, Page
 
 
-def page(index: Index, question: Export, now: float) -> Page:
-    """Takes time in proportion to the locations and their links."""
+def page(index: Index, question: Export, view: View | None, now: float) -> Page:
+    """Of what `view` shows.  Takes time in proportion to the locations and their links."""
     criteria = [Criterion(name, value) for name, value in question.criteria]
     for criterion in criteria:
         if criterion.name == "gp":
             criterion.members = members_of(index, criterion)
     found = [registration for location in question.locations if (registration := index.at(location)) is not None]
+    if view is not None:
+        found = [registration for registration in found if view.shows(registration.d, registration.ep)]
     matching = [registration for registration in found if _meets(registration, criteria)]
     return Page(len(found), tuple(_exported(registration, now) for registration in matching))
 

@@ -51,7 +51,7 @@ RESOURCES: Final = (
     Link("/rd-lookup/ep", (("rt", "core.rd-lookup-ep"), ("ct", "40"), ("obs", None))),
     Link("/rd-lookup/res", (("rt", "core.rd-lookup-res"), ("ct", "40"), ("obs", None))),
     Link("/rd-group", (("rt", "core.rd-group"), ("ct", "40"))),  # draft -12, 9.1
-    Link("/rd-lookup/gp", (("rt", "core.rd-lookup-gp"), ("ct", "40"))),
+    Link("/rd-lookup/gp", (("rt", "core.rd-lookup-gp"), ("ct", "40"), ("obs", None))),
 )
 
 SCHEMES: Final = {
@@ -102,7 +102,7 @@ def _lookup(request: Request, path: Path, kind: Kind) -> Question | Response:
     if request.accept not in (None, LINK_FORMAT):
         return _not_acceptable()
     lookup = parameters.lookup(kind, parameters.split(request.query))
-    lookup.zone = zone_of(path)
+    lookup.zone, lookup.who = zone_of(path), path.who
     for name, value in lookup.criteria:
         if name == "href" and value is not None and "://" in value:
             own = origin(path, path.local, request.host)
@@ -175,7 +175,7 @@ def _registration(request: Request, path: Path, location: str) -> Question | Res
             criteria = tuple(parameters.split(request.query))
             if len(criteria) > parameters.CRITERIA_MAX:
                 return diagnostic(Code.BAD_REQUEST, f"a request may have {parameters.CRITERIA_MAX} criteria")
-            return Read(location, criteria, zone_of(path))
+            return Read(location, criteria, zone_of(path), path.who)
         case _:
             return diagnostic(Code.METHOD_NOT_ALLOWED, "update with POST, remove with DELETE, read with GET")
 

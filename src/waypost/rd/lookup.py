@@ -60,6 +60,7 @@ class Search:
         "_resources",
         "_skip",
         "_structured",
+        "_view",
         "_zone",
         "outcome",
     )
@@ -78,6 +79,7 @@ class Search:
         self._resources: list[LinkEntry] = []
         self._octets = 0
         self._zone = lookup.zone
+        self._view = lookup.view
         self._own = kind is Kind.GROUPS  # the answer may be another's own: by link, by our name, by what groups hold
         self._criteria = criteria = [Criterion(name, value) for name, value in lookup.criteria]
         for criterion in criteria:
@@ -183,6 +185,10 @@ class Search:
             self._own = True
             if registration.zone != self._zone:
                 return True
+        if self._view is not None:
+            self._own = True
+            if not self._view.shows(registration.d, registration.ep):
+                return True
         if self._generation == self._index.generation:
             return False
         return not registration.visible or (link is not None and link not in registration.document.links)
@@ -232,7 +238,7 @@ def find_one(index: Index, lookup: Lookup) -> Found | None:
 
     Most lookups are such.  A Search would find the same, and cost twice as much.
     """
-    if len(lookup.criteria) != 1 or lookup.structured or lookup.page or lookup.count is not None:
+    if len(lookup.criteria) != 1 or lookup.structured or lookup.page or lookup.count is not None or lookup.view:
         return None
     ((name, value),) = lookup.criteria
     if not value or value.endswith("*") or name in REFERENCES or value == "core.rd-ep":

@@ -11,6 +11,7 @@ from waypost.coap.request import Fresh
 from waypost.coap.transfer import Call
 from waypost.engine import Path
 from waypost.identity import ANONYMOUS, Identity
+from waypost.identity.policy import View
 
 Attributes = tuple[tuple[str, str | None], ...]  # in order, repeated names allowed; None: no value
 
@@ -76,11 +77,12 @@ class Renew:
 
 @dataclass(frozen=True, slots=True)
 class Remove:
-    """RFC 9176, 5.3.2."""
+    """RFC 9176, 5.3.2.  `evicts`: it is an operator's doing."""
 
     location: str
     source: str = ""
     who: Identity = ANONYMOUS
+    evicts: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +92,15 @@ class Read:
     location: str
     criteria: tuple[tuple[str, str | None], ...] = ()
     zone: int = 0
+    who: Identity = ANONYMOUS
 
 
 @dataclass(slots=True)
 class Lookup:
     """RFC 9176, 6.2.  `count` None lists all; `structured` asks for Entry or LinkEntry, not link-format.
 
-    `zone` is the asker's link: what is local to another is not shown.  Not frozen: one is made for every lookup.
+    `zone` is the asker's link: what is local to another is not shown.  `view` is what the asker may see, as the policy
+    decided it.  Not frozen: one is made for every lookup.
     """
 
     kind: Kind
@@ -105,6 +109,8 @@ class Lookup:
     count: int | None = None
     structured: bool = False
     zone: int = 0
+    who: Identity = ANONYMOUS
+    view: View | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,11 +126,14 @@ class Import:
     expires_in: float
     owner: str = ""
     dry: bool = False
+    who: Identity = ANONYMOUS
 
 
 @dataclass(frozen=True, slots=True)
 class Locations:
     """Of all registrations: what an export then reads a page at a time."""
+
+    who: Identity = ANONYMOUS
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +142,7 @@ class Export:
 
     locations: tuple[str, ...]
     criteria: tuple[tuple[str, str | None], ...] = ()
+    who: Identity = ANONYMOUS
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,11 +151,14 @@ class Evict:
 
     location: str
     for_s: int
+    who: Identity = ANONYMOUS
 
 
 @dataclass(frozen=True, slots=True)
 class Evictions:
     """Who is kept out?"""
+
+    who: Identity = ANONYMOUS
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +166,7 @@ class Readmit:
     """Let the name of an eviction back in."""
 
     id: str
+    who: Identity = ANONYMOUS
 
 
 Question = Register | Probe | Renew | Remove | Read | Lookup | Import | Locations | Export | Evict | Evictions | Readmit

@@ -1,15 +1,12 @@
 """Who may change a registration."""
 
-import pytest
 from speaking import Disk, Node, location
 
 from waypost.coap.numbers import Code
-from waypost.identity import ANONYMOUS, OPERATOR
-from waypost.rd.engine import Settings
-from waypost.rd.policy import POLICIES, Action, Open, SameSource, policy
-from waypost.rd.questions import Register, Registered, Remove, Removed, Renew, Renewed
+from waypost.identity import OPERATOR
+from waypost.identity.policy import default
+from waypost.rd.questions import Register, Registered, Remove, Removed
 
-SAME: Settings = Settings(policy="same-source")
 ANNA, BORIS = "2001:db8::a", "2001:db8::b"
 
 
@@ -17,26 +14,9 @@ def operators(ep: str) -> Register:
     return Register(ep, None, 60, "coap://h", "", (), b"", "127.0.0.1", OPERATOR)
 
 
-def test_each_policy_has_its_name() -> None:
-    assert [type(policy(name)) for name in POLICIES] == [Open, SameSource]
-
-
-@pytest.mark.parametrize("action", list(Action))
-def test_whoever_came_first_and_operators_may_do_everything(action: Action) -> None:
-    """RFC 9176, 7.5."""
-    same = SameSource()
-    owner = same.remembered(ANONYMOUS, ANNA)
-    assert same.decide(ANONYMOUS, ANNA, action, owner)
-    assert not same.decide(ANONYMOUS, BORIS, action, owner)
-    assert same.decide(OPERATOR, "127.0.0.1", action, owner)
-    assert same.decide(ANONYMOUS, BORIS, action, "")
-    assert not same.decide(ANONYMOUS, ANNA, action, same.remembered(OPERATOR, ANNA))
-    assert Open().decide(ANONYMOUS, BORIS, action, owner)
-
-
 def test_nobody_else_changes_a_registration() -> None:
     """RFC 9176, 7.5: any operation, also a registration that leads to an existing resource."""
-    node = Node(SAME)
+    node = Node(policy=default())
     anna, boris = node.device(ANNA), node.device(BORIS)
     location = anna.register("/rd?ep=a", "</a>")
     for answer in (boris.post("/rd?ep=a", "</b>"), boris.post(location), boris.ask(Code.DELETE, location)):
@@ -51,14 +31,14 @@ def test_nobody_else_changes_a_registration() -> None:
 
 def test_the_same_name_in_another_sector_is_free() -> None:
     """RFC 9176, 5: names are unique in a sector."""
-    node = Node(SAME)
+    node = Node(policy=default())
     node.device(ANNA).register("/rd?ep=a&d=x")
     assert node.device(BORIS).register("/rd?ep=a&d=y")
 
 
 def test_the_name_of_an_expired_registration_is_free_and_its_location_is_not() -> None:
     """RFC 9176, 7.5: a name that is not assigned to an active registration resource."""
-    node = Node(SAME)
+    node = Node(policy=default())
     anna, boris = node.device(ANNA), node.device(BORIS)
     location = anna.register("/rd?ep=a&lt=60")
     node.advance(61)
@@ -71,24 +51,15 @@ def test_the_name_of_an_expired_registration_is_free_and_its_location_is_not() -
 
 def test_what_is_remembered_survives_a_restart() -> None:
     disk = Disk()
-    location = Node(SAME, disk).device(ANNA).register("/rd?ep=a")
-    node = Node(SAME, disk)
+    location = Node(disk=disk, policy=default()).device(ANNA).register("/rd?ep=a")
+    node = Node(disk=disk, policy=default())
     assert node.device(BORIS).post(location).code == Code.FORBIDDEN
     assert node.device(ANNA).post(location).code == Code.CHANGED
 
 
-def test_what_was_registered_under_no_policy_is_remembered_for_who_changes_it_next() -> None:
-    disk = Disk()
-    location = Node(Settings(), disk).device(ANNA).register("/rd?ep=a")
-    node = Node(SAME, disk)
-    assert node.ask(Renew(location.removeprefix("/reg/"), 50, None, None, (), "127.0.0.1", OPERATOR)) == Renewed()
-    assert node.device(BORIS).post(location).code == Code.CHANGED, "an operator takes nothing for itself by the way"
-    assert node.device(ANNA).post(location).code == Code.FORBIDDEN
-
-
 def test_operators_change_everything_and_keep_what_they_register() -> None:
     """The local API."""
-    node = Node(SAME)
+    node = Node(policy=default())
     anna = node.device(ANNA)
     lamp = anna.register("/rd?ep=lamp")
     assert isinstance(node.ask(operators("lamp")), Registered)
@@ -100,12 +71,12 @@ def test_operators_change_everything_and_keep_what_they_register() -> None:
 
 def test_an_unknown_location_is_not_found_whoever_asks() -> None:
     """RFC 9176, 5.3.2."""
-    assert Node(SAME).device().post("/reg/00000000-0000-4000-8000-000000000000").code == Code.NOT_FOUND
+    assert Node(policy=default()).device().post("/reg/00000000-0000-4000-8000-000000000000").code == Code.NOT_FOUND
 
 
 def test_link_local_addresses_of_two_links_are_two_sources() -> None:
     """RFC 4291, 2.5.6: the same address may be another host there."""
-    node = Node(SAME)
+    node = Node(policy=default())
     node.device("fe80::1", scope=2).register("/rd?ep=a")
     assert node.device("fe80::1", scope=3).post("/rd?ep=a").code == Code.FORBIDDEN
 

@@ -1,0 +1,102 @@
+"""What the directory's questions mean to the policy: which action, on which names, and whose they are.
+
+Each question is decided here before anything else is done with it, and a change once more when it has waited
+for another.  A lookup, an export or a list is answered from the part of the directory that its asker may see.
+
+A registration is remembered for whoever made it.  When its lifetime has passed, one that was made with a certificate, a
+key or a token is theirs until it is forgotten; one known by an address alone is nobody's, for addresses change hands.
+
+Source: RFC 9176, 7.2 and 7.5 (first-come-first-remembered); design, "One authorization choke point".
+"""
+
+from typing import Final, assert_never
+
+from waypost.identity import Identity
+from waypost.identity.policy import Action, Decide, Span, Target, View
+from waypost.rd.index import Registration
+from waypost.rd.questions import (
+    Evict,
+    Evictions,
+    Export,
+    Import,
+    Kind,
+    Locations,
+    Lookup,
+    Probe,
+    Question,
+    Read,
+    Readmit,
+    Reason,
+    Refused,
+    Register,
+    Remove,
+    Renew,
+)
+
+ROOM: Final = "rd"
+ANYTHING: Final = Target(ROOM)
+BY_ADDRESS: Final = "source:"  # how an owner begins who is known by nothing else
+
+ACTIONS: Final = {
+    Register: Action.REGISTER,
+    Probe: Action.REGISTER,
+    Renew: Action.RENEW,
+    Remove: Action.REMOVE,
+    Read: Action.READ,
+    Import: Action.IMPORT,
+    Evict: Action.EVICT,
+    Readmit: Action.EVICT,
+}
+
+
+def decide_range(decide: Decide, question: Lookup | Locations | Export | Evictions) -> Refused | View | None:
+    """The part of the directory that the asker may see; None: all of it."""
+    match question:
+        case Lookup():
+            action = Action.LOOK_UP
+        case Locations() | Export():
+            action = Action.EXPORT
+        case Evictions():
+            action = Action.EVICT
+        case _:
+            assert_never(question)
+    decision = decide(question.who, action, ANYTHING)
+    if not decision.allowed:
+        return Refused(Reason.FORBIDDEN, decision.reason)
+    if decision.view is not None and isinstance(question, Lookup) and _reaches_across(question):
+        return Refused(Reason.FORBIDDEN, "groups may have members anywhere, and you may not look up everywhere")
+    return decision.view
+
+
+def decide_one(
+    decide: Decide, question: Question, sector: str | None, name: str, registration: Registration | None
+) -> Refused | None:
+    """`registration` is the one under that name, if there is any."""
+    asker, source = _asker(question)
+    owner = ""
+    if registration is not None and not (isinstance(question, Register) and is_free(registration)):
+        owner = registration.owner
+    target = Target(ROOM, Span(sector or ""), Span(name), owner, source)
+    evicts = isinstance(question, Remove) and question.evicts
+    decision = decide(asker, Action.EVICT if evicts else ACTIONS[type(question)], target)
+    return None if decision.allowed else Refused(Reason.FORBIDDEN, decision.reason)
+
+
+def is_free(registration: Registration) -> bool:
+    """Whether its name is nobody's any more, though it is kept for a while."""
+    return not registration.visible and registration.owner.startswith(BY_ADDRESS)
+
+
+def _asker(question: Question) -> tuple[Identity, str]:
+    match question:
+        case Probe():
+            return question.register.who, question.register.source
+        case Register() | Renew() | Remove():
+            return question.who, question.source
+        case _:
+            return question.who, ""
+
+
+def _reaches_across(lookup: Lookup) -> bool:
+    """It would tell of members, or of groups, that are not seen (draft -12, 7.3)."""
+    return lookup.kind is Kind.GROUPS or any(name == "gp" for name, _ in lookup.criteria)
