@@ -85,6 +85,15 @@ class Http(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = ()
 
 
+class Mdns(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Announcing the directory by DNS-SD over multicast DNS (RFC 9176, 4.1.2); it needs the extra `mdns`."""
+
+    interfaces: Annotated[tuple[str, ...], Meta(description="Where it is announced, as in eth0; empty: nowhere.")] = ()
+    name: Annotated[
+        str, Meta(min_length=1, max_length=63, description="What people see; one that is taken gets a number.")
+    ] = "Resource directory"
+
+
 class Rd(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The resource directory (RFC 9176)."""
 
@@ -138,6 +147,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     log: Log = Log()
     coap: Coap = Coap()
     http: Http = Http()
+    mdns: Mdns = Mdns()
     rd: Rd = Rd()
 
     def __post_init__(self) -> None:
@@ -374,7 +384,7 @@ def _did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"did you mean {close[0]}?" if close else "there are " + ", ".join(known)
 
 
-SECTIONS: Final[dict[str, type[Struct]]] = {"": Config, "log": Log, "coap": Coap, "http": Http, "rd": Rd}
+SECTIONS: Final[dict[str, type[Struct]]] = {"": Config, "log": Log, "coap": Coap, "http": Http, "mdns": Mdns, "rd": Rd}
 
 
 def _keys() -> Iterable[Key]:

@@ -28,6 +28,7 @@ from waypost.rd.engine import Settings
 from waypost.runtime.figures import Figures, Labelled, LastError
 from waypost.runtime.host import Host
 from waypost.runtime.http import serve
+from waypost.runtime.mdns import announcing
 from waypost.runtime.places import Places
 from waypost.runtime.tcp import open_tcp
 from waypost.runtime.udp import UdpDriver, open_udp
@@ -115,6 +116,8 @@ class Node:
         self.name = assembly.name
         await self._listen_to_coap(listeners)
         await self._listen_to_http(undo)
+        found_at = {name: listen_address(text) for name, text in self.listeners.items()}
+        await undo.enter_async_context(announcing(config.mdns.name, self.name, found_at, config.mdns.interfaces))
 
     async def _listen_to_coap(self, undo: AsyncExitStack) -> None:
         transports = self._config.coap.transports

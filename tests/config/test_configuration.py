@@ -38,6 +38,7 @@ def test_without_anything_a_node_listens_on_loopback_alone(environ: dict[str, st
     config = load({}, environ)
     assert config.coap.listen == loopback(5683, ipv6=has_ipv6())
     assert config.http.listen == ("127.0.0.1:8480",)
+    assert config.mdns.interfaces == ()
     assert config.insecure == ()
 
 
