@@ -53,7 +53,7 @@ def is_observed(message: Message) -> bool:
 def test_the_lookups_say_that_they_can_be_observed(setup: Setup) -> None:
     """RFC 9176, 4.1 and 6.2: a server that supports observation says so."""
     (core,) = setup.send(Code.GET, ".well-known/core", "rt=core.rd-lookup*")
-    assert core.payload.count(b";obs") == 2
+    assert core.payload.count(b";obs") == 3
 
 
 def test_an_observer_is_told_when_the_answer_is_another(setup: Setup) -> None:
@@ -114,13 +114,6 @@ def test_what_is_at_a_location_is_observed(setup: Setup) -> None:
     setup.send(Code.POST, location(created), "et=lamp", now=2.0)
     (told,) = setup.pass_time(4.0)
     assert b'et="lamp"' in told.payload
-
-
-@pytest.mark.parametrize(("kind", "query"), [("gp", ()), ("ep", ("gp=g",))])
-def test_a_group_is_answered_and_not_observed(setup: Setup, kind: str, query: tuple[str, ...]) -> None:
-    """What one registration says decides there about others (RFC 7641, 4.1: a server may decline)."""
-    first = watch(setup, kind, *query)
-    assert (first.code, is_observed(first)) == (Code.CONTENT, False)
 
 
 def test_a_refresh_that_changes_nothing_tells_nobody_and_searches_nothing(setup: Setup) -> None:

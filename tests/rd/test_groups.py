@@ -156,13 +156,6 @@ def test_an_attribute_that_is_named_gp_is_an_attribute(house: House) -> None:
     assert house.names("/rd-lookup/ep?gp=lights") == ["node1", "own"]
 
 
-def test_a_lookup_by_group_is_not_observed(house: House) -> None:
-    """RFC 7641, 4.1: the answer without Observe says so."""
-    for uri in ("/rd-lookup/gp", "/rd-lookup/ep?gp=x"):
-        answer = house.tool.ask(Code.GET, uri, more=[(6, b"")])
-        assert (answer.code, 6 in dict(answer.options)) == (Code.CONTENT, False)
-
-
 def test_the_paths_are_advertised(house: House) -> None:
     """draft -12, 5.2 and 9.1."""
     assert [href for href, _ in house.tool.get("/.well-known/core?rt=core.rd-group")] == ["/rd-group"]

@@ -47,15 +47,25 @@ def is_group(registration: Registration) -> bool:
 def members_of(index: Index, criterion: Criterion) -> dict[Registration, None]:
     """The members of all groups that `gp=…` names."""
     members: dict[Registration, None] = {}
-    groups = index.of_registrations.get(TYPE[0])
-    if groups is None:
-        return members
-    for registration in groups.owners(TYPE[1]):
-        if criterion.accepts(registration.ep):
-            members.update(dict.fromkeys(_members(index, registration)))
+    for group in _groups(index, criterion.text if criterion.exact else None):
+        if criterion.accepts(group.ep):
+            members.update(dict.fromkeys(_members(index, group)))
             if len(members) > MATCHED_MAX:
                 break
     return members
+
+
+def locations_of(index: Index, name: str, limit: int) -> tuple[str, ...] | None:
+    """Of the members of all groups with that name, also of those that may come back.
+
+    None if they, or the groups, are more than `limit`.
+    """
+    locations: dict[str, None] = {}
+    for number, group in enumerate(_groups(index, name), 1):
+        locations.update(dict.fromkeys(group.members))
+        if number > limit or len(locations) > limit:
+            return None
+    return tuple(locations)
 
 
 def matches_group(index: Index, criterion: Criterion, group: Registration) -> bool:
@@ -72,6 +82,21 @@ def matches_group(index: Index, criterion: Criterion, group: Registration) -> bo
         if any(criterion.matches_link(link, member) for link in member.document.links):
             return True
     return False
+
+
+def _groups(index: Index, name: str | None) -> Iterator[Registration]:
+    """All groups, or those with a name; names are unique within a sector only."""
+    typed, named = index.of_registrations.get(TYPE[0]), index.of_registrations.get("ep")
+    if typed is None or named is None:
+        return
+    if name is None or typed.count(TYPE[1]) < named.count(name):
+        for group in typed.owners(TYPE[1]):
+            if name in (None, group.ep):
+                yield group
+        return
+    for registration in named.owners(name):
+        if is_group(registration):
+            yield registration
 
 
 def _members(index: Index, group: Registration) -> Iterator[Registration]:
