@@ -4,6 +4,7 @@ WaypostError
   WireError     bytes break the format              counted and dropped
   RemoteError   a peer broke the rules              becomes a reply or an effect
   UnreachableError  a peer did not answer           exit code 3
+  DeniedError   somebody is not who they say, or may not  exit code 4
   StateError    we were asked for what cannot be now  raised to the caller
   StoreError    the disk broke its promise          the node stops
   ConfigError   the configuration is wrong          exit code 2
@@ -33,6 +34,10 @@ class RemoteError(WaypostError):
 
 class UnreachableError(WaypostError):
     """A peer did not answer, or what answered does not speak the protocol."""
+
+
+class DeniedError(WaypostError):
+    """Somebody is not who they say they are, or may not do this; the message says why."""
 
 
 class StateError(WaypostError):

@@ -11,7 +11,7 @@ from msgspec.json import encode
 
 from waypost.cli.output import printable
 from waypost.cli.reports import Error
-from waypost.errors import ConfigError, RemoteError, StateError, StoreError, UnreachableError, WaypostError
+from waypost.errors import ConfigError, DeniedError, RemoteError, StateError, StoreError, UnreachableError, WaypostError
 
 
 class Exit(IntEnum):
@@ -57,6 +57,8 @@ def code_of(error: BaseException) -> Exit:
             return Exit.NO_READER
         case click.ClickException() | ConfigError() | StateError():
             return Exit.USAGE
+        case DeniedError():
+            return Exit.DENIED
         case UnreachableError():
             return Exit.UNREACHABLE
         case RemoteError(code=status):

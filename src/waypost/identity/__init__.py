@@ -7,6 +7,7 @@ reads a clock or a file.
 Source: design, Contracts, 7 and 8, and "One authorization choke point".
 """
 
+import re
 from typing import Final, NamedTuple
 
 
@@ -31,3 +32,5 @@ ROLES: Final = ("admin", "device", "peer", "reader")  # of certificates, tokens 
 
 ANONYMOUS: Final = Identity("anonymous", "")  # a plain transport, and nothing shown on it
 OPERATOR: Final = Identity("operator", "")  # who has the state directory: the local socket
+
+NAME: Final = re.compile(r"[A-Za-z0-9._@-]{1,64}", re.ASCII)  # whole: fullmatch() wherever one is made or read

@@ -1,39 +1,44 @@
 """What a node shows to others, and by what it knows them: the joint between keys on disk and secured transports.
 
 Drivers take a `Callable[[], Credentials]` and call it for each handshake: certificates and anchors are renewed while
-the node runs.
+the node runs.  The same object comes back until something has changed.
 
 Source: design, Contracts, 7 and 8; notes on RELOAD, 4.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from waypost.identity import Identity
+from waypost.identity.anchors import Trust
+from waypost.identity.chains import certified
+from waypost.identity.oscore import SecurityContext
+from waypost.identity.shared import SharedKey
 
-
-@dataclass(frozen=True, slots=True, repr=False)
-class SharedKey:
-    """A pre-shared key and whom it stands for; `key` never shows in a text."""
-
-    key: bytes
-    who: Identity
-
-    def __repr__(self) -> str:
-        return f"SharedKey(of {self.who.subject})"
+__all__ = ["Credentials", "SharedKey"]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Credentials:
     """`chain` is the node's certificate and those between it and the root, `key` its private key, both PEM.
 
-    `anchors` are the roots that are trusted now, each PEM; `psks` go by the identity that a client sends.
+    `trust` says whose certificates are taken; `psks` go by the identity that a client sends.
     """
 
     chain: bytes
     key: bytes
-    anchors: tuple[bytes, ...]
+    trust: Trust
     psks: Mapping[bytes, SharedKey]
+    contexts: tuple[SecurityContext, ...] = ()
+
+    @property
+    def anchors(self) -> tuple[bytes, ...]:
+        """The roots, each PEM, for a library that checks signatures itself; certified() has the last word."""
+        return tuple(anchor.certificate.pem for anchor in self.trust.anchors)
+
+    def certified(self, chain: Sequence[bytes], wall_ms: int) -> Identity:
+        """Whom a peer's certificates, DER, its own first, stand for.  Raises DeniedError, and nothing else."""
+        return certified(chain, self.trust, wall_ms)
 
     def __repr__(self) -> str:
-        return f"Credentials({len(self.anchors)} anchors, {len(self.psks)} pre-shared keys)"
+        return f"Credentials({len(self.trust.anchors)} anchors, {len(self.psks)} pre-shared keys)"

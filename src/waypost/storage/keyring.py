@@ -1,0 +1,308 @@
+"""The keys of a state directory: made at the first start, checked at each, and given to whoever shows them.
+
+    keys/           0700, each file 0600
+      node.pem      signs what this node says          Ed25519
+      log.pem       signs its log's checkpoints        Ed25519
+      cosigner.pem  signs others' checkpoints          Ed25519
+      ca.pem ca.crt the private authority: key, root   P-256; ca.pem may be kept elsewhere between uses
+      tls.pem tls.crt  what listeners show             P-256, renewed before it ends
+      operator.pub  signs trust.json; its private half is given out once and is not here
+      trust.json    roots and revocations              see identity/anchors.py
+      revoked.json  revoked since then                 signed by the node's key
+      seen.json     the highest versions of both that were taken
+      issued.jsonl  what the authority has certified
+      secrets.toml  pre-shared keys and OSCORE contexts, written by the operator, read at start
+
+operator.pub is written last: a first start that was cut short is begun again, and after it nothing that is missing
+is made anew in silence.  Whoever changes these files beside a running node replaces them whole, holding `lock`.
+
+Times are integer milliseconds since 1970.  Raises ConfigError for what is not as it must be, OSError for the disk.
+"""
+
+import fcntl
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeVar
+
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from msgspec import Struct
+
+from waypost.engine import PutFile
+from waypost.errors import ConfigError, WaypostError
+from waypost.identity import certificates, keys
+from waypost.identity.anchors import (
+    Revoked,
+    Seen,
+    Trust,
+    our_anchor,
+    read_revoked,
+    read_trust,
+    require_current,
+    seal_trust,
+)
+from waypost.identity.certificates import DAY_MS, Certificate, Subject
+from waypost.identity.credentials import Credentials
+from waypost.identity.shared import NONE, Shared, read_shared
+from waypost.storage.files import Files, Sync, make_directory
+from waypost.storage.private import require_private
+
+FOLDER: Final = "keys"
+OWN_DAYS: Final = 90  # of the node's own certificate
+RENEWED_MS: Final = 30 * DAY_MS  # before its end
+CLOCK_MIN_MS: Final = 1_767_225_600_000  # 2026-01-01: a clock that says less was never set
+LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
+WATCHED: Final = ("trust.json", "revoked.json", "tls.crt")
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+
+class Marks(Struct, frozen=True, forbid_unknown_fields=True):
+    """The highest versions that were seen of what one operator's key signs, and of what the node's own does."""
+
+    operator: str = ""  # its fingerprint
+    trust: Seen = Seen()
+    revoked: Seen = Seen()
+
+
+class Issued(Struct, frozen=True, forbid_unknown_fields=True):
+    """A line of issued.jsonl."""
+
+    serial: str
+    role: str
+    name: str
+    not_after_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Believed:
+    """What the files say of others: the operator's word, and what the node has revoked since."""
+
+    trust: Trust
+    revoked: Revoked
+    marks: Marks
+
+
+class Keyring:
+    """`operator_key` is PEM at the start that made it, and None ever after: show it and let it go."""
+
+    def __init__(self, directory: Path, hosts: Sequence[str], sync: Sync) -> None:
+        """Of a state directory whose keys there are; Keyring.open() makes them."""
+        self.directory = directory
+        self.folder = directory / FOLDER
+        self.operator_key: bytes | None = None
+        self.files = Files(directory, sync)
+        self.hosts = tuple(dict.fromkeys((*LOOPBACK, *hosts)))
+        self.node = self.read("node.pem", keys.read_private_ed25519)
+        self.log = self.read("log.pem", keys.read_private_ed25519)
+        self.cosigner = self.read("cosigner.pem", keys.read_private_ed25519)
+        self.operator = self.read("operator.pub", _read_operator)
+        self.shared = self.read("secrets.toml", _read_secrets) if self.has("secrets.toml") else NONE
+        self._stamp: tuple[int, ...] = ()
+        self._credentials: Credentials | None = None
+
+    @classmethod
+    def open(cls, directory: Path, wall_ms: int, *, hosts: Sequence[str] = (), sync: Sync = os.fsync) -> "Keyring":
+        """Make what is missing at the first start, check all of it at each; `hosts` are where listeners are reached.
+
+        Raises ConfigError if something is missing, not ours alone to read, wrong, rolled back or expired.
+        """
+        folder = directory / FOLDER
+        operator_key = None
+        if not (folder / "operator.pub").exists():
+            make_directory(folder, sync)
+            require_private(folder)
+            with locked(folder):
+                if not (folder / "operator.pub").exists():
+                    operator_key = _make_all(directory, wall_ms, sync)
+        require_private(folder)
+        keyring = cls(directory, hosts, sync)
+        keyring.operator_key = operator_key
+        keyring.believed(wall_ms)
+        keyring.renew(wall_ms)
+        keyring.credentials(wall_ms)
+        return keyring
+
+    @property
+    def name(self) -> str:
+        """Under which the node's own certificate is made out: of its key, 16 hexadecimal digits."""
+        return keys.fingerprint(self.node.public_key())[:16]
+
+    @property
+    def root(self) -> Certificate:
+        """Of the private authority."""
+        return self.read("ca.crt", certificates.read_certificate)
+
+    @property
+    def has_authority(self) -> bool:
+        """Whether the authority's key is here, and not kept elsewhere."""
+        return self.has("ca.pem")
+
+    def credentials(self, wall_ms: int) -> Credentials:
+        """The same object until one of the files is another.  What cannot be read is told once, and the last stays."""
+        stamp = tuple(self._stamp_of(name) for name in WATCHED)
+        if self._credentials is None or stamp != self._stamp:
+            try:
+                believed = self.believed(wall_ms)
+                self._credentials = Credentials(
+                    chain=self.read("tls.crt", _checked),
+                    key=self.read("tls.pem", bytes),
+                    trust=believed.trust.also_revoking(believed.revoked),
+                    psks=self.shared.psks,
+                    contexts=self.shared.contexts,
+                )
+            except (ConfigError, OSError) as error:
+                if self._credentials is None:
+                    raise
+                log.error("keys changed and cannot be used: %s", error)
+            self._stamp = stamp
+        return self._credentials
+
+    def believed(self, wall_ms: int) -> Believed:
+        """What trust.json and revoked.json say, with a mark set at what was not seen before.
+
+        Raises ConfigError for what is older than its mark, and for what expired.
+        """
+        marks = self._marks()
+        trust = self.read("trust.json", lambda data: _current(read_trust(data, self.operator), marks.trust, wall_ms))
+        revoked, seen = Revoked(), Seen()
+        if self.has("revoked.json"):
+            revoked, seen = self.read("revoked.json", lambda data: read_revoked(data, self.node.public_key()))
+        if seen.version < marks.revoked.version or (
+            seen.version == marks.revoked.version and seen.digest != marks.revoked.digest
+        ):
+            version = marks.revoked.version
+            raise ConfigError(f"{self.folder / 'revoked.json'}: version {version}, which was seen before, is not there")
+        now = Marks(marks.operator, Seen(trust.version, trust.digest), seen)
+        if now != marks:
+            self.write({"seen.json": msgspec.json.encode(now)})
+        return Believed(trust, revoked, now)
+
+    def renew(self, wall_ms: int) -> bool:
+        """Make the node's own certificate anew when it ends soon, or names too few hosts; whether it did."""
+        if not self._ends(wall_ms):
+            return False
+        if not self.has_authority:
+            log.warning("the node's certificate should be renewed, and ca.pem is not here")
+            return False
+        key = keys.make_p256()
+        own = self.issue(Subject("peer", self.name, self.hosts, OWN_DAYS), key.public_key(), wall_ms)
+        # The certificate last: it is what credentials() watches, and a key that does not fit it is made anew.
+        self.write({"tls.pem": keys.write_private(key), "tls.crt": own.pem})
+        return True
+
+    def issue(self, subject: Subject, public: keys.PublicKey, wall_ms: int) -> Certificate:
+        """Certify a key, and keep in mind that it was.
+
+        Raises ConfigError if the authority's key is not here, ValueError for a subject that may not be certified.
+        """
+        if not self.has_authority:
+            raise ConfigError(f"{self.folder / 'ca.pem'} is not here", hint="bring it back for as long as it is needed")
+        key = self.read("ca.pem", keys.read_private)
+        made = certificates.issue(key, self.root, subject, public, wall_ms)
+        self._remember(Issued(made.serial, subject.role, subject.name, made.not_after_ms))
+        return made
+
+    def issued(self) -> list[Issued]:
+        """All that the authority has certified, oldest first."""
+        if not self.has("issued.jsonl"):
+            return []
+        return self.read("issued.jsonl", msgspec.json.Decoder(Issued).decode_lines)
+
+    def has(self, name: str) -> bool:
+        return (self.folder / name).exists()
+
+    def read(self, name: str, reading: Callable[[bytes], T]) -> T:
+        """Raises ConfigError, which names the file, if it is missing or not as it must be."""
+        path = self.folder / name
+        try:
+            return reading(path.read_bytes())
+        except FileNotFoundError as error:
+            raise ConfigError(f"{path} is missing", hint="bring it back from a backup") from error
+        except (WaypostError, msgspec.MsgspecError) as error:
+            raise ConfigError(f"{path}: {error}", hint=getattr(error, "hint", None)) from error
+
+    def write(self, files: dict[str, bytes]) -> None:
+        """Each whole and durably, in order."""
+        self.files.write(PutFile(f"{FOLDER}/{name}", data) for name, data in files.items())
+
+    def _ends(self, wall_ms: int) -> bool:
+        if not (self.has("tls.crt") and self.has("tls.pem")):
+            return True
+        own = self.read("tls.crt", certificates.read_certificate)
+        fits = keys.fingerprint(self.read("tls.pem", keys.read_private).public_key()) == keys.fingerprint(own.public)
+        return not fits or own.not_after_ms - wall_ms < RENEWED_MS or not {*self.hosts} <= {*own.hosts}
+
+    def _remember(self, issued: Issued) -> None:
+        with open(self.folder / "issued.jsonl", "ab", opener=_private) as stream:
+            stream.write(msgspec.json.encode(issued) + b"\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+
+    def _marks(self) -> Marks:
+        """What was seen under another operator's key says nothing of what this one signs."""
+        operator = keys.fingerprint(self.operator)
+        marks = self.read("seen.json", msgspec.json.Decoder(Marks).decode) if self.has("seen.json") else Marks()
+        return marks if marks.operator == operator else Marks(operator, Seen(), marks.revoked)
+
+    def _stamp_of(self, name: str) -> int:
+        try:
+            return (self.folder / name).stat().st_mtime_ns
+        except FileNotFoundError:
+            return 0
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Alone among those who change what is in it; waits for its turn."""
+    with open(folder / "lock", "ab", opener=_private) as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+def _make_all(directory: Path, wall_ms: int, sync: Sync) -> bytes:
+    """The operator's private key, PEM."""
+    if wall_ms < CLOCK_MIN_MS:
+        raise ConfigError("the clock has not been set, and certificates made now would be of the past")
+    operator, authority = keys.make_ed25519(), keys.make_p256()
+    root = certificates.make_root(authority, wall_ms)
+    trust = Trust(version=1, expires_ms=root.not_after_ms, anchors=(our_anchor(root),))
+    made = {name: keys.write_private(keys.make_ed25519()) for name in ("node.pem", "log.pem", "cosigner.pem")}
+    made |= {
+        "ca.pem": keys.write_private(authority),
+        "ca.crt": root.pem,
+        "trust.json": seal_trust(trust, operator),
+        "operator.pub": keys.write_public(operator.public_key()),
+    }
+    Files(directory, sync).write(PutFile(f"{FOLDER}/{name}", data) for name, data in made.items())
+    return keys.write_private(operator)
+
+
+def _read_operator(data: bytes) -> Ed25519PublicKey:
+    public = keys.read_public(data)
+    if not isinstance(public, Ed25519PublicKey):
+        raise ConfigError("the operator's key is not an Ed25519 key")
+    return public
+
+
+def _read_secrets(data: bytes) -> Shared:
+    return read_shared(data, "secrets")
+
+
+def _checked(pem: bytes) -> bytes:
+    certificates.read_certificate(pem)
+    return pem
+
+
+def _current(trust: Trust, seen: Seen, wall_ms: int) -> Trust:
+    require_current(trust, seen, wall_ms)
+    return trust
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
