@@ -1,6 +1,8 @@
 """What is announced by multicast DNS, and that it is heard on loopback and taken back."""
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
@@ -139,3 +141,13 @@ def test_what_cannot_be_announced_is_a_mistake_of_the_configuration(
 ) -> None:
     with pytest.raises(ConfigError, match=sentence):
         asyncio.run(announced(name, {"coap": Endpoint(host, 5683)}, interface))
+
+
+def test_without_zeroconf_the_mistake_says_what_to_install() -> None:
+    program = (
+        "import asyncio, sys; sys.modules['zeroconf'] = None\n"
+        "from waypost.runtime.mdns import announcing\n"
+        "asyncio.run(announcing('Hall', 'node', {}, ['lo']).__aenter__())"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert "ConfigError: mdns.interfaces: zeroconf is not there" in done.stderr
