@@ -7,6 +7,7 @@ from typing import Final
 from waypost.assembly.engine import Assembly
 from waypost.coap.message import Message, Options
 from waypost.coap.numbers import Code, Option
+from waypost.coap.request import Response
 from waypost.engine import Endpoint
 from waypost.rd.questions import Entry, Found, Kind, Lookup
 from waypost.sim import Device, Node, Storm, World
@@ -85,12 +86,10 @@ class Lamp:
             self._look_up(self._rng.choice(("ep", "res")))
 
     def _register(self, then: Callable[[], None]) -> None:
-        def on_answer(answer: Message | None) -> None:
+        def on_answer(answer: Response | None) -> None:
             if answer is not None and answer.code not in BUSY:
                 assert answer.code in (Code.CREATED, Code.CHANGED), answer
-                location = "/".join(
-                    value.decode() for number, value in answer.options if number == Option.LOCATION_PATH
-                )
+                location = "/".join(answer.location)
                 if self.location != location and self.kept_for():
                     raise Lost(f"{self.ep} was at {self.location} and is registered anew at {location}")
                 self.location, self.doubtful = location, False
@@ -102,7 +101,7 @@ class Lamp:
         self._device.request(Code.POST, "rd", query, LINKS, on_answer)
 
     def _renew(self, location: str) -> None:
-        def on_answer(answer: Message | None) -> None:
+        def on_answer(answer: Response | None) -> None:
             if answer is not None and answer.code == Code.NOT_FOUND:
                 if self.kept_for():
                     raise Lost(f"{self.ep} renews at {location}, which is not there")
@@ -120,7 +119,7 @@ class Lamp:
         self._begin()
         kept_until = self._world.now + self.kept_for()
 
-        def on_answer(answer: Message | None) -> None:
+        def on_answer(answer: Response | None) -> None:
             if answer is not None and answer.code not in BUSY:
                 # A repeated request finds nothing any more if it meets a restarted node (RFC 7252, 4.5).
                 gone = self._sent_life != self._node.incarnation or kept_until < self._world.now
@@ -134,7 +133,7 @@ class Lamp:
         self._device.request(Code.DELETE, location, (), b"", on_answer)
 
     def _look_up(self, kind: str) -> None:
-        def on_answer(answer: Message | None) -> None:
+        def on_answer(answer: Response | None) -> None:
             if answer is not None and answer.code not in BUSY:
                 assert answer.code == Code.CONTENT, answer
                 wanted = f"</{self.location}>" if kind == "ep" else 'rt="power"'

@@ -3,7 +3,6 @@
 import itertools
 from random import Random
 
-from waypost.coap.message import Message
 from waypost.coap.numbers import Code
 from waypost.coap.peer import Peer
 from waypost.coap.request import Request, Response
@@ -67,7 +66,7 @@ def pair(weather: Weather, seed: int = 1) -> tuple[World, Node[Shop], Device]:
 
 def test_a_large_answer_comes_whole_to_a_source_that_nobody_knows() -> None:
     world, _, device = pair(Weather())
-    answers: list[Message | None] = []
+    answers: list[Response | None] = []
     device.request(Code.GET, "/large", (), b"", answers.append)
     world.run(until=60.0)
     (answer,) = answers
@@ -77,7 +76,7 @@ def test_a_large_answer_comes_whole_to_a_source_that_nobody_knows() -> None:
 
 def test_a_separate_answer_is_waited_for() -> None:
     world, _, device = pair(Weather())
-    answers: list[Message | None] = []
+    answers: list[Response | None] = []
     device.request(Code.POST, "/slow", (), bytes(40), answers.append)
     world.run(until=9.0)
     assert answers == []
@@ -92,7 +91,7 @@ def test_over_a_network_that_loses_and_doubles_a_request_is_done_once_and_mostly
     answered = 0
     for seed in range(50):
         world, shop, device = pair(Weather(loss=0.3, twice=0.3, late=0.3), seed)
-        answers: list[Message | None] = []
+        answers: list[Response | None] = []
         device.request(Code.POST, "/count", (), bytes(40), answers.append)
         world.run(until=200.0)
         (answer,) = answers
@@ -103,9 +102,9 @@ def test_over_a_network_that_loses_and_doubles_a_request_is_done_once_and_mostly
 
 
 def test_without_any_answer_the_request_ends_after_its_retransmissions() -> None:
-    """RFC 7252, 4.8.2: MAX_TRANSMIT_WAIT is 93 s."""
+    """RFC 7252, 4.8.2: MAX_TRANSMIT_WAIT is 93 s at most."""
     world, _, device = pair(Weather(loss=1.0))
-    answers: list[Message | None] = []
+    answers: list[Response | None] = []
     device.request(Code.GET, "/large", (), b"", answers.append)
     world.run(until=60.0)
     assert answers == []
