@@ -1,17 +1,21 @@
-"""CoAP over TCP: one listener, its connections, and what a stranger may keep open.
+"""CoAP over TCP and over TLS: one listener, its connections, and what a stranger may keep open.
 
 A peer that does not read its answers is not read either; one that lets what it is sent by itself pile up is dropped.
+On TLS a connection is nothing to the host until its handshake is done, which has a deadline.
 
-Source: RFC 8323, 3; limits of time and size are those of coap.stream.
+Source: RFC 8323, 3 and 9; limits of time and size are those of coap.stream.
 """
 
 import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from waypost.coap.stream import Stream
 from waypost.errors import ConfigError
-from waypost.identity import ANONYMOUS
+from waypost.identity import ANONYMOUS, Identity
 from waypost.runtime.connection import (
     LINGER_S,
     MESSAGES_AT_ONCE,
@@ -21,8 +25,10 @@ from waypost.runtime.connection import (
     ConnectionReceiver,
 )
 from waypost.runtime.places import Places, source_of
+from waypost.runtime.secure import CLOSED, DEADLINE, Channel
 from waypost.runtime.udp import endpoint
 
+HANDSHAKE_S: Final = 15.0  # seconds for a TLS handshake
 BACKLOG: Final = 256  # connections that the kernel has accepted and we have not
 
 
@@ -34,12 +40,20 @@ class Limits:
 
 LIMITS: Final = Limits()
 
+log = logging.getLogger(__name__)
+
 
 class TcpServer:
-    """`address` has the real port; `places` counts the connections."""
+    """`address` has the real port; `places` counts the connections, `done` and `failed` the handshakes of TLS.
 
-    def __init__(self, host: ConnectionReceiver, limits: Limits) -> None:
+    `accept` makes one end of TLS, None where it is plain TCP.
+    """
+
+    def __init__(self, host: ConnectionReceiver, limits: Limits, accept: Callable[[], Channel] | None) -> None:
         self.host = host
+        self.accept = accept
+        self.done = 0
+        self.failed: Counter[str] = Counter()
         self.places = Places(limits.connections, limits.connections_per_source)
         self.connections: dict[_Protocol, None] = {}
 
@@ -63,6 +77,9 @@ class _Protocol(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self.ended = self._loop.create_future()
         self._source: bytes | None = None  # if it has a place
+        self._connection: Connection | None = None
+        self._channel: Channel | None = None
+        self._deadline: asyncio.TimerHandle | None = None
         self._writable = True
         self._scheduled = False
 
@@ -71,29 +88,45 @@ class _Protocol(asyncio.Protocol):
         self._transport = transport
         transport.set_write_buffer_limits(high=SEND_BUFFER_HIGH)
         peer, local = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
-        self._connection: Connection | None = None
         if peer is None or local is None:  # it has left already
             transport.abort()
             return
-        self._stream = Stream(self._loop.time())
-        self._connection = Connection(
-            self._server.host, self._stream, "tcp", endpoint(peer), endpoint(local), ANONYMOUS, self._write, self._close
-        )
+        self._peer, self._local = endpoint(peer), endpoint(local)
         self._server.connections[self] = None
         asked = source_of(peer)
-        if self._server.places.admit(asked):
+        admitted = self._server.places.admit(asked)
+        if admitted:
             self._source = asked
+        if self._server.accept is None:
+            self._begin("tcp", ANONYMOUS, admitted=admitted)
+        elif admitted:
+            self._channel = self._server.accept()
+            self._deadline = self._loop.call_later(HANDSHAKE_S, self._fail, DEADLINE, "the handshake took too long")
         else:
+            transport.abort()  # a handshake would cost more than the word is worth
+
+    def _begin(self, transport: str, who: Identity, *, admitted: bool) -> None:
+        self._stream = Stream(self._loop.time())
+        self._connection = Connection(
+            self._server.host, self._stream, transport, self._peer, self._local, who, self._write, self._close
+        )
+        if not admitted:
             self._stream.abort("too many connections: come back later")
         self._connection.flush()
 
     def data_received(self, data: bytes) -> None:
+        channel = self._channel
+        if channel is not None:
+            data = self._decrypted(channel, data)
         if self._connection is not None:
             self._stream.feed(data)
             self._pump()
+            if channel is not None and channel.ended is not None:
+                self._stream.end(channel.detail)
+                self._connection.flush()
 
     def eof_received(self) -> bool:
-        if self._connection is None:
+        if self._connection is None or self._channel is not None:  # TLS says itself that it ends
             return False
         self._stream.finish()
         self._connection.flush()
@@ -109,15 +142,55 @@ class _Protocol(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         if self._connection is not None:
             self._connection.lost()
-            del self._server.connections[self]
+        elif self._channel is not None:
+            self._fail(CLOSED, "the peer left in the middle of its handshake")
+        self._server.connections.pop(self, None)
         if self._source is not None:
             self._server.places.leave(self._source)
         self.ended.set_result(None)
 
     def release(self) -> None:
-        assert self._connection is not None
+        if self._connection is None:
+            self._transport.abort()
+            return
         self._stream.release()
         self._connection.flush()
+
+    # TLS
+
+    def _decrypted(self, channel: Channel, data: bytes) -> bytes:
+        """What the peer says; the connection is one from the moment that the handshake is done."""
+        channel.feed(data)
+        said = b"".join(channel.step())
+        if self._connection is None and channel.who is not None:
+            self._forget_deadline()
+            self._server.done += 1
+            self._begin("tls", channel.who, admitted=True)
+        self._flush(channel)
+        if self._connection is None and channel.ended is not None:
+            self._fail(channel.ended, channel.detail)
+        return said
+
+    def _fail(self, reason: str, detail: str) -> None:
+        """The handshake has, and is counted once."""
+        if self._deadline is None:
+            return
+        self._forget_deadline()
+        self._server.failed[reason] += 1
+        log.debug("handshake of %s failed: %s", self._peer.host, detail)
+        self._close()
+
+    def _forget_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _flush(self, channel: Channel) -> None:
+        octets = channel.take()
+        if octets and not self._transport.is_closing():
+            self._transport.write(octets)
+
+    # the stream
 
     def _pump(self) -> None:
         """Read messages while their answers find room; then no more is read until they do."""
@@ -145,7 +218,11 @@ class _Protocol(asyncio.Protocol):
     def _write(self, data: bytes) -> None:
         if self._transport.is_closing():
             return  # the peer has left; the loop would log each further word to it
-        self._transport.write(data)
+        if self._channel is None:
+            self._transport.write(data)
+        else:
+            self._channel.write(data)
+            self._flush(self._channel)
         if self._transport.get_write_buffer_size() > SEND_BUFFER_MAX:
             self._stream.end("the peer does not read")
             self._transport.abort()
@@ -153,18 +230,28 @@ class _Protocol(asyncio.Protocol):
             self._schedule()  # an answer may have made room
 
     def _close(self) -> None:
+        if self._channel is not None:
+            self._channel.close()
+            self._flush(self._channel)
         self._transport.close()
         self._loop.call_later(LINGER_S, self._transport.abort)
 
 
-async def open_tcp(host: ConnectionReceiver, address: str, port: int, limits: Limits = LIMITS) -> TcpServer:
+async def open_tcp(
+    host: ConnectionReceiver,
+    address: str,
+    port: int,
+    limits: Limits = LIMITS,
+    *,
+    accept: Callable[[], Channel] | None = None,
+) -> TcpServer:
     """Listen on a numeric address; port 0 takes a free one.
 
     Raises ConfigError if the address is none of this machine's or the port is taken.
     """
-    server = TcpServer(host, limits)
+    server = TcpServer(host, limits, accept)
     try:
         await server.listen(address, port)
     except OSError as error:
-        raise ConfigError(f"tcp {address} port {port}: {error.strerror}") from error
+        raise ConfigError(f"{'tls' if accept else 'tcp'} {address} port {port}: {error.strerror}") from error
     return server
