@@ -12,7 +12,7 @@ Source: design, Contracts.
 
 import heapq
 from collections.abc import Hashable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 
 if TYPE_CHECKING:  # floors above: named in the contract, never imported at run time
@@ -43,7 +43,8 @@ class Path:
     `link` is the driver's number for its socket or connection.  `validated` says that the peer has
     shown to be at its address (always so on a connection, never on a bare datagram).  `message_max`
     marks a connection, with the octets of the largest message its peer takes.  `group` marks a
-    datagram that came to a multicast address; `local` is then ours to answer from.
+    datagram that came to a multicast address; `local` is then ours to answer from.  `protection` is for whoever
+    protects messages above the transport: what answers on this path are bound to.
     """
 
     transport: str
@@ -54,6 +55,7 @@ class Path:
     validated: bool
     message_max: int | None = None
     group: bool = False
+    protection: object = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

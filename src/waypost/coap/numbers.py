@@ -63,6 +63,7 @@ class Option(IntEnum):
     OBSERVE = 6  # RFC 7641
     URI_PORT = 7
     LOCATION_PATH = 8
+    OSCORE = 9  # RFC 8613
     URI_PATH = 11
     CONTENT_FORMAT = 12
     MAX_AGE = 14
