@@ -14,12 +14,15 @@ from typing import Final, NamedTuple
 class Identity(NamedTuple):
     """`kind` says how it was shown, one of KINDS; `name` whose it is; `roles` what it was given, sorted.
 
+    `actions` and `sectors` narrow what the policy allows, as the policy writes them; empty: they do not.
     A named tuple and not a dataclass: it is compared and hashed for every request.
     """
 
     kind: str
     name: str
     roles: tuple[str, ...] = ()
+    actions: tuple[str, ...] = ()
+    sectors: tuple[str, ...] = ()
 
     @property
     def subject(self) -> str:
