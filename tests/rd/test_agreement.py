@@ -181,6 +181,14 @@ def remember(rng: Random, said: list[tuple[Lookup, Found]], carried: Carried, no
     assert isinstance(found, Found)
     if found.fresh is not None:
         said.append((lookup, found))
+    if found.others is not None:
+        ((name, _),) = lookup.criteria
+        for value in (text for other, _, text in (one.partition("=") for one in QUERIES) if other == name):
+            body = found.others(value)
+            if body is not None:
+                searched = carried.ask(Lookup(lookup.kind, ((name, value),), count=100), now)
+                assert isinstance(searched, Found)
+                assert searched.body == body, (name, value)
 
 
 def repeat(said: list[tuple[Lookup, Found]], carried: Carried, now: float) -> None:

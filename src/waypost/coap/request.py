@@ -1,6 +1,6 @@
 """What a resource sees of a CoAP request, and what it answers."""
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 
 Block = tuple[int, bool, int]  # number, more, exponent (RFC 7959, 2.2)
@@ -75,6 +75,9 @@ class Fresh:
         self.ended = False
 
 
+Others = Callable[[str], bytes | None]
+
+
 @dataclass(slots=True)
 class Response:
     """An answer.  Not frozen: one is made for every datagram, and freezing costs four times as much.
@@ -82,7 +85,8 @@ class Response:
     `payload` is the whole representation, however large: the server cuts it into blocks.
     `max_age` is seconds.  `observe` names what the client would be observing if it asked to; the
     resource later tells the server that this name has changed.  With `fresh` a 2.05 in link-format answers every
-    equal request, whoever asks, until that has ended.
+    equal request, whoever asks, until that has ended.  `others` answers requests with another value of their only
+    query argument: the payload of such a 2.05, or None to be asked with the whole request.
     """
 
     code: int
@@ -92,6 +96,7 @@ class Response:
     max_age: int | None = None
     observe: Hashable | None = None
     fresh: Fresh | None = field(compare=False, default=None)
+    others: Others | None = field(compare=False, default=None)
 
 
 def diagnostic(code: int, sentence: str, max_age: int | None = None) -> Response:

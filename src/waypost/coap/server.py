@@ -28,6 +28,7 @@ Serve = Callable[[Request, Path, float], Response | None]
 
 _CON, _NON = int(Type.CON), int(Type.NON)
 _GET = int(Code.GET)
+_ANONYMOUS: Final = "anonymous"  # kind of who has shown nothing: others may see other things
 
 
 class Server:
@@ -46,17 +47,17 @@ class Server:
         self._acknowledge: Deadlines[int] = Deadlines()
         self.requests = 0
         self.duplicated = 0
-        self.repeated = 0  # answers given again without asking the resource
 
     def repeat(self, data: bytes, path: Path, now: float) -> bool:
-        """Answer the datagram `data` as an equal one was answered before, if that is still so."""
+        """Answer the datagram `data` as one like it was answered before, if that can be."""
+        if not _alike(path):
+            return False
         answer = self._answers.find(data)
-        if answer is None or not _alike(path):
+        if answer is None:
             return False
         if len(answer) > AMPLIFICATION_MAX * len(data) and not self._outbox.validated(path, now):
             return False
         self.requests += 1
-        self.repeated += 1
         self._outbox.send(path, answer)
         return True
 
@@ -85,8 +86,8 @@ class Server:
             else:
                 response = self._serve(request, path, now)
         if response is not None:
-            if response.fresh is not None and _repeatable(request, response) and _alike(path):
-                self._answers.keep(data, response.payload, response.fresh)
+            if (response.fresh or response.others) and _repeatable(request, response) and _alike(path):
+                self._answers.learn(data, response)
             self._answering.answer(exchange, response, now)
             return
         self._exchanges[request.id] = exchange
@@ -164,7 +165,7 @@ class Server:
             "coap_requests": self.requests,
             "coap_errors": self._answering.errors,
             "coap_duplicates": self.duplicated,
-            "coap_answers_repeated": self.repeated,
+            "coap_answers_repeated": self._answers.repeated,
             "coap_notifications": self._observing.notifications,
         }
 
@@ -184,7 +185,7 @@ class Server:
 
 def _alike(path: Path) -> bool:
     """Whoever asks by such a path gets the same answer, in a datagram to itself."""
-    return path.message_max is None and not path.group and not path.peer.scope
+    return path.message_max is None and not path.group and not path.peer.scope and path.who.kind == _ANONYMOUS
 
 
 def _repeatable(request: Request, response: Response) -> bool:

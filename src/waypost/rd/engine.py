@@ -32,8 +32,9 @@ from waypost.rd.changes import Changes, Settings
 from waypost.rd.clocks import Clocks
 from waypost.rd.criterion import Criterion
 from waypost.rd.evictions import Evictions, Row
+from waypost.rd.exact import Exact
 from waypost.rd.index import Registration
-from waypost.rd.lookup import Search, find_one
+from waypost.rd.lookup import Search
 from waypost.rd.observation import NOTHING, Plans
 from waypost.rd.parameters import require_registration
 from waypost.rd.questions import (
@@ -78,7 +79,6 @@ BUSY_RETRY: Final = 1  # seconds
 CHECK_ALL_EVERY: Final = 16  # calls of check()
 
 COUNTERS: Final = (
-    "lookups",
     "registered",
     "imported",
     "renewed",
@@ -108,6 +108,7 @@ class Directory:
         self._evictions = Evictions(self._clocks)
         self._changes = Changes(rng, settings, self._registrations, self._announcements)
         self._simple = Simple(ids, settings.document_octets_max) if settings.simple else None
+        self._exact = Exact(self._registrations.index)
         self.plans = Plans(self._registrations.index)
         self._owed: dict[bytes, None] = {}  # names whose registration must be announced as it is
         self._owed_after: float | None = None  # the carrier was busy
@@ -235,7 +236,8 @@ class Directory:
         return effects
 
     def counters(self) -> Mapping[str, int]:
-        return {**self._counters, "refreshed": self._changes.refreshed, **self.plans.counters()}
+        own = {"lookups": self._exact.lookups, "refreshed": self._changes.refreshed}
+        return {**self._counters, **own, **self.plans.counters()}
 
     def gauges(self) -> Mapping[str, int]:
         index = self._registrations.index
@@ -279,12 +281,11 @@ class Directory:
     # questions
 
     def _look_up(self, id: int, lookup: Lookup, now: float) -> Outcome | None:
-        self._counters["lookups"] += 1
         view = decide_range(self._decide, lookup)
         if isinstance(view, Refused):
             return view
         lookup.view = view
-        found = find_one(self._registrations.index, lookup)
+        found = self._exact.look_up(lookup)
         if found is not None:
             return found
         try:

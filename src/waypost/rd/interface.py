@@ -183,8 +183,8 @@ def _registration(request: Request, path: Path, location: str) -> Question | Res
 def response(outcome: Outcome) -> Response:
     """RFC 9176, 5, 5.3.1, 5.3.2 and 6.2."""
     match outcome:
-        case Found(body=body, fresh=fresh):
-            return Response(Code.CONTENT, body, LINK_FORMAT, fresh=fresh)
+        case Found(body=body, fresh=fresh, others=others):
+            return Response(Code.CONTENT, body, LINK_FORMAT, fresh=fresh, others=others)
         case Registered(simple=True):
             return Response(Code.CHANGED)
         case Registered(location=location):

@@ -20,14 +20,12 @@ from typing import Final, Protocol, TypeVar
 from waypost.rd.criterion import Criterion
 from waypost.rd.groups import IS_GROUP, matches_group, members_of
 from waypost.rd.index import LOCATION, Index, Link, Registration
-from waypost.rd.pairs import REFERENCES
 from waypost.rd.parameters import require_lookup
 from waypost.rd.postings import T, Values
 from waypost.rd.questions import Entry, Found, Kind, LinkEntry, Lookup, Reason, Refused
 
 OCTETS_MAX: Final = 1 << 20  # of one answer in link-format
 ENTRIES_MAX: Final = 10_000  # of one structured answer
-SMALL: Final = 64  # links of a registration that are listed without counting octets: fewer than OCTETS_MAX
 LINKS_OF_REGISTRATION: Final = 8  # guessed, to compare costs
 
 TOO_LARGE: Final = Refused(Reason.TOO_LARGE, "the answer is too large: ask for pages, with count=100&page=0")
@@ -231,40 +229,6 @@ class Search:
         ):
             fresh = self._index.fresh(lead.name, lead.text)  # whatever is listed has this pair
         self.outcome = Found(",".join(self._lines).encode(), entries, more, fresh)
-
-
-def find_one(index: Index, lookup: Lookup) -> Found | None:
-    """The answer if one value is sought and one registration has it, or one link of one; None: search.
-
-    Most lookups are such.  A Search would find the same, and cost twice as much.
-    """
-    if len(lookup.criteria) != 1 or lookup.structured or lookup.page or lookup.count is not None or lookup.view:
-        return None
-    ((name, value),) = lookup.criteria
-    if not value or value.endswith("*") or name in REFERENCES or value == "core.rd-ep":
-        return None
-    if lookup.kind is Kind.GROUPS or name == "gp":
-        return None
-    link: Link | None = None
-    values = index.of_registrations.get(name)
-    registration = None if values is None else values.only(value)
-    described = index.of_descriptions.get(name)
-    if described is not None and described.count(value):
-        description = described.only(value)
-        link = None if description is None else description.only()
-        if registration is not None or link is None or not isinstance(link.owner, Registration):
-            return None
-        registration = link.owner
-    if registration is None or registration.zone:
-        return None
-    links = registration.document.links if link is None else (link,)
-    if lookup.kind is Kind.ENDPOINTS:
-        body = registration.line()
-    elif len(links) <= SMALL:
-        body = ",".join([link.line(registration) for link in links])
-    else:
-        return None
-    return Found(body.encode(), fresh=index.fresh(name, value))
 
 
 def every(index: Index, copied: Copied) -> Iterator[Candidate]:

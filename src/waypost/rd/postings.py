@@ -50,6 +50,9 @@ class Values(Generic[T]):
     def __len__(self) -> int:
         return len(self._owners)
 
+    def __contains__(self, value: str) -> bool:
+        return value in self._owners
+
     def add(self, value: str, owner: T, weight: int) -> None:
         """`owner` has `weight` registrations, and not this value."""
         self.total += weight

@@ -7,7 +7,7 @@ the same outcomes go back.  `Announce` is the one question that the directory it
 from dataclasses import dataclass, field
 from enum import Enum
 
-from waypost.coap.request import Fresh
+from waypost.coap.request import Fresh, Others
 from waypost.coap.transfer import Call
 from waypost.engine import Path
 from waypost.identity import ANONYMOUS, Identity
@@ -283,13 +283,14 @@ class Evicted:
 class Found:
     """`body` is link-format for a plain lookup; `entries` for a structured one.  `more`: another page follows.
 
-    With `fresh` it answers every equal lookup until that has ended.
+    With `fresh` it answers every equal lookup until that has ended; `others` is as in a Response.
     """
 
     body: bytes
     entries: "tuple[Entry, ...] | tuple[LinkEntry, ...]" = ()
     more: bool = False
     fresh: Fresh | None = field(compare=False, default=None)
+    others: Others | None = field(compare=False, default=None)
 
 
 class Reason(Enum):
