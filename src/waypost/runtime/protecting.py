@@ -1,0 +1,39 @@
+"""OSCORE for a node that has security contexts, and nothing of it for one that has none.
+
+What it takes is an extra: it is looked for when there is a context.
+"""
+
+from collections.abc import Mapping, Sequence
+from random import Random
+from typing import TYPE_CHECKING
+
+from waypost.errors import ConfigError
+from waypost.identity.oscore import SecurityContext
+from waypost.runtime.figures import Labelled
+from waypost.runtime.host import AskableEngine
+
+if TYPE_CHECKING:
+    from waypost.runtime.oscore import Oscore
+
+
+def protect(engine: AskableEngine, contexts: Sequence[SecurityContext], rng: Random) -> "Oscore | None":
+    """Raises ConfigError for contexts that cannot stand together, or if the extra is not installed."""
+    if not contexts:
+        return None
+    try:
+        from waypost.runtime.oscore import Oscore
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"there are OSCORE contexts, and the module {error.name} that they need is not installed",
+            hint="pip install 'waypost[oscore]'",
+        ) from error
+    return Oscore(engine, contexts, rng)
+
+
+def counters(oscore: "Oscore | None") -> Mapping[str, int | Labelled]:
+    refused = {} if oscore is None else {(reason,): count for reason, count in oscore.refused.items()}
+    return {
+        "oscore_unprotected": 0 if oscore is None else oscore.unprotected,
+        "oscore_refused": Labelled(("reason",), refused),
+        "oscore_unsent": 0 if oscore is None else oscore.unsent,
+    }
