@@ -13,8 +13,10 @@ import asyncio
 import gc
 import logging
 import os
+import time
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
+from ipaddress import ip_address
 from pathlib import Path
 from random import SystemRandom
 from typing import Final, Self, TypeVar
@@ -35,6 +37,7 @@ from waypost.runtime.udp import UdpDriver, open_udp
 from waypost.runtime.websocket import WebSockets
 from waypost.runtime.writer import Writer
 from waypost.storage import Reader, Store
+from waypost.storage.keyring import Keyring
 from waypost.storage.policy import open_policy
 
 # A directory of many small objects that stay: the old are looked at seldom, and the young in portions that keep
@@ -59,6 +62,7 @@ class Node:
         self._started = 0.0  # of the loop's clock
         self.name = ""
         self.listeners: dict[str, str] = {}
+        self.operator_key: bytes | None = None  # PEM, at the one start that made it: keep it offline, it is not stored
 
     async def __aenter__(self) -> Self:
         """Raises ConfigError for a directory or an address that cannot be had, StoreError for a broken disk."""
@@ -90,6 +94,8 @@ class Node:
         undo.callback(log.removeHandler, self._last_error)
         store = await asyncio.to_thread(Store.open, config.dir)
         undo.callback(store.close)
+        self._keys = await asyncio.to_thread(open_keys, config)
+        self.operator_key = self._keys.operator_key
         self._policy = await asyncio.to_thread(open_policy, config.dir)
         assembly = Assembly(
             SystemRandom(),
@@ -186,6 +192,15 @@ class Node:
         name = kind if number == 1 else f"{kind}{number}"
         self.listeners[name] = f"{host}:{address.port}"
         return name
+
+
+def open_keys(config: Config) -> Keyring:
+    """Those of the state directory, all made at the first start.  Raises ConfigError if one is not as it must be."""
+    sections = (getattr(config, name) for name in config.__struct_fields__)
+    texts = [text for section in sections for text in getattr(section, "listen", ())]
+    addresses = [ip_address(listen_address(text).host) for text in texts]
+    hosts = [str(address) for address in addresses if not address.is_unspecified]
+    return Keyring.open(config.dir, time.time_ns() // 1_000_000, hosts=(*hosts, *config.http.hosts))
 
 
 def _each(listeners: Mapping[str, T], figure: Callable[[T], int]) -> Labelled:

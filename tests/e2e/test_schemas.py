@@ -93,6 +93,11 @@ class Story:
                 process.terminate()
                 self._environment.pop("WAYPOST_URL", None)
 
+    def write(self, name: str, text: str) -> str:
+        """A file beside the state directory; its name."""
+        (self._directory / name).write_text(text)
+        return name
+
     def call(self, verb: str, *arguments: str, code: int = 0) -> None:
         command = [sys.executable, "-m", "waypost", *verb.split(), *arguments, "-o", self._form]
         ended = subprocess.run(
@@ -146,7 +151,23 @@ def story(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     story.call("config reference")
     story.call("completion", "bash")
     story.call("demo", "--once")
+    tell_of_keys(story)
     return story
+
+
+def tell_of_keys(story: Story) -> None:
+    for place in ("ours", "theirs"):
+        story.call("init", "--dir", place)
+    key = story.write("operator.pem", story.lines["init"][0]["operator_key"])
+    ours, signed = ("--dir", "ours"), ("--dir", "ours", "--operator-key", key)
+    story.call("ca issue", "lamp-3", "--role", "device", "--out", "lamp-3", *ours)
+    story.call("ca revoke", "lamp-3", *ours)
+    story.call("ca rotate", *signed)
+    story.call("ca renew", "--days", "30", *signed)
+    story.call("ca trust add", "theirs/keys/ca.crt", "--as", "theirs", *signed)
+    story.call("ca trust remove", "theirs", *signed)
+    story.call("ca show", *ours)
+    story.call("ca list", *ours)
 
 
 def test_every_verb_has_a_schema_and_every_schema_a_verb() -> None:

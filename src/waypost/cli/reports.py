@@ -28,6 +28,77 @@ class Ready(Struct, frozen=True):
     listeners: dict[str, Address]
 
 
+class Prepared(Struct, frozen=True):
+    """`key` names the node's key, `root` is the fingerprint of the authority's certificate.
+
+    `operator_key`, PEM, is there only where it was made: the first time.
+    """
+
+    dir: str
+    key: str
+    root: str
+    domain: str
+    operator_key: str | None
+
+
+class Trusted(Struct, frozen=True):
+    """A root; those that it certifies are known as NAME@known_as, or by their bare names if that is empty."""
+
+    fingerprint: str
+    domain: str
+    known_as: str
+    roles: tuple[str, ...]
+    until_ms: int
+
+
+class Authority(Struct, frozen=True):
+    """`root` is the fingerprint of our root's certificate, `version` that of the trust file."""
+
+    root: str
+    domain: str
+    not_after_ms: int
+    key_is_here: bool
+    issued: int
+    revoked: int
+    version: int
+    expires_ms: int
+    trusted: tuple[Trusted, ...]
+
+
+class Certified(Struct, frozen=True):
+    """`files` are those that were written."""
+
+    serial: str
+    role: str
+    name: str
+    not_after_ms: int
+    revoked: bool
+    files: tuple[str, ...] = ()
+
+
+class Revocation(Struct, frozen=True):
+    """Serials, and fingerprints of keys, that are refused from now on."""
+
+    certificates: tuple[str, ...]
+    keys: tuple[str, ...]
+
+
+class Rotated(Struct, frozen=True):
+    """The new root; the old one is trusted until `old_until_ms`."""
+
+    root: str
+    domain: str
+    not_after_ms: int
+    old_until_ms: int
+
+
+class Trusting(Struct, frozen=True):
+    """The trust file that was signed."""
+
+    version: int
+    expires_ms: int
+
+
 class Unregistered(Struct, frozen=True):
     id: str
     removed: Literal[True] = True

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import json
 import os
 import signal
 import sys
@@ -14,6 +15,7 @@ import click
 from waypost import __version__
 from waypost.cli.config import chosen, config_options
 from waypost.cli.ending import color
+from waypost.cli.init import farewell
 from waypost.cli.output import emit, note, output_option
 from waypost.cli.reports import Ready
 from waypost.config import Config, Log, build, settle
@@ -43,7 +45,7 @@ def run(file: Path | None, output: str, **options: Any) -> None:
 
 async def serve(config: Config) -> None:
     """Until the first signal, which stops in order; a second one ends the process at once."""
-    from waypost.node import Node, settle_memory
+    from waypost.node import Node, open_keys, settle_memory
 
     loop, this = asyncio.get_running_loop(), asyncio.current_task()
     assert this is not None
@@ -56,6 +58,9 @@ async def serve(config: Config) -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop)
+    operator_key = open_keys(config).operator_key
+    if operator_key is not None:  # before anything can go wrong
+        show(operator_key.decode(), config.log)
     gc.disable()  # until all is restored: a start makes no garbage to speak of, and the collector would look for it
     try:
         async with Node(config) as node:
@@ -68,6 +73,15 @@ async def serve(config: Config) -> None:
     except asyncio.CancelledError:
         if config.log.format == "human":
             note("stopped; everything acknowledged is on disk")
+
+
+def show(operator_key: str, log: Log) -> None:
+    """Once, on standard error and in no log."""
+    if log.format == "human":
+        note(farewell(operator_key))
+    else:
+        line = {"event": "the operator's key: keep it offline", "level": "warning", "operator_key": operator_key}
+        note(json.dumps(line))
 
 
 def banner(config: Config, name: str, listeners: dict[str, str]) -> str:

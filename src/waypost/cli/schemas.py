@@ -18,6 +18,7 @@ DEFINITION: Final = "#/$defs/{name}"
 # The reports of each verb, any one of them; a list is written item by item with -o jsonl.
 REPORTS: Final[dict[str, tuple[Any, ...]]] = {
     "run": (reports.Ready,),
+    "init": (reports.Prepared,),
     "demo": (list[reports.Story],),
     "status": (api.NodeStatus,),
     "register": (api.Registered,),
@@ -28,6 +29,14 @@ REPORTS: Final[dict[str, tuple[Any, ...]]] = {
     "evict": (reports.Evicted, list[api.Eviction], reports.Readmitted),
     "export": (reports.Written, api.Exported),
     "import": (reports.Taken,),
+    "ca show": (reports.Authority,),
+    "ca list": (list[reports.Certified],),
+    "ca issue": (reports.Certified,),
+    "ca revoke": (reports.Revocation,),
+    "ca rotate": (reports.Rotated,),
+    "ca renew": (reports.Trusting,),
+    "ca trust add": (reports.Trusted,),
+    "ca trust remove": (reports.Trusting,),
     "config show": (list[reports.Set],),
     "config check": (reports.Checked,),
     "config reference": (list[reports.Described],),

@@ -13,6 +13,7 @@ from waypost.cli.ending import Exit, end, wants_json
 COMPLETION: Final = "_WAYPOST_COMPLETE"  # in the environment when a shell asks
 VERBS: Final = {  # a verb, and the file it is in; after a colon its name there, if Python has other plans for it
     "run": "run",
+    "init": "init",
     "demo": "demo",
     "status": "node",
     "register": "directory",
@@ -23,6 +24,7 @@ VERBS: Final = {  # a verb, and the file it is in; after a colon its name there,
     "evict": "evict",
     "export": "moving",
     "import": "moving:take",
+    "ca": "ca",
     "config": "config",
     "completion": "completion",
 }

@@ -29,6 +29,8 @@ def certified(chain: Sequence[bytes], trust: Trust, wall_ms: int) -> Identity:
         own, *above = map(read_certificate, chain)
     except WireError as error:
         raise DeniedError(str(error)) from error
+    if wall_ms >= trust.expires_ms:
+        raise DeniedError("nobody's certificate is taken: the trust file has expired")
     domain, role, name = identity_of(own)
     for certificate in (own, *above):
         _require_valid(certificate, trust.revoked, wall_ms)

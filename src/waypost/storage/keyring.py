@@ -24,7 +24,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -56,7 +56,7 @@ OWN_DAYS: Final = 90  # of the node's own certificate
 RENEWED_MS: Final = 30 * DAY_MS  # before its end
 CLOCK_MIN_MS: Final = 1_767_225_600_000  # 2026-01-01: a clock that says less was never set
 LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
-WATCHED: Final = ("trust.json", "revoked.json", "tls.crt")
+WATCHED: Final = ("trust.json", "revoked.json", "ca.crt", "tls.crt")
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -87,6 +87,10 @@ class Believed:
     revoked: Revoked
     marks: Marks
 
+    @property
+    def all_revoked(self) -> Revoked:
+        return self.trust.revoked | self.revoked
+
 
 class Keyring:
     """`operator_key` is PEM at the start that made it, and None ever after: show it and let it go."""
@@ -103,7 +107,8 @@ class Keyring:
         self.cosigner = self.read("cosigner.pem", keys.read_private_ed25519)
         self.operator = self.read("operator.pub", _read_operator)
         self.shared = self.read("secrets.toml", _read_secrets) if self.has("secrets.toml") else NONE
-        self._stamp: tuple[int, ...] = ()
+        self._stamp: tuple[tuple[int, int], ...] = ()
+        self._due_ms = 0  # when the node's own certificate is to be looked at again
         self._credentials: Credentials | None = None
 
     @classmethod
@@ -120,13 +125,19 @@ class Keyring:
             with locked(folder):
                 if not (folder / "operator.pub").exists():
                     operator_key = _make_all(directory, wall_ms, sync)
-        require_private(folder)
-        keyring = cls(directory, hosts, sync)
+        keyring = cls.open_made(directory, hosts=hosts, sync=sync)
         keyring.operator_key = operator_key
-        keyring.believed(wall_ms)
-        keyring.renew(wall_ms)
         keyring.credentials(wall_ms)
         return keyring
+
+    @classmethod
+    def open_made(cls, directory: Path, *, hosts: Sequence[str] = (), sync: Sync = os.fsync) -> "Keyring":
+        """That of a directory whose first start has been; nothing is made or renewed.  Raises ConfigError."""
+        folder = directory / FOLDER
+        if not (folder / "operator.pub").exists():
+            raise ConfigError(f"{directory} has no keys yet", hint="waypost init, or waypost run, makes them")
+        require_private(folder)
+        return cls(directory, hosts, sync)
 
     @property
     def name(self) -> str:
@@ -145,31 +156,28 @@ class Keyring:
 
     def credentials(self, wall_ms: int) -> Credentials:
         """The same object until one of the files is another.  What cannot be read is told once, and the last stays."""
-        stamp = tuple(self._stamp_of(name) for name in WATCHED)
-        if self._credentials is None or stamp != self._stamp:
+        if self._credentials is None or wall_ms >= self._due_ms or self._stamps() != self._stamp:
+            self._due_ms = wall_ms + DAY_MS
             try:
-                believed = self.believed(wall_ms)
-                self._credentials = Credentials(
-                    chain=self.read("tls.crt", _checked),
-                    key=self.read("tls.pem", bytes),
-                    trust=believed.trust.also_revoking(believed.revoked),
-                    psks=self.shared.psks,
-                    contexts=self.shared.contexts,
-                )
+                self.renew(wall_ms)
+                before, self._stamp = self._stamp, self._stamps()
+                if self._credentials is None or self._stamp != before:
+                    self._credentials = self._load(wall_ms)
             except (ConfigError, OSError) as error:
                 if self._credentials is None:
                     raise
+                self._stamp = self._stamps()
                 log.error("keys changed and cannot be used: %s", error)
-            self._stamp = stamp
         return self._credentials
 
-    def believed(self, wall_ms: int) -> Believed:
+    def believed(self, wall_ms: int, *, expired: bool = False) -> Believed:
         """What trust.json and revoked.json say, with a mark set at what was not seen before.
 
-        Raises ConfigError for what is older than its mark, and for what expired.
+        Raises ConfigError for what is older than its mark, and for what has expired unless that may be.
         """
         marks = self._marks()
-        trust = self.read("trust.json", lambda data: _current(read_trust(data, self.operator), marks.trust, wall_ms))
+        moment = 0 if expired else wall_ms
+        trust = self.read("trust.json", lambda data: _current(read_trust(data, self.operator), marks.trust, moment))
         revoked, seen = Revoked(), Seen()
         if self.has("revoked.json"):
             revoked, seen = self.read("revoked.json", lambda data: read_revoked(data, self.node.public_key()))
@@ -191,7 +199,10 @@ class Keyring:
             log.warning("the node's certificate should be renewed, and ca.pem is not here")
             return False
         key = keys.make_p256()
-        own = self.issue(Subject("peer", self.name, self.hosts, OWN_DAYS), key.public_key(), wall_ms)
+        try:
+            own = self.issue(Subject("peer", self.name, self.hosts, OWN_DAYS), key.public_key(), wall_ms)
+        except ValueError as error:
+            raise ConfigError(f"the node cannot be certified: {error}") from error
         # The certificate last: it is what credentials() watches, and a key that does not fit it is made anew.
         self.write({"tls.pem": keys.write_private(key), "tls.crt": own.pem})
         return True
@@ -203,8 +214,10 @@ class Keyring:
         """
         if not self.has_authority:
             raise ConfigError(f"{self.folder / 'ca.pem'} is not here", hint="bring it back for as long as it is needed")
-        key = self.read("ca.pem", keys.read_private)
-        made = certificates.issue(key, self.root, subject, public, wall_ms)
+        key, root = self.read("ca.pem", keys.read_private), self.root
+        if keys.fingerprint(key.public_key()) != keys.fingerprint(root.public):
+            raise ConfigError(f"{self.folder / 'ca.pem'} is not the key of ca.crt", hint="waypost ca rotate")
+        made = certificates.issue(key, root, subject, public, wall_ms)
         self._remember(Issued(made.serial, subject.role, subject.name, made.not_after_ms))
         return made
 
@@ -231,12 +244,23 @@ class Keyring:
         """Each whole and durably, in order."""
         self.files.write(PutFile(f"{FOLDER}/{name}", data) for name, data in files.items())
 
+    def _load(self, wall_ms: int) -> Credentials:
+        believed = self.believed(wall_ms)
+        return Credentials(
+            chain=self.read("tls.crt", _checked),
+            key=self.read("tls.pem", bytes),
+            trust=replace(believed.trust, revoked=believed.all_revoked),
+            psks=self.shared.psks,
+            contexts=self.shared.contexts,
+        )
+
     def _ends(self, wall_ms: int) -> bool:
         if not (self.has("tls.crt") and self.has("tls.pem")):
             return True
         own = self.read("tls.crt", certificates.read_certificate)
         fits = keys.fingerprint(self.read("tls.pem", keys.read_private).public_key()) == keys.fingerprint(own.public)
-        return not fits or own.not_after_ms - wall_ms < RENEWED_MS or not {*self.hosts} <= {*own.hosts}
+        ends_soon = own.not_after_ms - wall_ms < RENEWED_MS or not certificates.is_issued_by(own, self.root)
+        return not fits or ends_soon or not {*self.hosts} <= {*own.hosts}
 
     def _remember(self, issued: Issued) -> None:
         with open(self.folder / "issued.jsonl", "ab", opener=_private) as stream:
@@ -250,11 +274,16 @@ class Keyring:
         marks = self.read("seen.json", msgspec.json.Decoder(Marks).decode) if self.has("seen.json") else Marks()
         return marks if marks.operator == operator else Marks(operator, Seen(), marks.revoked)
 
-    def _stamp_of(self, name: str) -> int:
+    def _stamps(self) -> tuple[tuple[int, int], ...]:
+        return tuple(map(self._stamp_of, WATCHED))
+
+    def _stamp_of(self, name: str) -> tuple[int, int]:
+        """Another whenever the file is: each is replaced whole."""
         try:
-            return (self.folder / name).stat().st_mtime_ns
+            found = (self.folder / name).stat()
         except FileNotFoundError:
-            return 0
+            return (0, 0)
+        return (found.st_mtime_ns, found.st_ino)
 
 
 @contextmanager
