@@ -73,6 +73,15 @@ class Coap(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = ()
 
 
+class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What an identity or a stranger's address may take; a network may take eight times as much, the loopback any."""
+
+    requests_per_second: Annotated[
+        Natural, Meta(description="CoAP messages and HTTP requests in the long run; 0 for any number.")
+    ] = 2_000
+    requests_burst: Annotated[Count, Meta(description="The same at once, after a rest.")] = 10_000
+
+
 class Http(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The HTTP API under /v1/, health and metrics."""
 
@@ -147,6 +156,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     log: Log = Log()
     coap: Coap = Coap()
     http: Http = Http()
+    limits: Limits = Limits()
     mdns: Mdns = Mdns()
     rd: Rd = Rd()
 
@@ -384,7 +394,15 @@ def _did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"did you mean {close[0]}?" if close else "there are " + ", ".join(known)
 
 
-SECTIONS: Final[dict[str, type[Struct]]] = {"": Config, "log": Log, "coap": Coap, "http": Http, "mdns": Mdns, "rd": Rd}
+SECTIONS: Final[dict[str, type[Struct]]] = {
+    "": Config,
+    "log": Log,
+    "coap": Coap,
+    "http": Http,
+    "limits": Limits,
+    "mdns": Mdns,
+    "rd": Rd,
+}
 
 
 def _keys() -> Iterable[Key]:

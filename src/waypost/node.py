@@ -26,6 +26,7 @@ from waypost.api.server import application
 from waypost.assembly.engine import Assembly
 from waypost.config import Config, listen_address
 from waypost.engine import Endpoint
+from waypost.identity.admission import Gate
 from waypost.rd.engine import Settings
 from waypost.runtime.figures import Figures, Labelled, LastError
 from waypost.runtime.host import Host
@@ -97,6 +98,7 @@ class Node:
         self._keys = await asyncio.to_thread(open_keys, config)
         self.operator_key = self._keys.operator_key
         self._policy = await asyncio.to_thread(open_policy, config.dir)
+        self._gate = Gate(config.limits.requests_per_second, config.limits.requests_burst)
         assembly = Assembly(
             SystemRandom(),
             Settings(
@@ -113,6 +115,7 @@ class Node:
                 freshness=config.rd.freshness,
             ),
             self._policy.decide,
+            self._gate,
         )
         self._writer = Writer(store)
         self._host = Host(assembly, self._writer)
@@ -146,6 +149,7 @@ class Node:
             self._ready,
             identify,
             self._policy.decide,
+            self._gate,
             self._measure,
             rows=reader,
             hosts=config.http.hosts,

@@ -13,6 +13,7 @@ import msgspec
 from waypost.api.asking import identify
 from waypost.api.changes import Rows
 from waypost.api.server import STALL_S, application
+from waypost.identity.admission import Gate
 from waypost.identity.policy import default
 from waypost.runtime.http import serve
 
@@ -85,7 +86,7 @@ def serving(
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
-    app = application(ask, ready, identify, default().decide, rows=rows, hosts=hosts, stall_s=stall_s)
+    app = application(ask, ready, identify, default().decide, Gate(0, 1), rows=rows, hosts=hosts, stall_s=stall_s)
     server = asyncio.run_coroutine_threadsafe(serve(app, "127.0.0.1", 0), loop).result()
     try:
         yield Api(server.address.host, server.address.port)

@@ -14,6 +14,7 @@ from waypost.api.asking import identify
 from waypost.api.problem import KINDS
 from waypost.api.routes import ROUTES
 from waypost.api.server import application
+from waypost.identity.admission import Gate
 from waypost.identity.policy import default
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -61,7 +62,7 @@ def test_every_schema_of_the_document_is_json_schema() -> None:
 
 
 def test_every_route_that_is_served_is_described_and_no_other() -> None:
-    app: web.Application = application(nobody, dict, identify, default().decide)
+    app: web.Application = application(nobody, dict, identify, default().decide, Gate(0, 1))
     served = {
         (route.method, route.resource.canonical)
         for route in app.router.routes()

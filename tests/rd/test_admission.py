@@ -10,7 +10,8 @@ from speaking import Node, option
 
 from waypost.coap.numbers import Code, Option
 from waypost.identity import ANONYMOUS, OPERATOR
-from waypost.rd.admission import BUCKETS_MAX, Admission, holder, prefix_of
+from waypost.identity.admission import BUCKETS_MAX, Buckets, prefix_of
+from waypost.rd.admission import holder
 from waypost.rd.engine import Settings
 from waypost.rd.questions import Busy, Cause, Evict, Import, Registered, Remove, Removed, Renewed
 
@@ -53,7 +54,7 @@ def test_a_source_is_an_ipv4_address_or_an_ipv6_64() -> None:
 
 
 def test_the_buckets_are_bounded() -> None:
-    admission = Admission(1.0, 5)
+    admission = Buckets(1.0, 5)
     for number in range(BUCKETS_MAX + 10):
         assert admission.take(str(number), 0.0) == 0
     assert len(admission) == BUCKETS_MAX

@@ -5,6 +5,7 @@ from typing import Final
 MEANINGS: Final = {
     "announcements_owed": "Registrations whose stored form must be written anew, not yet on their way.",
     "announcements_under_way": "Changes of registrations that wait for the disk.",
+    "askers": "Identities, addresses and networks whose requests are counted.",
     "busy_disk": "Questions refused because the disk or its queue was behind (5.03, 503).",
     "busy_full": "Questions refused because the directory was full (5.03, 503).",
     "busy_holdings": "Registrations refused because their source had as many as it may (5.03, 503).",
@@ -20,6 +21,7 @@ MEANINGS: Final = {
     "coap_duplicates": "Messages that came more than once.",
     "coap_errors": "CoAP requests answered with an error.",
     "coap_exchanges": "CoAP requests that wait for the directory.",
+    "coap_limited": "CoAP messages refused because their sender asks too much.",
     "coap_notifications": "Notifications sent to observers.",
     "coap_observations": "Observations over CoAP.",
     "coap_received": "CoAP messages received.",

@@ -28,6 +28,7 @@ KINDS: Final = {
     413: Kind("TooLarge", "The request or its answer is too large"),
     415: Kind("UnsupportedMediaType", "The body's media type is not understood"),
     421: Kind("MisdirectedRequest", "The request is for another host"),
+    429: Kind("TooManyRequests", "Too many requests"),
     500: Kind("InternalError", "A fault in the node"),
     503: Kind("Unavailable", "Not possible now"),
 }

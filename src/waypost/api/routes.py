@@ -64,7 +64,7 @@ class Route:
 
 
 NODE: Final = Target("node")
-ANY_REFUSALS: Final = (400, 401, 403, 406, 421, 500, 503)
+ANY_REFUSALS: Final = (400, 401, 403, 406, 421, 429, 500, 503)
 
 _ID: Final = "6f1d3c62-6a3b-4f6e-9d53-0f5f0f4b6c11"
 _LINK: Final = schemas.NewLink("/sensors/temperature", attributes=(("rt", "temperature"), ("ct", "0")))

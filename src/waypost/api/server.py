@@ -8,7 +8,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
 from contextlib import aclosing
 from typing import Final
 from urllib.parse import quote
@@ -31,6 +31,7 @@ from waypost.api.schemas import PROBLEM_JSON
 from waypost.api.watching import Feed
 from waypost.errors import StateError
 from waypost.identity import ANONYMOUS, Identity
+from waypost.identity.admission import Gate
 from waypost.identity.policy import Decide, View
 from waypost.runtime.figures import Figures
 
@@ -40,6 +41,8 @@ STALL_S: Final = 30.0  # for the reader of a stream to take some of it
 # Answers age at once, a browser takes none for a script or a page, and none says what it was made with.
 HEADERS: Final = {"Cache-Control": "no-store", "Server": "waypost", "X-Content-Type-Options": "nosniff"}
 
+Door = Callable[[web.Request, Route], Awaitable[tuple[Identity, View | None]]]
+
 log = logging.getLogger(__name__)
 
 
@@ -48,6 +51,7 @@ def application(
     ready: Ready,
     identify: Identify,
     decide: Decide,
+    gate: Gate,
     measure: Measure = Figures,
     *,
     rows: Rows | None = None,
@@ -67,7 +71,7 @@ def application(
     app = web.Application(middlewares=[_guard(metrics, [host.lower() for host in hosts])], client_max_size=BODY_MAX)
     app.on_shutdown.append(lambda _: feed.close())  # or the server would wait for those who watch
     for route in ROUTES:
-        handler = _handler(route, operations, identify, decide, stall_s)
+        handler = _handler(route, operations, _door(identify, decide, gate), stall_s)
         if route.method == "GET":
             app.router.add_get(route.path, handler)  # and HEAD
         else:
@@ -75,14 +79,24 @@ def application(
     return app
 
 
-def _handler(route: Route, operations: Operations, identify: Identify, decide: Decide, stall_s: float) -> Handler:
-    async def handle(request: web.Request) -> web.StreamResponse:
+def _door(identify: Identify, decide: Decide, gate: Gate) -> Door:
+    async def admit(request: web.Request, route: Route) -> tuple[Identity, View | None]:
         who = await identify(request)
+        retry_s = gate.take(who, request.remote or "", asyncio.get_running_loop().time())
+        if retry_s:
+            raise Refusal(429, "too many requests: come back later", retry_s=retry_s)
         action, target = route.asks
         decision = decide(who, action, target)
         if not decision.allowed:
             raise Refusal(401 if who == ANONYMOUS else 403, decision.reason)
-        wanted = await _read(request, route, who, decision.view)
+        return who, decision.view
+
+    return admit
+
+
+def _handler(route: Route, operations: Operations, admit: Door, stall_s: float) -> Handler:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        wanted = await _read(request, route, *await admit(request, route))
         reply = await route.operation(operations, wanted)
         if isinstance(reply.body, AsyncGenerator):
             return await _stream(request, reply.body, wanted.media, stall_s)

@@ -27,8 +27,8 @@ from waypost.api.schemas import EventKind
 from waypost.assembly.carrier import ROOM
 from waypost.assembly.questions import Follow, Followed
 from waypost.errors import StateError, WireError
+from waypost.identity.admission import prefix_of
 from waypost.identity.policy import View
-from waypost.rd.admission import prefix_of
 from waypost.rd.following import Filter, entry
 from waypost.rd.index import Registration
 from waypost.rd.questions import Attributes, Busy, Entry

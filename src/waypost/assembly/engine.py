@@ -19,6 +19,7 @@ from waypost.coap.peer import Peer
 from waypost.coap.request import Request, Response, diagnostic
 from waypost.coap.server import DISCOVERY
 from waypost.engine import Answer, Ask, Effect, Path, Rows
+from waypost.identity.admission import Gate
 from waypost.identity.policy import Action, Decide, Target
 from waypost.rd import interface
 from waypost.rd.engine import Directory, Settings
@@ -31,14 +32,18 @@ IDEMPOTENT: Final = frozenset({("rd",), ("rd", "")})  # RFC 9176, 5: registering
 
 
 class Assembly:
-    """`decide` is the policy: every question from outside is put to it, here or in the room it is for."""
+    """`decide` is the policy: every question from outside is put to it, here or in the room it is for.
 
-    def __init__(self, rng: Random, settings: Settings, decide: Decide) -> None:
+    `gate` limits what one asker may send; None, nobody is limited.
+    """
+
+    def __init__(self, rng: Random, settings: Settings, decide: Decide, gate: Gate | None = None) -> None:
         ids = itertools.count(1)  # one for all rooms: an answer finds its asker by its number
         self._ids = ids
         self._decide = decide
         self._wants_echo = settings.freshness == "echo"
-        self._coap = Peer(rng, self._serve, ids, idempotent=IDEMPOTENT)
+        self._gate = Gate(0, 1) if gate is None else gate
+        self._coap = Peer(rng, self._serve, ids, idempotent=IDEMPOTENT, admit=self._admit)
         self._directory = Directory(rng, ids, settings, decide)
         self._carrier = Carrier(rng)
         self._fetching: dict[int, int] = {}  # the client's number -> the directory's
@@ -113,6 +118,9 @@ class Assembly:
     def check(self) -> None:
         self._coap.check()
         self._directory.check()
+
+    def _admit(self, path: Path, now: float) -> int:
+        return self._gate.take(path.who, path.peer.host, now)
 
     # joining
 
@@ -195,7 +203,7 @@ class Assembly:
             self._effects.append(Answer(id, self._followed()))
 
     def _report(self) -> Report:
-        gauges = {"changes_waiting": len(self._carrier), "changes": self._carrier.seq}
+        gauges = {"askers": len(self._gate), "changes_waiting": len(self._carrier), "changes": self._carrier.seq}
         return Report(
             {**self._coap.counters(), **self._directory.counters()},
             {**gauges, **self._coap.gauges(), **self._directory.gauges()},

@@ -8,7 +8,7 @@ Datagrams that do not decode are counted in `dropped`: nothing a peer sends can 
 Source: RFC 7252, 2 and 4.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from random import Random
 from typing import Final
 
@@ -29,7 +29,16 @@ _CON, _NON, _ACK, _RST = (int(t) for t in Type)
 _RESPONSE_CLASSES: Final = (2, 4, 5)
 
 
+Admit = Callable[[Path, float], int]  # 0, or after how many seconds to come back
+
+
+def admit_all(path: Path, now: float) -> int:
+    return 0
+
+
 class Peer:
+    """`admit` is asked about every message before anything is kept of it; `limited` counts those it refused."""
+
     def __init__(
         self,
         rng: Random,
@@ -38,16 +47,23 @@ class Peer:
         *,
         idempotent: frozenset[tuple[str, ...]] = frozenset(),
         answer_max: int = ANSWER_MAX,
+        admit: Admit = admit_all,
     ) -> None:
+        self._admit = admit
         self._outbox = Outbox(rng)
         self.server = Server(self._outbox, serve, ids, idempotent=idempotent)
         self.client = Client(rng, ids, self._outbox, body_max=answer_max)
         self._leisure = Leisure(rng)
         self.received = 0
         self.dropped = 0
+        self.limited = 0
 
     def receive_datagram(self, data: bytes, path: Path, now: float) -> None:
         self.received += 1
+        retry_s = self._admit(path, now)
+        if retry_s:
+            self._refuse(data, path, retry_s, now)
+            return
         if self.server.repeat(data, path, now):
             return
         try:
@@ -113,6 +129,7 @@ class Peer:
 
     def counters(self) -> dict[str, int]:
         own = {"coap_received": self.received, "coap_dropped": self.dropped + self.client.dropped}
+        own["coap_limited"] = self.limited
         return {**own, **self.server.counters()}
 
     def gauges(self) -> dict[str, int]:
@@ -126,6 +143,18 @@ class Peer:
         self._leisure.check()
         self.client.check()
         self.server.check()
+
+    def _refuse(self, data: bytes, path: Path, retry_s: int, now: float) -> None:
+        """In silence what came as a datagram: its sender may be another.  On a connection a request gets its answer."""
+        self.limited += 1
+        if path.message_max is None:
+            return
+        try:
+            message = decode(data)
+        except WireError:
+            return
+        if 0 < message.code < 32:
+            self.server.refuse(message, len(data), path, retry_s, now)
 
     def _settle(self, message: Message, path: Path, now: float) -> None:
         owner = self._outbox.retransmissions.end(path.peer, message.id)

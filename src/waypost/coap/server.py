@@ -96,6 +96,12 @@ class Server:
         if message.type == _CON:
             self._acknowledge.set(request.id, now + EMPTY_ACK_AFTER)
 
+    def refuse(self, message: Message, size: int, path: Path, retry_s: int, now: float) -> None:
+        """A request of `size` octets of somebody who asks too much."""
+        exchange = Exchange(path, message.type, message.id, message.token, size, Request(0, message.code, (), ()), True)
+        busy = diagnostic(Code.SERVICE_UNAVAILABLE, "too many requests: come back later", retry_s)
+        self._answering.answer(exchange, busy, now)
+
     def receive_from_group(self, message: Message, size: int, path: Path, now: float) -> None:
         """A request that was sent to a group, after its leisure.
 

@@ -14,9 +14,10 @@ import msgspec
 from waypost.coap.links import Link
 from waypost.errors import WireError
 from waypost.identity import OPERATOR
+from waypost.identity.admission import Buckets
 from waypost.identity.policy import owner_of
 from waypost.rd.access import is_free
-from waypost.rd.admission import Admission, holder
+from waypost.rd.admission import holder
 from waypost.rd.announcing import Announcements, Change, UnderWay
 from waypost.rd.groups import is_group
 from waypost.rd.index import Registration, parse_limited
@@ -84,7 +85,7 @@ class Changes:
         self._settings = settings
         self._registrations = registrations
         self._announcements = announcements
-        self._admission = Admission(settings.registrations_per_second, settings.burst)
+        self._admission = Buckets(settings.registrations_per_second, settings.burst)
         self.refreshed = 0
 
     def key(self, question: Change) -> bytes | None:

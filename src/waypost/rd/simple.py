@@ -27,7 +27,7 @@ from waypost.coap.numbers import LINK_FORMAT, Code
 from waypost.coap.request import Response
 from waypost.coap.transfer import Call, Failure
 from waypost.engine import Ask, Endpoint
-from waypost.rd.admission import prefix_of
+from waypost.identity.admission import prefix_of
 from waypost.rd.questions import Busy, Fetch, Probe, Reason, Refused, Register
 
 CALL: Final = Call(Code.GET, (".well-known", "core"), accept=LINK_FORMAT)
