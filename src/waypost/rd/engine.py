@@ -24,7 +24,7 @@ from waypost.engine import Answer, Ask, Commit, Effect, Rows
 from waypost.errors import WireError
 from waypost.identity.policy import Decide
 from waypost.rd import export, questions
-from waypost.rd.access import decide_one, decide_range
+from waypost.rd.access import absent, decide_at, decide_members, decide_one, decide_range
 from waypost.rd.announcing import Announcements, UnderWay
 from waypost.rd.announcing import Change as Wanted
 from waypost.rd.brake import Brake
@@ -113,7 +113,7 @@ class Directory:
         self._owed: dict[bytes, None] = {}  # names whose registration must be announced as it is
         self._owed_after: float | None = None  # the carrier was busy
         self._unchecked: list[bytes] = []  # names to look at since the wall clock stepped
-        self._searches: deque[tuple[int, Search]] = deque()
+        self._searches: deque[tuple[int, Lookup, Search]] = deque()
         self._placed = False  # what was restored waits for the wall clock
         self._counters = dict.fromkeys(COUNTERS, 0)
         self._now = 0.0
@@ -189,6 +189,17 @@ class Directory:
         self.plans.compare(before, self.plans.view(self._registrations.by_key.get(change.key)), now)
         self._owe(change.key, now)
 
+    def review(self) -> None:
+        """The policy has changed: lookups under way are decided anew.  Changes that wait are, when they go on."""
+        under_way, self._searches = self._searches, deque()
+        for id, lookup, search in under_way:
+            view = decide_range(self._decide, lookup)
+            if view == lookup.view:
+                self._searches.append((id, lookup, search))
+            else:
+                changed = Busy(BUSY_RETRY, "the policy has changed: ask again", Cause.LOOKUPS)
+                self._answer(id, view if isinstance(view, Refused) else changed)
+
     def handle_timer(self, now: float) -> None:
         self._now = now
         for registration in self._registrations.deadlines.pop_due(now, DUE_MAX):
@@ -203,12 +214,12 @@ class Directory:
         for _ in range(min(len(self._unchecked), UNCHECKED_STEP)):
             self._owe(self._unchecked.pop(), now)
         if self._searches:
-            id, search = self._searches.popleft()
+            id, lookup, search = self._searches.popleft()
             if search.step(SLICE, now):
                 assert search.outcome is not None
                 self._answer(id, search.outcome)
             else:
-                self._searches.append((id, search))
+                self._searches.append((id, lookup, search))
         if self._owed_after is not None and now >= self._owed_after:
             self._owed_after = None
         self._pay(now)
@@ -296,7 +307,7 @@ class Directory:
             return search.outcome
         if len(self._searches) >= SEARCHES_MAX:
             return Busy(BUSY_RETRY, "too many large lookups are under way: come back, or ask for less", Cause.LOOKUPS)
-        self._searches.append((id, Search(self._registrations.index, lookup, lasting=True)))
+        self._searches.append((id, lookup, Search(self._registrations.index, lookup, lasting=True)))
         return None
 
     def _list(self, question: Locations | Export | questions.Evictions, now: float) -> Outcome:
@@ -305,7 +316,8 @@ class Directory:
             case _ if isinstance(view, Refused):
                 return view
             case Locations():
-                return Located(tuple(self._registrations.index.by_location))
+                held = self._registrations.index.by_location.values()
+                return Located(tuple([r.location for r in held if view is None or view.shows(r.d, r.ep)]))
             case Export():
                 return export.page(self._registrations.index, question, view, now)
             case questions.Evictions():
@@ -328,11 +340,12 @@ class Directory:
     def _read(self, question: Read, now: float) -> Outcome:
         """A link's href matches as it is shown, and as it was registered (draft -12, 5.4.3)."""
         registration = self._registrations.index.at(question.location)
-        if registration is None or registration.zone not in (0, question.zone):
-            return _unknown(question.location)
-        refused = decide_one(self._decide, question, registration.d, registration.ep, registration)
+        if registration is not None and registration.zone not in (0, question.zone):
+            registration = None
+        refused = decide_at(self._decide, question, registration)
         if refused is not None:
             return refused
+        assert registration is not None
         criteria = [Criterion(name, value) for name, value in question.criteria]
         links = [
             link.entry(registration)
@@ -355,7 +368,7 @@ class Directory:
             return Refused(Reason.BAD_REQUEST, str(error))
         key = self._changes.key(register)
         assert key is not None
-        refused = self._refuse(key, register)
+        refused = self._refuse(key, register, now)
         if refused is not None:
             return refused
         full = self._changes.full(key, register)
@@ -366,17 +379,11 @@ class Directory:
 
     def _change(self, id: int, question: Wanted, now: float) -> Outcome | None:
         key = self._changes.key(question)
-        if key is None:
-            assert not isinstance(question, Register | Import)
-            return _unknown(question.location)
-        if isinstance(question, Register | Import):
-            evicted = self._evictions.refusal(key, now)
-            if evicted is not None:
-                return evicted
-        before = self._announcements.get(key)
-        refused = self._refuse(key, question)
+        refused = self._refuse(key, question, now)
         if refused is not None:
             return refused
+        assert key is not None
+        before = self._announcements.get(key)
         if before is not None:
             if self._announcements.wait(before, id, question):
                 return None
@@ -397,22 +404,26 @@ class Directory:
         self._announce(result)
         return None
 
-    def _refuse(self, key: bytes, question: Wanted) -> Refused | None:
-        registration = self._registrations.by_key.get(key)
-        if registration is not None:
-            sector, name = registration.d, registration.ep
-        else:
-            sector, name = self._changes.name(question)
-        return decide_one(self._decide, question, sector, name, registration)
+    def _refuse(self, key: bytes | None, question: Wanted, now: float) -> Refused | None:
+        """The policy comes first: only who might come in hears who is kept out."""
+        registration = None if key is None else self._registrations.by_key.get(key)
+        if not isinstance(question, Register | Import):
+            return decide_at(self._decide, question, registration)
+        assert key is not None
+        refused = decide_one(self._decide, question, *self._changes.name(question), registration)
+        if refused is None:
+            refused = self._evictions.refusal(key, now)
+        if refused is None and isinstance(question, Register) and question.members:
+            refused = decide_members(self._decide, question, map(self._registrations.index.at, question.members))
+        return refused
 
     def _evict(self, id: int, question: Evict, now: float) -> Outcome | None:
         """The name is kept out from before its registration is gone."""
         registration = self._registrations.index.by_location.get(question.location)
-        if registration is None:
-            return _unknown(question.location)
-        refused = decide_one(self._decide, question, registration.d, registration.ep, registration)
+        refused = decide_at(self._decide, question, registration)
         if refused is not None:
             return refused
+        assert registration is not None
         until_ms = self._clocks.to_wall_ms(now + question.for_s)
         row = Row(registration.d, registration.ep, question.location, until_ms)
         puts = self._evictions.keep(registration.key, row, now)
@@ -423,11 +434,8 @@ class Directory:
 
     def _readmit(self, id: int, question: Readmit) -> Outcome | None:
         kept = self._evictions.find(question.id)
-        if kept is None:
-            return Refused(Reason.NOT_FOUND, f"nobody is kept out under {question.id[:64]}")
-        refused = decide_one(self._decide, question, kept.d, kept.ep, None)
-        if refused is not None:
-            return refused
+        if kept is None or decide_one(self._decide, question, kept.d, kept.ep, None) is not None:
+            return absent(self._decide, question, f"nobody is kept out under {question.id[:64]}")
         puts = self._evictions.readmit(question.id)
         self._effects.append(Commit(puts=puts, then=(Answer(id, Removed()),)))
         return None
@@ -480,7 +488,3 @@ class Directory:
             self._counters["refused"] += 1
         elif isinstance(outcome, Busy):
             self._counters[f"busy_{outcome.cause.value}"] += 1
-
-
-def _unknown(location: str) -> Refused:
-    return Refused(Reason.NOT_FOUND, f"there is no registration {location[:64]}: register again")

@@ -78,7 +78,8 @@ class Search:
         self._octets = 0
         self._zone = lookup.zone
         self._view = lookup.view
-        self._own = kind is Kind.GROUPS  # the answer may be another's own: by link, by our name, by what groups hold
+        # The answer may be another's own: by link, by our name, by what groups hold, by what the asker may see.
+        self._own = kind is Kind.GROUPS or lookup.view is not None
         self._criteria = criteria = [Criterion(name, value) for name, value in lookup.criteria]
         for criterion in criteria:
             if criterion.name == "href":
@@ -183,10 +184,8 @@ class Search:
             self._own = True
             if registration.zone != self._zone:
                 return True
-        if self._view is not None:
-            self._own = True
-            if not self._view.shows(registration.d, registration.ep):
-                return True
+        if self._view is not None and not self._view.shows(registration.d, registration.ep):
+            return True
         if self._generation == self._index.generation:
             return False
         return not registration.visible or (link is not None and link not in registration.document.links)
