@@ -114,8 +114,7 @@ def write_public(key: PublicKey) -> bytes:
 
 def read_private(pem: bytes) -> PrivateKey:
     """Raises WireError for anything but one private key that we take; the message shows nothing of it."""
-    if len(pem) > PEM_MAX:
-        raise WireError(f"a file with a key has {PEM_MAX} octets at most")
+    _require_one(pem)
     try:
         # Without the check of RSA's primes, which takes seconds for a large key; take_public() comes first.
         key = serialization.load_pem_private_key(pem, None, unsafe_skip_rsa_key_validation=True)
@@ -135,9 +134,15 @@ def read_private_ed25519(pem: bytes) -> ed25519.Ed25519PrivateKey:
 
 def read_public(pem: bytes) -> PublicKey:
     """Raises WireError for anything but one public key that we take."""
-    if len(pem) > PEM_MAX:
-        raise WireError(f"a file with a key has {PEM_MAX} octets at most")
+    _require_one(pem)
     try:
         return take_public(serialization.load_pem_public_key(pem))
     except (ValueError, TypeError, UnsupportedAlgorithm):
         raise WireError("it holds no public key in PEM") from None
+
+
+def _require_one(pem: bytes) -> None:
+    if len(pem) > PEM_MAX:
+        raise WireError(f"a file with a key has {PEM_MAX} octets at most")
+    if pem.count(b"-----BEGIN ") > 1:
+        raise WireError("it holds more than one thing in PEM, and must hold one key")
