@@ -53,6 +53,7 @@ def waypost(directory: Path) -> Iterator[Server]:
     settings = {
         "WAYPOST_DIR": str(directory),
         "WAYPOST_COAP_LISTEN": f"{HOST}:0",
+        "WAYPOST_COAPS_LISTEN": f"{HOST}:0",
         "WAYPOST_HTTP_LISTEN": f"{HOST}:0",
         "WAYPOST_RD_REGISTRATIONS_PER_SOURCE": UNLIMITED,
         "WAYPOST_RD_REGISTRATIONS_PER_SECOND": UNLIMITED,

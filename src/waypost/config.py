@@ -82,6 +82,24 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     requests_burst: Annotated[Count, Meta(description="The same at once, after a rest.")] = 10_000
 
 
+class Coaps(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """CoAP over DTLS and TLS: a pre-shared key of keys/secrets.toml or a certificate says who asks."""
+
+    listen: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Addresses and ports, for DTLS and TLS; port 0 takes free ones; empty turns both off.",
+            extra={"default": '["127.0.0.1:5684", "[::1]:5684"], the second where there is IPv6'},
+        ),
+    ] = field(default_factory=lambda: loopback(5684, ipv6=has_ipv6()))
+    transports: Annotated[tuple[Literal["dtls", "tls"], ...], Meta(description="What carries it.")] = ("dtls", "tls")
+    sessions_max: Annotated[
+        Count, Meta(description="DTLS sessions held at once; the one silent longest makes room.")
+    ] = 10_000
+    sessions_per_source: Annotated[Count, Meta(description="DTLS sessions held for one source.")] = 1_000
+    idle_s: Annotated[Count, Meta(description="Seconds of silence after which a DTLS session is ended.")] = 86_400
+
+
 class Http(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The HTTP API under /v1/, health and metrics."""
 
@@ -155,6 +173,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = ()
     log: Log = Log()
     coap: Coap = Coap()
+    coaps: Coaps = Coaps()
     http: Http = Http()
     limits: Limits = Limits()
     mdns: Mdns = Mdns()
@@ -170,6 +189,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 raise ConfigError(f"insecure: there is no listener {name!r}", hint=_did_you_mean(name, listeners))
         for name, listen in listeners.items():
             _check_listener(name, listen, declared=name in self.insecure)
+        _check_listener("coaps", self.coaps.listen, declared=True)  # whoever speaks there has shown who they are
         if self.coap.multicast and not ("udp" in self.coap.transports and any(map(_is_wildcard, self.coap.listen))):
             raise ConfigError(
                 "coap.multicast: no UDP listener hears groups",
@@ -398,6 +418,7 @@ SECTIONS: Final[dict[str, type[Struct]]] = {
     "": Config,
     "log": Log,
     "coap": Coap,
+    "coaps": Coaps,
     "http": Http,
     "limits": Limits,
     "mdns": Mdns,

@@ -27,13 +27,16 @@ from waypost.assembly.engine import Assembly
 from waypost.config import Config, listen_address
 from waypost.engine import Endpoint
 from waypost.identity.admission import Gate
+from waypost.identity.credentials import Credentials
 from waypost.rd.engine import Settings
+from waypost.runtime import associations
+from waypost.runtime.coaps import DtlsDriver, open_dtls, open_tls, require_keys
 from waypost.runtime.figures import Figures, Labelled, LastError
-from waypost.runtime.host import Host
+from waypost.runtime.host import Host, wall_clock_ms
 from waypost.runtime.http import serve
 from waypost.runtime.mdns import announcing
 from waypost.runtime.places import Places
-from waypost.runtime.tcp import open_tcp
+from waypost.runtime.tcp import TcpServer, open_tcp
 from waypost.runtime.udp import UdpDriver, open_udp
 from waypost.runtime.websocket import WebSockets
 from waypost.runtime.writer import Writer
@@ -52,12 +55,15 @@ log = logging.getLogger("waypost")
 class Node:
     """`name` and `listeners` are there once it runs.
 
-    The keys are "coap", "coap+tcp", "http", "coap+ws", then "coap2", …; a value is as "127.0.0.1:5683".
+    The keys are "coap", "coap+tcp", "coaps", "coaps+tcp", "http", "coap+ws", then "coap2", …; a value is as
+    "127.0.0.1:5683".
     """
 
     def __init__(self, config: Config | str | os.PathLike[str]) -> None:
         self._config = config if isinstance(config, Config) else Config(dir=Path(config))
         self._udp: dict[str, UdpDriver] = {}  # by listener
+        self._dtls: dict[str, DtlsDriver] = {}
+        self._tls: dict[str, TcpServer] = {}
         self._places: dict[str, Places] = {}
         self._last_error = LastError()
         self._started = 0.0  # of the loop's clock
@@ -124,6 +130,7 @@ class Node:
         await self._host.start(store)
         self.name = assembly.name
         await self._listen_to_coap(listeners)
+        await self._listen_to_coaps(listeners)
         await self._listen_to_http(undo)
         found_at = {name: listen_address(text) for name, text in self.listeners.items()}
         await undo.enter_async_context(announcing(config.mdns.name, self.name, found_at, config.mdns.interfaces))
@@ -139,6 +146,27 @@ class Node:
                 server = await open_tcp(self._host, address.host, address.port)
                 undo.push_async_callback(server.close)
                 self._places[self._listening("coap+tcp", number, server.address)] = server.places
+
+    async def _listen_to_coaps(self, undo: AsyncExitStack) -> None:
+        config = self._config.coaps
+        limits = associations.Limits(config.sessions_max, config.sessions_per_source, idle_s=config.idle_s)
+        if config.listen:
+            require_keys()
+        for number, address in enumerate(map(listen_address, config.listen), 1):
+            if "dtls" in config.transports:
+                driver = open_dtls(self._host, self._credentials, address.host, address.port, limits)
+                undo.callback(driver.close)
+                name = self._listening("coaps", number, driver.udp.address)
+                self._dtls[name], self._udp[name] = driver, driver.udp
+            if "tls" in config.transports:
+                server = await open_tls(self._host, self._credentials, address.host, address.port)
+                undo.push_async_callback(server.close)
+                name = self._listening("coaps+tcp", number, server.address)
+                self._tls[name], self._places[name] = server, server.places
+
+    def _credentials(self) -> Credentials:
+        """As they are now: certificates are renewed, and anchors changed, while the node runs."""
+        return self._keys.credentials(wall_clock_ms())
 
     async def _listen_to_http(self, undo: AsyncExitStack) -> None:
         config = self._config
@@ -175,6 +203,22 @@ class Node:
             counters={
                 "datagrams_overflowed": self._host.overflowed,
                 "datagrams_unsent": self._host.unsent,
+                "dtls_dropped": _by_reason(self._dtls, lambda driver: driver.associations.dropped),
+                "dtls_sessions_ended": _by_reason(self._dtls, lambda driver: driver.associations.ended),
+                "secure_handshakes": Labelled(
+                    ("listener",),
+                    {
+                        **_each(self._dtls, lambda driver: driver.associations.done).values,
+                        **_each(self._tls, lambda server: server.done).values,
+                    },
+                ),
+                "secure_handshakes_failed": Labelled(
+                    ("listener", "reason"),
+                    {
+                        **_by_reason(self._dtls, lambda driver: driver.associations.failed).values,
+                        **_by_reason(self._tls, lambda server: server.failed).values,
+                    },
+                ),
                 "udp_dropped": _each(self._udp, lambda driver: driver.dropped),
                 "udp_errors": Labelled(
                     ("listener", "error"),
@@ -185,6 +229,8 @@ class Node:
             gauges={
                 "commits_waiting": self._writer.pending,
                 "connections": _each(self._places, lambda places: places.taken),
+                "dtls_handshakes": _each(self._dtls, lambda driver: driver.associations.handshakes),
+                "dtls_sessions": _each(self._dtls, lambda driver: len(driver.associations)),
                 "udp_receive_buffer_bytes": _each(self._udp, lambda driver: driver.receive_buffer),
             },
             distributions={"commit_batch_commits": self._writer.sizes, "commit_seconds": self._writer.seconds},
@@ -209,6 +255,13 @@ def open_keys(config: Config) -> Keyring:
 
 def _each(listeners: Mapping[str, T], figure: Callable[[T], int]) -> Labelled:
     return Labelled(("listener",), {(name,): figure(listener) for name, listener in listeners.items()})
+
+
+def _by_reason(listeners: Mapping[str, T], counts: Callable[[T], Mapping[str, int]]) -> Labelled:
+    return Labelled(
+        ("listener", "reason"),
+        {(name, reason): n for name, listener in listeners.items() for reason, n in counts(listener).items()},
+    )
 
 
 def settle_memory() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 END_S = 60.0
-FREE = ["--coap-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"]
+FREE = ["--coap-listen", "127.0.0.1:0", "--coaps-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"]
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -47,7 +47,7 @@ def test_a_node_says_that_it_is_ready_and_ends_in_order(tmp_path: Path, number: 
         ready = json.loads(node.stdout.readline())
         assert ready["ready"] is True
         assert ready["node"]
-        assert list(ready["listeners"]) == ["coap", "coap+tcp", "http", "coap+ws"]
+        assert list(ready["listeners"]) == ["coap", "coap+tcp", "coaps", "coaps+tcp", "http", "coap+ws"]
         assert not any(address.endswith(":0") for address in ready["listeners"].values())
         node.send_signal(number)
         out, err = node.communicate(timeout=END_S)
@@ -99,7 +99,13 @@ def test_with_json_standard_error_is_json_lines(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "flag"), [(socket.SOCK_DGRAM, "--coap-listen"), (socket.SOCK_STREAM, "--http-listen")]
+    ("kind", "flag"),
+    [
+        (socket.SOCK_DGRAM, "--coap-listen"),
+        (socket.SOCK_DGRAM, "--coaps-listen"),
+        (socket.SOCK_STREAM, "--coaps-listen"),
+        (socket.SOCK_STREAM, "--http-listen"),
+    ],
 )
 def test_a_taken_port_is_named_with_the_flag_that_moves_it(tmp_path: Path, kind: socket.SocketKind, flag: str) -> None:
     with socket.socket(socket.AF_INET, kind) as taken:

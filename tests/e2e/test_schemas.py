@@ -79,7 +79,7 @@ class Story:
     def running(self) -> Iterator[None]:
         """A node, which the verbs then talk to."""
         command = [sys.executable, "-m", "waypost", "run", "-o", self._form]
-        listen = {"WAYPOST_COAP_LISTEN": "127.0.0.1:0", "WAYPOST_HTTP_LISTEN": "127.0.0.1:0"}
+        listen = {f"WAYPOST_{name}_LISTEN": "127.0.0.1:0" for name in ("COAP", "COAPS", "HTTP")}
         with subprocess.Popen(
             command, env=self._environment | listen, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         ) as process:

@@ -16,7 +16,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from waypost.api.meanings import MEANINGS
-from waypost.config import Coap, Config, Http
+from waypost.config import Coap, Coaps, Config, Http
 from waypost.node import Node
 
 ROOT: Final = Path(__file__).parents[2]
@@ -50,7 +50,8 @@ def families(tmp_path_factory: pytest.TempPathFactory) -> list[Metric]:
 
     async def text() -> str:
         listen = ("127.0.0.1:0",)
-        config = Config(dir=tmp_path_factory.mktemp("node"), coap=Coap(listen=listen), http=Http(listen=listen))
+        directory = tmp_path_factory.mktemp("node")
+        config = Config(dir=directory, coap=Coap(listen=listen), coaps=Coaps(listen=listen), http=Http(listen=listen))
         async with Node(config) as node:
             await asyncio.to_thread(fetch, f"{node.url}/livez")
             return await asyncio.to_thread(fetch, f"{node.url}/metrics")

@@ -40,7 +40,9 @@ def run(file: Path | None, output: str, **options: Any) -> None:
         asyncio.run(serve(config))
     except ConfigError as error:
         # The listener that could not be opened names its address; say which key that is.
-        raise ConfigError(str(error), hint=error.hint or "choose others with --coap-listen, --http-listen") from error
+        raise ConfigError(
+            str(error), hint=error.hint or "choose others with --coap-listen, --coaps-listen, --http-listen"
+        ) from error
 
 
 async def serve(config: Config) -> None:

@@ -1,9 +1,11 @@
-"""CoAP over DTLS: the UDP driver below, a host above, associations between.
+"""CoAP over DTLS, and over TLS, with one set of credentials.
+
+DTLS: the UDP driver below, a host above, associations between.
 
 An association is a link of the host, and its peer an endpoint of its own: what is remembered of one is not found by
 another at the same address, and what it observes ends with it.
 
-Source: RFC 7252, 9.1.
+Source: RFC 7252, 9.1; RFC 8323, 9.
 """
 
 import asyncio
@@ -13,11 +15,13 @@ from functools import partial
 from random import SystemRandom
 
 from waypost.engine import Path, Send
+from waypost.errors import ConfigError
 from waypost.identity.credentials import Credentials
 from waypost.runtime.associations import Associations, Ended, Limits, Opened, Received, Session
 from waypost.runtime.connection import ConnectionReceiver
 from waypost.runtime.host import Sender, wall_clock_ms
-from waypost.runtime.secure import Acceptor
+from waypost.runtime.secure import Acceptor, psk_trouble
+from waypost.runtime.tcp import TcpServer, open_tcp
 from waypost.runtime.udp import open_udp
 
 
@@ -115,8 +119,25 @@ class DtlsDriver:
         self._carry_out()
 
 
+def require_keys() -> None:
+    """Raises ConfigError where pre-shared keys do not work: a node must not start to refuse its devices."""
+    trouble = psk_trouble()
+    if trouble is not None:
+        raise ConfigError(
+            f"pre-shared keys do not work: {trouble}", hint="install pyopenssl 26, or set coaps.listen = []"
+        )
+
+
 def open_dtls(
     host: ConnectionReceiver, credentials: Callable[[], Credentials], address: str, port: int, limits: Limits
 ) -> DtlsDriver:
     """Listen on a numeric address; port 0 takes a free one.  Raises ConfigError as open_udp does."""
     return DtlsDriver(host, credentials, address, port, limits)
+
+
+async def open_tls(
+    host: ConnectionReceiver, credentials: Callable[[], Credentials], address: str, port: int
+) -> TcpServer:
+    """Likewise, over TLS (RFC 8323, 9)."""
+    accept = Acceptor(credentials, wall_clock_ms, datagrams=False).accept
+    return await open_tcp(host, address, port, accept=accept)
