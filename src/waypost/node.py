@@ -36,6 +36,7 @@ from waypost.runtime.host import Host, wall_clock_ms
 from waypost.runtime.http import serve
 from waypost.runtime.mdns import announcing
 from waypost.runtime.places import Places
+from waypost.runtime.protecting import counters, protect
 from waypost.runtime.tcp import TcpServer, open_tcp
 from waypost.runtime.udp import UdpDriver, open_udp
 from waypost.runtime.websocket import WebSockets
@@ -123,8 +124,9 @@ class Node:
             self._policy.decide,
             self._gate,
         )
+        self._oscore = protect(assembly, self._keys.shared.contexts, SystemRandom())
         self._writer = Writer(store)
-        self._host = Host(assembly, self._writer)
+        self._host = Host(self._oscore or assembly, self._writer)
         listeners = await undo.enter_async_context(AsyncExitStack())  # after the host: what was taken is still answered
         undo.push_async_callback(self._host.stop)
         await self._host.start(store)
@@ -203,6 +205,7 @@ class Node:
             counters={
                 "datagrams_overflowed": self._host.overflowed,
                 "datagrams_unsent": self._host.unsent,
+                **counters(self._oscore),
                 "dtls_dropped": _by_reason(self._dtls, lambda driver: driver.associations.dropped),
                 "dtls_sessions_ended": _by_reason(self._dtls, lambda driver: driver.associations.ended),
                 "secure_handshakes": Labelled(

@@ -51,9 +51,9 @@ def libcoap(node: Node, folder: Path, method: str, target: str, links: str | Non
     return Answer(code, "".join("/" + segment.strip() for segment in segments), text, payload_shown, shown)
 
 
-def aiocoap(node: Node, folder: Path, method: str, target: str, links: str | None) -> Answer:
+def aiocoap(node: Node, folder: Path, method: str, target: str, links: str | None, *more: str) -> Answer:
     """-v tells the code and the options on standard error; the body goes to standard output."""
-    command = ["aiocoap-client", "-v", "--no-color", "--no-pretty-print", "-m", method]
+    command = ["aiocoap-client", "-v", "--no-color", "--no-pretty-print", "-m", method, *more]
     if links is not None:
         payload = folder / "links"
         payload.write_text(links)

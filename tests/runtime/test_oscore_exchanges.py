@@ -107,8 +107,8 @@ def test_blocks_of_one_are_not_put_together_with_those_of_the_other(node: Node, 
 def test_blocks_of_an_answer_are_its_askers(node: Node, device: Device, served: Served) -> None:
     """RFC 7959, 2.4."""
     served.long = 3000
-    first = [(Option.BLOCK2, block(0, False, 2))]
-    second = [(Option.BLOCK2, block(1, False, 2))]
+    first: Options = [(Option.BLOCK2, block(0, False, 2))]
+    second: Options = [(Option.BLOCK2, block(1, False, 2))]
     whole = b"<secret-of-lamp-4>" + bytes(3000)
     assert protected(node, device, request(Code.GET, 1, first)).payload == whole[:64]
     assert plain(node, request(Code.GET, 2, first)).payload.startswith(b"<secret-of-nobody>")

@@ -5,7 +5,7 @@ What it takes is an extra: it is looked for when there is a context.
 
 from collections.abc import Mapping, Sequence
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from waypost.errors import ConfigError
 from waypost.identity.oscore import SecurityContext
@@ -14,6 +14,8 @@ from waypost.runtime.host import AskableEngine
 
 if TYPE_CHECKING:
     from waypost.runtime.oscore import Oscore
+
+REASONS: Final = ("answer", "context", "decryption", "group", "malformed", "replay", "unproven")  # of a refusal
 
 
 def protect(engine: AskableEngine, contexts: Sequence[SecurityContext], rng: Random) -> "Oscore | None":
@@ -31,9 +33,9 @@ def protect(engine: AskableEngine, contexts: Sequence[SecurityContext], rng: Ran
 
 
 def counters(oscore: "Oscore | None") -> Mapping[str, int | Labelled]:
-    refused = {} if oscore is None else {(reason,): count for reason, count in oscore.refused.items()}
+    refused = {} if oscore is None else oscore.refused
     return {
         "oscore_unprotected": 0 if oscore is None else oscore.unprotected,
-        "oscore_refused": Labelled(("reason",), refused),
+        "oscore_refused": Labelled(("reason",), {(reason,): refused.get(reason, 0) for reason in REASONS}),
         "oscore_unsent": 0 if oscore is None else oscore.unsent,
     }
