@@ -27,7 +27,7 @@ from waypost.identity import Identity
 from waypost.identity.anchors import Trust
 from waypost.identity.credentials import Credentials, SharedKey
 
-# Suites of TLS and DTLS 1.2, best first; those of TLS 1.3 are OpenSSL's own.
+# Suites of TLS and DTLS 1.2, best first.
 WITH_CERTIFICATE: Final = (
     b"ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-ECDSA-AES256-GCM-SHA384"
     b":ECDHE-ECDSA-AES128-CCM:ECDHE-ECDSA-AES128-CCM8"
@@ -37,6 +37,8 @@ WITH_KEY: Final = (
     b":PSK-AES128-GCM-SHA256:PSK-CHACHA20-POLY1305:PSK-AES256-GCM-SHA384:PSK-AES128-CCM:PSK-AES128-CCM8"
 )
 LEVEL: Final = b"@SECLEVEL=0"
+# Of TLS 1.3.  A pre-shared key goes with SHA-256 (RFC 8446, 4.2.11): another hash first, and OpenSSL passes it over.
+TLS_1_3: Final = b"TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_CCM_SHA256:TLS_AES_256_GCM_SHA384"
 GROUPS: Final = b"X25519:P-256:P-384"
 SIGNATURES: Final = b"ECDSA+SHA256:ed25519:ECDSA+SHA384:RSA-PSS+SHA256:RSA-PSS+SHA384:RSA+SHA256:RSA+SHA384"
 MTU: Final = 1200  # octets of a DTLS datagram, without the headers of UDP and IP
@@ -46,6 +48,7 @@ DTLS_1_2: Final = 0xFEFD
 NO_QUERY_MTU: Final = 0x1000  # SSL_OP_NO_QUERY_MTU, and so on: pyOpenSSL has some, as int | None
 COOKIE_EXCHANGE: Final = 0x2000
 NO_COMPRESSION: Final = 0x0002_0000
+SERVER_PREFERENCE: Final = 0x0040_0000
 NO_RENEGOTIATION: Final = 0x4000_0000
 RELEASE_BUFFERS: Final = 0x10  # SSL_MODE_RELEASE_BUFFERS
 
@@ -122,7 +125,7 @@ class Channel:
         if self.ended is not None:
             return
         try:
-            self.connection.send(data)
+            self.connection.sendall(data)  # send() may write a part of it
         except SSL.Error as error:
             self._end(*_reason(error))
 
@@ -231,11 +234,11 @@ def _connection(context: SSL.Context, *, datagrams: bool, server: bool) -> SSL.C
 def _context(credentials: Credentials, *, datagrams: bool, server: bool, cookies: bool = True) -> SSL.Context:
     context = SSL.Context(SSL.DTLS_METHOD if datagrams else SSL.TLS_METHOD)
     context.set_min_proto_version(DTLS_1_2 if datagrams else SSL.TLS1_2_VERSION)
-    suites = (WITH_CERTIFICATE, WITH_KEY) if server else (WITH_KEY if credentials.psks else WITH_CERTIFICATE,)
-    context.set_cipher_list(b":".join((*suites, LEVEL)))
+    context.set_cipher_list(b":".join((*_suites(credentials, server=server), LEVEL)))
+    _require(_lib.SSL_CTX_set_ciphersuites(context._context, TLS_1_3) == 1)
     _require(_lib.SSL_CTX_set1_curves_list(context._context, GROUPS) == 1)
     _require(_lib.SSL_CTX_set1_sigalgs_list(context._context, SIGNATURES) == 1)
-    context.set_options(NO_RENEGOTIATION | NO_COMPRESSION | SSL.OP_NO_TICKET)
+    context.set_options(NO_RENEGOTIATION | NO_COMPRESSION | SERVER_PREFERENCE | SSL.OP_NO_TICKET)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     context.set_mode(RELEASE_BUFFERS)
     context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT)
@@ -266,6 +269,13 @@ def _context(credentials: Credentials, *, datagrams: bool, server: bool, cookies
     elif credentials.psks:
         _lib.SSL_CTX_set_psk_client_callback(context._context, _on_psk_client)
     return context
+
+
+def _suites(credentials: Credentials, *, server: bool) -> tuple[bytes, ...]:
+    """Who offers suites for keys has a key; who offers those for certificates may have none, and offers them too."""
+    if not credentials.psks:
+        return (WITH_CERTIFICATE,)
+    return (WITH_KEY, WITH_CERTIFICATE) if server and credentials.chain else (WITH_KEY,)
 
 
 def _require(done: bool) -> None:
