@@ -140,7 +140,7 @@ def test_whom_another_s_root_certifies_has_its_name_and_only_the_roles_granted(
     trust = replace(ours.trust, anchors=(*ours.trust.anchors, theirs))
     peer, admin = others.certify("peer", "node-1"), others.certify("admin", "root")
     assert certified([peer.der], trust, NOW) == Identity("certificate", f"node-1@{others.root.domain}", ("peer",))
-    assert refusal([admin.der], trust) == f"the root of {others.root.domain} may not make anybody a admin here"
+    assert refusal([admin.der], trust) == f"the root of {others.root.domain} may not give the role admin here"
     assert refusal([peer.der], trust, NOW + DAY) == "no root that is trusted here signed the certificate"
 
 

@@ -94,7 +94,7 @@ def test_any_octets_verify_or_not_and_raise_nothing(public: bytes, signature: by
 
 
 def test_keys_of_the_sizes_that_are_taken() -> None:
-    taken = [
+    taken: list[keys.PrivateKey] = [
         keys.make_ed25519(), keys.make_p256(), ec.generate_private_key(ec.SECP384R1()),
         rsa.generate_private_key(65_537, 2_048),
     ]  # fmt: skip

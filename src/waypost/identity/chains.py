@@ -39,7 +39,7 @@ def certified(chain: Sequence[bytes], trust: Trust, wall_ms: int) -> Identity:
     if domain != anchor.certificate.domain:
         raise DeniedError(f"the certificate is for the domain {domain}, and its root's is {anchor.certificate.domain}")
     if role not in anchor.roles:
-        raise DeniedError(f"the root of {anchor.known_as or domain} may not make anybody a {role} here")
+        raise DeniedError(f"the root of {anchor.known_as or domain} may not give the role {role} here")
     return Identity("certificate", f"{name}@{anchor.known_as}" if anchor.known_as else name, (role,))
 
 

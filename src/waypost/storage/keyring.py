@@ -13,8 +13,9 @@
       issued.jsonl  what the authority has certified
       secrets.toml  pre-shared keys and OSCORE contexts, written by the operator, read at start
 
-operator.pub is written last: a first start that was cut short is begun again, and after it nothing that is missing
-is made anew in silence.  Whoever changes these files beside a running node replaces them whole, holding `lock`.
+operator.pub is written last: a first start that was cut short is gone on with, and after it nothing that is missing
+is made anew in silence.  Who lost the operator's key takes operator.pub away, and the next start makes another.
+Whoever changes these files beside a running node replaces them whole, holding `lock`.
 
 Times are integer milliseconds since 1970.  Raises ConfigError for what is not as it must be, OSError for the disk.
 """
@@ -47,7 +48,7 @@ from waypost.identity.anchors import (
 )
 from waypost.identity.certificates import DAY_MS, Certificate, Subject
 from waypost.identity.credentials import Credentials
-from waypost.identity.shared import NONE, Shared, read_shared
+from waypost.identity.shared import NONE, read_shared
 from waypost.storage.files import Files, Sync, make_directory
 from waypost.storage.private import require_private
 
@@ -56,6 +57,7 @@ OWN_DAYS: Final = 90  # of the node's own certificate
 RENEWED_MS: Final = 30 * DAY_MS  # before its end
 CLOCK_MIN_MS: Final = 1_767_225_600_000  # 2026-01-01: a clock that says less was never set
 LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
+SIGNING: Final = ("node.pem", "log.pem", "cosigner.pem")
 WATCHED: Final = ("trust.json", "revoked.json", "ca.crt", "tls.crt")
 
 T = TypeVar("T")
@@ -106,7 +108,8 @@ class Keyring:
         self.log = self.read("log.pem", keys.read_private_ed25519)
         self.cosigner = self.read("cosigner.pem", keys.read_private_ed25519)
         self.operator = self.read("operator.pub", _read_operator)
-        self.shared = self.read("secrets.toml", _read_secrets) if self.has("secrets.toml") else NONE
+        secrets = self.folder / "secrets.toml"
+        self.shared = read_shared(secrets.read_bytes(), str(secrets)) if secrets.exists() else NONE
         self._stamp: tuple[tuple[int, int], ...] = ()
         self._due_ms = 0  # when the node's own certificate is to be looked at again
         self._credentials: Credentials | None = None
@@ -295,20 +298,28 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def _make_all(directory: Path, wall_ms: int, sync: Sync) -> bytes:
-    """The operator's private key, PEM."""
+    """The operator's private key, PEM.  What is there stays: a first start is gone on with, or an operator replaced."""
     if wall_ms < CLOCK_MIN_MS:
         raise ConfigError("the clock has not been set, and certificates made now would be of the past")
-    operator, authority = keys.make_ed25519(), keys.make_p256()
-    root = certificates.make_root(authority, wall_ms)
+    folder = directory / FOLDER
+    made = {name: keys.write_private(keys.make_ed25519()) for name in SIGNING if not (folder / name).exists()}
+    if (folder / "ca.crt").exists():  # its key may be kept elsewhere by now
+        root = certificates.read_certificate((folder / "ca.crt").read_bytes())
+    else:
+        authority = keys.make_p256()
+        root = certificates.make_root(authority, wall_ms)
+        made["ca.pem"] = keys.write_private(authority)
+    operator = keys.make_ed25519()
     trust = Trust(version=1, expires_ms=root.not_after_ms, anchors=(our_anchor(root),))
-    made = {name: keys.write_private(keys.make_ed25519()) for name in ("node.pem", "log.pem", "cosigner.pem")}
-    made |= {
-        "ca.pem": keys.write_private(authority),
-        "ca.crt": root.pem,
-        "trust.json": seal_trust(trust, operator),
-        "operator.pub": keys.write_public(operator.public_key()),
-    }
-    Files(directory, sync).write(PutFile(f"{FOLDER}/{name}", data) for name, data in made.items())
+    # Each step durable before the next: no root without its key, no end of the first start without all the rest.
+    steps = (
+        made,
+        {"ca.crt": root.pem, "trust.json": seal_trust(trust, operator)},
+        {"operator.pub": keys.write_public(operator.public_key())},
+    )
+    files = Files(directory, sync)
+    for step in steps:
+        files.write(PutFile(f"{FOLDER}/{name}", data) for name, data in step.items())
     return keys.write_private(operator)
 
 
@@ -317,10 +328,6 @@ def _read_operator(data: bytes) -> Ed25519PublicKey:
     if not isinstance(public, Ed25519PublicKey):
         raise ConfigError("the operator's key is not an Ed25519 key")
     return public
-
-
-def _read_secrets(data: bytes) -> Shared:
-    return read_shared(data, "secrets")
 
 
 def _checked(pem: bytes) -> bytes:
