@@ -220,11 +220,7 @@ def test_secrets_are_read_at_the_start(tmp_path: Path) -> None:
     secrets = tmp_path / "keys" / "secrets.toml"
     secrets.touch(0o600)
     secrets.write_text('[psk."lamp-3"]\nkey = "8f1c0b7de2a94f5536d80e61c27ba9f4"\nroles = ["device"]\n')
-    assert (
-        opened(tmp_path).credentials(NOW).psks[b"lamp-3"].who
-        == Identity("psk", "lamp-3", ("device",)).operator_key
-        is None
-    )
+    assert opened(tmp_path).credentials(NOW).psks[b"lamp-3"].who == Identity("psk", "lamp-3", ("device",))
     secrets.write_text('[psk."lamp-3"]\nkey = "changeme"\n')
     assert str(refusal(tmp_path)) == f'{secrets}: psk."lamp-3": key is not in hexadecimal'
 
