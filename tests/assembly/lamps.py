@@ -1,14 +1,17 @@
-"""What a storm over a node is watched by: lamps that remember what they were promised, a console, and a vandal."""
+"""What a storm over a node is watched by: lamps that remember what they were promised, and a console.
+
+A lamp registers by one of three doors.  By two of them it registers simply (RFC 9176, 5.1; draft -12, 5.3.1): the
+directory fetches its links from it, and answers no sooner than it has them.
+"""
 
 from collections.abc import Callable
 from random import Random
 from typing import Final
 
 from waypost.assembly.engine import Assembly
-from waypost.coap.message import Message, Options
-from waypost.coap.numbers import Code, Option
-from waypost.coap.request import Response
-from waypost.engine import Endpoint
+from waypost.coap.numbers import LINK_FORMAT, Code
+from waypost.coap.request import Request, Response
+from waypost.engine import Endpoint, Path
 from waypost.rd.questions import Entry, Found, Kind, Lookup
 from waypost.sim import Device, Node, Storm, World
 
@@ -18,7 +21,11 @@ LOOK_EVERY: Final = 5.0  # seconds between two looks of the console
 CLOCK_STEP_MAX: Final = 10.0  # seconds
 MARGIN: Final = 0.25  # of a lifetime, by which the wall clock may step and shorten no promise
 LINKS: Final = b'</light>;rt="light";if="core.a",</power>;rt="power"'
+MORE_LINKS: Final = b"".join(b',</channel/%d>;rt="channel"' % number for number in range(120))  # several blocks
+DOORS: Final = ("rd", "rd", ".well-known/rd", ".well-known/core")
+FRESH_S: Final = 20  # that the directory may keep a lamp's document
 BUSY: Final = (Code.SERVICE_UNAVAILABLE,)
+NOT_FETCHED: Final = (*BUSY, Code.UNAUTHORIZED, Code.GATEWAY_TIMEOUT)  # it was not reached, or not known to be there
 
 
 class Lost(AssertionError):
@@ -42,7 +49,11 @@ class Lamp:
         self._grace = grace
         self._rng = Random(f"{world.seed}/{self.ep}")
         self.lifetime = self._rng.choice((60, 300, 900))
-        self._device = Device(world, f"2001:db8:d:{number:x}::1", SERVER, name=self.ep)
+        self.door = self._rng.choice(DOORS)
+        self.simple = self.door != "rd"
+        self._version = 0  # of its document
+        self._more_links = MORE_LINKS if self._rng.random() < 0.3 else b""
+        self._device = Device(world, f"2001:db8:d:{number:x}::1", SERVER, name=self.ep, serve=self._serve)
         self._sent, self._sent_life = 0.0, 0
         self._steps = 0  # of the wall clock, before the promise
         self._rest()
@@ -63,8 +74,9 @@ class Lamp:
         return max(0.0, until - max(0.0, stepped - margin) - self._world.now)
 
     def finish(self) -> None:
-        """Register once more and look it up."""
-        self._register(then=lambda: self._look_up("ep"))
+        """Register once more, with other links where they are fetched, and look it up."""
+        self._version += 1
+        self._register(then=lambda: self._look_up("version" if self.simple else "ep"))
 
     def _rest(self, at_least: float = 0.0) -> None:
         self._world.after(at_least + 20.0 * self._rng.random() ** 2, self._act)
@@ -76,7 +88,10 @@ class Lamp:
             self._register(self._rest)
             return
         chance = self._rng.random()
-        if chance < 0.5:
+        if self.simple and chance < 0.65:
+            self._version += self._rng.randrange(2)
+            self._register(self._rest)
+        elif chance < 0.5:
             self._renew(self.location)
         elif chance < 0.65:
             self._remove(self.location)
@@ -85,9 +100,20 @@ class Lamp:
         else:
             self._look_up(self._rng.choice(("ep", "res")))
 
+    def _serve(self, request: Request, path: Path, now: float) -> Response:
+        if request.path != (".well-known", "core"):
+            return Response(Code.NOT_FOUND)
+        links = LINKS + b',</version>;rt="version-%d"' % self._version + self._more_links
+        return Response(Code.CONTENT, links, LINK_FORMAT, max_age=FRESH_S)
+
     def _register(self, then: Callable[[], None]) -> None:
         def on_answer(answer: Response | None) -> None:
-            if answer is not None and answer.code not in BUSY:
+            if self.simple:
+                if answer is not None and answer.code not in NOT_FETCHED:
+                    assert (answer.code, answer.location) == (Code.CHANGED, ()), answer
+                    self.location = self.location or "wherever it is"
+                    self._promise()
+            elif answer is not None and answer.code not in BUSY:
                 assert answer.code in (Code.CREATED, Code.CHANGED), answer
                 location = "/".join(answer.location)
                 if self.location != location and self.kept_for():
@@ -98,7 +124,7 @@ class Lamp:
 
         self._begin()
         query = (f"ep={self.ep}", f"lt={self.lifetime}", "et=lamp")
-        self._device.request(Code.POST, "rd", query, LINKS, on_answer)
+        self._device.request(Code.POST, self.door, query, b"" if self.simple else LINKS, on_answer)
 
     def _renew(self, location: str) -> None:
         def on_answer(answer: Response | None) -> None:
@@ -136,7 +162,7 @@ class Lamp:
         def on_answer(answer: Response | None) -> None:
             if answer is not None and answer.code not in BUSY:
                 assert answer.code == Code.CONTENT, answer
-                wanted = f"</{self.location}>" if kind == "ep" else 'rt="power"'
+                wanted = self._wanted(kind)
                 self.found = wanted.encode() in answer.payload
                 if self.promised_for() and not self.found:
                     raise Lost(f"{self.ep} does not find {wanted} in {answer.payload!r}")
@@ -144,7 +170,18 @@ class Lamp:
                 self._rest()
 
         self.found = False
-        self._device.request(Code.GET, f"rd-lookup/{kind}", (f"ep={self.ep}",), b"", on_answer)
+        door = "rd-lookup/ep" if kind == "ep" else "rd-lookup/res"
+        self._device.request(Code.GET, door, (f"ep={self.ep}",), b"", on_answer)
+
+    def _wanted(self, kind: str) -> str:
+        """What a lookup shows while it is registered."""
+        match kind:
+            case "version":
+                return f'rt="version-{self._version}"'
+            case "res":
+                return 'rt="power"'
+            case _:
+                return f'ep="{self.ep}"' if self.simple else f"</{self.location}>"
 
     def _begin(self) -> None:
         self._sent, self._sent_life = self._world.now, self._node.incarnation
@@ -154,31 +191,6 @@ class Lamp:
         self._steps = self._storm.counts.get("clock_step", 0)
         if self._sent_life == self._node.incarnation:
             self.life = self._sent_life
-
-
-class Vandal:
-    """Sends what is wrong in every way, and never listens."""
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-        self._rng = Random(f"{world.seed}/vandal")
-        self._client = world.client("2001:db8:bad::1", 5683, lambda client, data, source: None, name="vandal")
-        self._send()
-
-    def _send(self) -> None:
-        rng = self._rng
-        observe: Options = [(Option.OBSERVE, b""), (Option.URI_PATH, b"rd-lookup"), (Option.URI_PATH, b"ep")]
-        register: Options = [
-            (Option.URI_PATH, b"rd"),
-            (Option.CONTENT_FORMAT, b"\x28"),
-            (Option.URI_QUERY, b"ep=vandal"),
-        ]
-        code, options, payload = rng.choice(((Code.GET, observe, b""), (Code.POST, register, LINKS)))
-        data = bytearray(Message(rng.randrange(2), code, rng.randrange(9), b"v", options, payload).encode())
-        for _ in range(rng.choice((0, 0, 1, 3, 30))):
-            data[rng.randrange(len(data))] = rng.randrange(256)
-        self._client.send(bytes(data[: rng.choice((len(data), rng.randrange(len(data))))]), SERVER)
-        self._world.after(4.0 * rng.random(), self._send)
 
 
 class Console:
@@ -200,15 +212,14 @@ class Console:
 
     def _on_answer(self, answer: object) -> None:
         assert isinstance(answer, Found)
-        entries = {f"reg/{entry.location}": entry for entry in answer.entries if isinstance(entry, Entry)}
+        entries = {entry.ep: entry for entry in answer.entries if isinstance(entry, Entry)}
         for lamp in self._lamps:
             seconds = lamp.promised_for()
             if not seconds:
                 continue
-            entry = entries.get(lamp.location or "")
-            if entry is None:
+            entry = entries.get(lamp.ep)
+            if entry is None or not (lamp.simple or f"reg/{entry.location}" == lamp.location):
                 raise Lost(f"{lamp.ep} is not at {lamp.location}, where it is promised for {seconds:.3f} s more")
-            assert entry.ep == lamp.ep
             if lamp.life == self._node.incarnation:  # past a restart it is what was stored, which is more
                 assert entry.expires_in <= lamp.lifetime + 0.01, f"{lamp.ep} is promised more than it asked for"
             if entry.expires_in < seconds - 0.01:

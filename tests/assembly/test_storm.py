@@ -15,16 +15,18 @@ from random import Random
 from typing import Final
 
 import pytest
-from lamps import CLOCK_STEP_MAX, LOOK_EVERY, SERVER, Console, Lamp, Lost, Vandal
+from lamps import CLOCK_STEP_MAX, LOOK_EVERY, SERVER, Console, Lamp, Lost
 from observers import Observer
+from vandals import Vandal
 
 from waypost.assembly.carrier import FEED, RECORDS
 from waypost.assembly.engine import Assembly
+from waypost.assembly.questions import Report, Status
 from waypost.engine import Commit, Effect, Rows
 from waypost.identity.policy import default
 from waypost.rd.engine import Settings
 from waypost.record import Change
-from waypost.sim import Odds, Storm, Trace, World, repeatable
+from waypost.sim import Node, Odds, Storm, Trace, World, repeatable
 
 STORM: Final = 300.0  # seconds
 SETTLING: Final = 160.0  # seconds in which every request begun in the storm has ended
@@ -40,25 +42,39 @@ def storm(seed: int, *, node: type[Assembly] = Assembly, sync: bool = True, trac
     lamps = [Lamp(world, number, trouble, server, settings.grace_s) for number in range(1, rng.randint(5, 20) + 1)]
     console = Console(world, server, lamps)
     observer = Observer(world)
-    Vandal(world)
+    vandal = Vandal(world)
     world.after(LOOK_EVERY, console.look_again_and_again)
     trouble.begin()
     world.run(until=STORM)
     trouble.calm()
     console.look()
+    vandal.calm()
     for lamp in lamps:
         lamp.working = False
     world.run(until=STORM + SETTLING)
+    require_quiet(world, server)
     for lamp in lamps:
         lamp.finish()
     observer.finish()
     world.run(until=STORM + SETTLING + 30.0)
     for lamp in lamps:
         assert lamp.found, f"{lamp.ep} was not found after the storm"
+    vandal.check()
     assert observer.told >= 2
     assert b'et="two"' in observer.known, "the observer does not know the last change"
     assert replayed(server.disk) == dict(server.disk.scan(RECORDS)), "the feed tells another story than the table"
     return world
+
+
+def require_quiet(world: World, node: Node[Assembly]) -> None:
+    """Nothing is owed to anybody any more, whatever the vandal did not say."""
+    answers: list[object] = []
+    node.ask(lambda engine, now: engine.ask(Status(), now), answers.append)
+    world.run(until=world.now)
+    (report,) = answers
+    assert isinstance(report, Report)
+    for gauge in ("fetches_under_way", "coap_exchanges", "announcements_under_way", "lookups_under_way"):
+        assert not report.gauges[gauge], f"{gauge} is {report.gauges[gauge]} long after the storm"
 
 
 def replayed(rows: Rows) -> dict[bytes, bytes]:

@@ -44,6 +44,8 @@ class Network:
         self.weather = weather
         self.whole = True  # everybody reaches everybody
         self.counts = dict.fromkeys(("sent", "lost", "cut", "clogged", "twice", "late", "damaged", "too_large"), 0)
+        self.sent: dict[tuple[str, str], int] = {}  # octets from one host to another
+        self.arrived: dict[tuple[str, str], int] = {}  # octets, each copy
         self._seed = seed
         self._streams: dict[str, Random] = {}
         self._links: dict[tuple[str, str], Weather] = {}
@@ -94,6 +96,7 @@ class Network:
         rng = self._streams.get(source) or self._stream(source)
         counts = self.counts
         counts["sent"] += 1
+        self.sent[source, target] = self.sent.get((source, target), 0) + len(data)
         if len(data) > weather.datagram_max:
             counts["too_large"] += 1
             return []

@@ -173,6 +173,8 @@ class World:
         if receive is None:
             network.counts["cut"] += 1
         else:
+            hosts = source.host, target.host
+            network.arrived[hosts] = network.arrived.get(hosts, 0) + len(data)
             receive(data, source)
 
     def _note(self, sign: str, here: Endpoint, there: Endpoint, data: bytes) -> None:
