@@ -8,12 +8,12 @@ from typing import Final
 
 from waypost.assembly.carrier import FEED, META, RECORDS
 from waypost.assembly.engine import Assembly
-from waypost.assembly.questions import Report, Status
+from waypost.assembly.questions import Report, Review, Status
 from waypost.coap.links import Link, parse
 from waypost.coap.message import Message, Options, decode, uint
 from waypost.coap.numbers import LINK_FORMAT, Code, Option, Type
 from waypost.engine import Apply, Commit, Endpoint, Path, Send
-from waypost.identity import ANONYMOUS, OPERATOR
+from waypost.identity import ANONYMOUS, OPERATOR, Identity
 from waypost.identity.policy import Policy
 from waypost.rd.engine import Settings
 from waypost.rd.questions import Evict, Evictions, Export, Import, Locations, Outcome, Question, Readmit
@@ -66,8 +66,9 @@ class Node:
         transport: str = "udp",
         validated: bool = True,
         local: Endpoint = NODE,
+        who: Identity = ANONYMOUS,
     ) -> "Device":
-        path = Path(transport, Endpoint(host, port, scope), local, 1, ANONYMOUS, validated)
+        path = Path(transport, Endpoint(host, port, scope), local, 1, who, validated)
         device = self.devices[path.peer] = Device(self, path)
         return device
 
@@ -85,11 +86,22 @@ class Node:
         outcomes = self.carry_out()
         return outcomes[id]
 
+    def review(self) -> None:
+        """The policy has changed."""
+        self.assembly.ask(Review(), self.now)
+        self.carry_out()
+
     def gauges(self) -> dict[str, int]:
+        return dict(self._report().gauges)
+
+    def counters(self) -> dict[str, int]:
+        return dict(self._report().counters)
+
+    def _report(self) -> Report:
         id = self.assembly.ask(Status(), self.now)
         report = self.carry_out()[id]
         assert isinstance(report, Report)
-        return dict(report.gauges)
+        return report
 
     def carry_out(self) -> dict[int, Outcome]:
         outcomes: dict[int, Outcome] = {}

@@ -8,11 +8,12 @@ Source: design, "The picture" and Contracts.
 """
 
 import itertools
+from collections.abc import Hashable
 from random import Random
 from typing import Final
 
 from waypost.assembly.carrier import Carrier
-from waypost.assembly.questions import Follow, Followed, Report, Status
+from waypost.assembly.questions import Follow, Followed, Report, Review, Status
 from waypost.coap.links import filter_links
 from waypost.coap.numbers import LINK_FORMAT, Code
 from waypost.coap.peer import Peer
@@ -22,12 +23,14 @@ from waypost.engine import Answer, Ask, Effect, Path, Rows
 from waypost.identity.admission import Gate
 from waypost.identity.policy import Action, Decide, Target
 from waypost.rd import interface
+from waypost.rd.access import ANYTHING, decide_range, may_observe
 from waypost.rd.engine import Directory, Settings
 from waypost.rd.observation import Query
-from waypost.rd.questions import Announce, Announced, Fetch, Found, Lookup, Outcome, Question, Read
+from waypost.rd.questions import Announce, Announced, Fetch, Found, Lookup, Outcome, Question, Read, Refused
 from waypost.record import Change
 
 NODE: Final = Target("node")
+POLICY_RETRY: Final = 1  # seconds
 IDEMPOTENT: Final = frozenset({("rd",), ("rd", "")})  # RFC 9176, 5: registering again is registering once
 
 
@@ -43,7 +46,7 @@ class Assembly:
         self._decide = decide
         self._wants_echo = settings.freshness == "echo"
         self._gate = Gate(0, 1) if gate is None else gate
-        self._coap = Peer(rng, self._serve, ids, idempotent=IDEMPOTENT, admit=self._admit)
+        self._coap = Peer(rng, self._serve, ids, idempotent=IDEMPOTENT, admit=self._admit, shares=self._shares)
         self._directory = Directory(rng, ids, settings, decide)
         self._carrier = Carrier(rng)
         self._fetching: dict[int, int] = {}  # the client's number -> the directory's
@@ -81,6 +84,8 @@ class Assembly:
         result: object
         if isinstance(question, Status):
             result = self._report()
+        elif isinstance(question, Review):
+            result = self._review(now)
         elif isinstance(question, Follow):
             result = self._follow(id, question)
         else:
@@ -141,9 +146,14 @@ class Assembly:
             self._observers[request.id] = observed
         return None
 
+    def _shares(self, path: Path) -> bool:
+        """An answer that is kept is for those who may see all; the policy is asked each time."""
+        decision = self._decide(path.who, Action.LOOK_UP, ANYTHING)
+        return decision.allowed and decision.view is None
+
     def _response(self, outcome: Outcome, observed: Lookup | None) -> Response:
         response = interface.response(outcome)
-        if observed is not None and isinstance(outcome, Found):
+        if observed is not None and isinstance(outcome, Found) and may_observe(self._decide, observed):
             response.observe = self._directory.plans.observable(observed, outcome)
         return response
 
@@ -197,10 +207,31 @@ class Assembly:
         return Followed(self._carrier.feed_id, self._carrier.durable)
 
     def _tell_followers(self) -> None:
-        told = [id for id, after in self._followers.items() if self._carrier.durable > after]
-        for id in told:
+        """Those who do not know the last change."""
+        self._answer_followers([id for id, after in self._followers.items() if self._carrier.durable > after])
+
+    def _answer_followers(self, ids: list[int]) -> None:
+        for id in ids:
             del self._followers[id]
             self._effects.append(Answer(id, self._followed()))
+
+    def _review(self, now: float) -> Report:
+        """Whoever follows the feed wakes, and asks the policy itself."""
+        self._directory.review()
+        self._coap.server.review(self._judge, now)
+        self._answer_followers(list(self._followers))
+        return self._report()
+
+    def _judge(self, path: Path, query: Hashable) -> Response | None:
+        assert isinstance(query, Query)
+        lookup = query.lookup
+        lookup.who = path.who
+        if may_observe(self._decide, lookup):
+            return None
+        refused = decide_range(self._decide, lookup)
+        if isinstance(refused, Refused):
+            return interface.response(refused)
+        return diagnostic(Code.SERVICE_UNAVAILABLE, "the policy has changed: ask again", POLICY_RETRY)
 
     def _report(self) -> Report:
         gauges = {"askers": len(self._gate), "changes_waiting": len(self._carrier), "changes": self._carrier.seq}

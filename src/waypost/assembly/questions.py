@@ -17,6 +17,11 @@ class Follow:
 
 
 @dataclass(frozen=True, slots=True)
+class Review:
+    """The policy has changed: what it does not allow any more is to end.  Answered with a Report."""
+
+
+@dataclass(frozen=True, slots=True)
 class Followed:
     """`seq` is the number of the last durable change of the feed; another `feed_id`, another story."""
 

@@ -13,7 +13,7 @@ from waypost.coap import reply
 from waypost.coap.block import Assemblies, Snapshots, snapshot_key
 from waypost.coap.exchange import Duplicates
 from waypost.coap.numbers import AMPLIFICATION_MAX, Code, Type
-from waypost.coap.observing import Observing
+from waypost.coap.observing import Judge, Observing
 from waypost.coap.outbox import Outbox
 from waypost.coap.request import Request, Response, diagnostic
 from waypost.engine import Path
@@ -140,6 +140,10 @@ class Answering:
         exchange.acknowledged = True
         exchange.spent += EMPTY_SIZE
         self._outbox.send_empty(exchange.path, _ACK, exchange.message_id)
+
+    def review(self, judge: Judge, now: float) -> None:
+        self._snapshots.clear()
+        self.observing.review(judge, now)
 
     def handle_timer(self, now: float) -> None:
         self.observing.handle_timer(now)

@@ -71,6 +71,10 @@ class Snapshots:
             self._drop(oldest)
         return snapshot
 
+    def clear(self) -> None:
+        self._kept.clear()
+        self.octets = 0
+
     def expire(self, now: float) -> None:
         """Forget what nobody has asked for within SNAPSHOT_LIFETIME."""
         while self._kept and self._kept[oldest := next(iter(self._kept))].until <= now:

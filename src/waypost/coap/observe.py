@@ -6,7 +6,7 @@ what it has been sent; acknowledging a notification renews the credit.
 Source: RFC 7641, sections 3 and 4.
 """
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -68,6 +68,9 @@ class Observations:
 
     def get(self, key: Key) -> Observation | None:
         return self._by_key.get(key)
+
+    def __iter__(self) -> Iterator[Observation]:
+        return iter(self._by_key.values())
 
     def of(self, name: Hashable) -> list[Observation]:
         return list(self._by_name.get(name, {}).values())

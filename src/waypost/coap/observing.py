@@ -7,7 +7,7 @@ one go.
 Source: RFC 7641, 3 and 4.
 """
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Final
 
 from waypost.coap import reply
@@ -19,6 +19,8 @@ from waypost.coap.request import Request, Response
 from waypost.engine import Endpoint, Path
 
 TOLD_MAX: Final = 128  # observers told in one call
+
+Judge = Callable[[Path, Hashable], Response | None]  # who observes, and what; an error, if they may no longer
 
 
 class Observing:
@@ -54,9 +56,15 @@ class Observing:
 
     def changed(self, name: Hashable, news: Response, now: float) -> None:
         for observation in self.observations.of(name):
-            observation.news = news
-            if not observation.waiting:
-                self._untold[observation.key] = None
+            self._inform(observation, news)
+        self.handle_timer(now)
+
+    def review(self, judge: Judge, now: float) -> None:
+        """An observation that `judge` has an error for is told that and nothing else, and ends."""
+        for observation in self.observations:
+            error = judge(observation.path, observation.name)
+            if error is not None:
+                self._inform(observation, error)
         self.handle_timer(now)
 
     def handle_timer(self, now: float) -> None:
@@ -86,6 +94,13 @@ class Observing:
     def on_given_up(self, owner: Hashable) -> None:
         if isinstance(owner, tuple):
             self.observations.remove_source(owner[0])
+
+    def _inform(self, observation: Observation, news: Response) -> None:
+        if observation.news is not None and observation.news.code != Code.CONTENT:
+            return  # an error is the last that it hears
+        observation.news = news
+        if not observation.waiting:
+            self._untold[observation.key] = None
 
     def _tell(self, observation: Observation | None, now: float) -> None:
         if observation is None or observation.news is None or observation.waiting:

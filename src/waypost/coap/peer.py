@@ -18,7 +18,7 @@ from waypost.coap.message import Message, decode
 from waypost.coap.numbers import Code, Type
 from waypost.coap.outbox import Outbox
 from waypost.coap.request import Request, Response
-from waypost.coap.server import Serve, Server
+from waypost.coap.server import Serve, Server, Shares
 from waypost.coap.transfer import Call
 from waypost.engine import Effect, Path
 from waypost.errors import WireError
@@ -36,8 +36,16 @@ def admit_all(path: Path, now: float) -> int:
     return 0
 
 
+def anonymous(path: Path) -> bool:
+    """Those who have shown no name are all answered alike."""
+    return path.who.kind == "anonymous"
+
+
 class Peer:
-    """`admit` is asked about every message before anything is kept of it; `limited` counts those it refused."""
+    """`admit` is asked about every message before anything is kept of it; `limited` counts those it refused.
+
+    `shares` is asked before anybody is answered what another was.
+    """
 
     def __init__(
         self,
@@ -48,10 +56,11 @@ class Peer:
         idempotent: frozenset[tuple[str, ...]] = frozenset(),
         answer_max: int = ANSWER_MAX,
         admit: Admit = admit_all,
+        shares: Shares = anonymous,
     ) -> None:
         self._admit = admit
         self._outbox = Outbox(rng)
-        self.server = Server(self._outbox, serve, ids, idempotent=idempotent)
+        self.server = Server(self._outbox, serve, ids, idempotent=idempotent, shares=shares)
         self.client = Client(rng, ids, self._outbox, body_max=answer_max)
         self._leisure = Leisure(rng)
         self.received = 0

@@ -85,8 +85,8 @@ class Response:
     `payload` is the whole representation, however large: the server cuts it into blocks.
     `max_age` is seconds.  `observe` names what the client would be observing if it asked to; the
     resource later tells the server that this name has changed.  With `fresh` a 2.05 in link-format answers every
-    equal request, whoever asks, until that has ended.  `others` answers requests with another value of their only
-    query argument: the payload of such a 2.05, or None to be asked with the whole request.
+    equal request, of whoever may share answers, until that has ended.  `others` answers requests with another value of
+    their only query argument: the payload of such a 2.05, or None to be asked with the whole request.
     """
 
     code: int

@@ -14,6 +14,7 @@ from waypost.coap.answering import Answering, Exchange
 from waypost.coap.answers import Answers
 from waypost.coap.message import Message
 from waypost.coap.numbers import AMPLIFICATION_MAX, EMPTY_ACK_AFTER, EXCHANGES_MAX, Code, Type
+from waypost.coap.observing import Judge
 from waypost.coap.options import read_request
 from waypost.coap.outbox import Outbox
 from waypost.coap.reply import BLOCK_MAX
@@ -25,17 +26,24 @@ DISCOVERY: Final = (".well-known", "core")
 BUSY_RETRY: Final = 5  # seconds, the Max-Age of 5.03 when too many requests wait
 
 Serve = Callable[[Request, Path, float], Response | None]
+Shares = Callable[[Path], bool]  # whether who asks by it may have what was answered to another
 
 _CON, _NON = int(Type.CON), int(Type.NON)
 _GET = int(Code.GET)
-_ANONYMOUS: Final = "anonymous"  # kind of who has shown nothing: others may see other things
 
 
 class Server:
     def __init__(
-        self, outbox: Outbox, serve: Serve, ids: Iterator[int], *, idempotent: frozenset[tuple[str, ...]]
+        self,
+        outbox: Outbox,
+        serve: Serve,
+        ids: Iterator[int],
+        *,
+        idempotent: frozenset[tuple[str, ...]],
+        shares: Shares,
     ) -> None:
         self._serve = serve
+        self._shares = shares
         self._ids = ids
         self._idempotent = idempotent
         self._outbox = outbox
@@ -53,7 +61,7 @@ class Server:
         if not _alike(path):
             return False
         answer = self._answers.find(data)
-        if answer is None:
+        if answer is None or not self._shares(path):
             return False
         if len(answer) > AMPLIFICATION_MAX * len(data) and not self._outbox.validated(path, now):
             return False
@@ -86,7 +94,8 @@ class Server:
             else:
                 response = self._serve(request, path, now)
         if response is not None:
-            if (response.fresh or response.others) and _repeatable(request, response) and _alike(path):
+            known = response.fresh or response.others
+            if known and _repeatable(request, response) and _alike(path) and self._shares(path):
                 self._answers.learn(data, response)
             self._answering.answer(exchange, response, now)
             return
@@ -137,6 +146,10 @@ class Server:
     def changed(self, name: Hashable, news: Response, now: float) -> None:
         """What observers know under `name` is `news` now: tell them.  An error ends their observations."""
         self._observing.changed(name, news, now)
+
+    def review(self, judge: Judge, now: float) -> None:
+        """End every observation that `judge` has an error for, and forget the blocks of answers under way."""
+        self._answering.review(judge, now)
 
     def take_observed(self) -> list[tuple[Hashable, bool]]:
         """In order: names that one more observes (True), and names that nobody observes any more (False)."""
@@ -191,7 +204,7 @@ class Server:
 
 def _alike(path: Path) -> bool:
     """Whoever asks by such a path gets the same answer, in a datagram to itself."""
-    return path.message_max is None and not path.group and not path.peer.scope and path.who.kind == _ANONYMOUS
+    return path.message_max is None and not path.group and not path.peer.scope
 
 
 def _repeatable(request: Request, response: Response) -> bool:
