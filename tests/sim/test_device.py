@@ -116,3 +116,23 @@ def test_without_any_answer_the_request_ends_after_its_retransmissions() -> None
 def test_a_trace_shows_what_is_no_coap_as_octets() -> None:
     assert coap(b"\xff\x00") == "ff00"
     assert coap(bytes(40)) == f"{'00' * 16}… 40 octets"
+
+
+def test_a_device_answers_as_well_as_it_asks() -> None:
+    """RFC 7252, 2.2."""
+    world = World(1)
+
+    def serve(request: Request, path: Path, now: float) -> Response:
+        return Response(Code.CONTENT, BODY if request.path == ("large",) else b"")
+
+    lamp = Device(world, "2001:db8::1a", Endpoint("2001:db8::d", 5683), name="lamp", serve=serve)
+    tool = Device(world, "2001:db8::d", Endpoint("2001:db8::1a", 5683), name="tool")
+    answers: list[Response | None] = []
+    tool.request(Code.GET, "/large", (), b"", answers.append)
+    lamp.request(Code.GET, "/anything", (), b"", answers.append)
+    world.run(until=60.0)
+    missing, large = answers
+    assert missing is not None
+    assert missing.code == Code.NOT_FOUND
+    assert large is not None
+    assert large.payload == BODY
