@@ -106,13 +106,13 @@ def test_a_member_that_changes_is_told_to_who_observes_its_group(setup: Setup, k
 @pytest.mark.parametrize("kind", ["ep", "res"])
 def test_who_joins_a_group_is_heard_of_from_then_on(setup: Setup, kind: str) -> None:
     """And who has left is not."""
-    a, b = register(setup, "a"), register(setup, "b")
+    a, b = register(setup, "a"), register(setup, "b", links=POWER)
     group(setup, "g", a)
     watch(setup, kind, "gp=g")
     setup.pass_time(4.0)
     group(setup, "g", b, now=5.0)
     assert len(setup.pass_time(8.0)) == 1
-    register(setup, "b", "et=new", links=POWER, now=10.0)
+    register(setup, "b", "et=new", links=LIGHT, now=10.0)
     (told,) = setup.pass_time(14.0)
     (found,) = setup.send(Code.GET, f"rd-lookup/{kind}", "gp=g", now=14.0)
     assert told.payload == found.payload != b""
