@@ -145,6 +145,11 @@ class Policy:
         self._revoked.pop(subject, None)
         self._forget()
 
+    @property
+    def remembered(self) -> int:
+        """What was worked out already: of askers and actions, and of ranges."""
+        return len(self._rules) + len(self._ranges)
+
     def _decide(self, who: Identity, action: Action, target: Target) -> Decision:
         rules = self._concerning(who, action)
         asked = Scope(target.sector, target.name)
