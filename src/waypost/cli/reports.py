@@ -99,6 +99,22 @@ class Trusting(Struct, frozen=True):
     expires_ms: int
 
 
+class Finding(Struct, frozen=True):
+    """What the doctor found of one thing; `sentence` says what, `hint` what can be done."""
+
+    name: str
+    state: Literal["ok", "warn", "fail", "skipped"]
+    sentence: str
+    hint: str | None
+
+
+class Bundled(Struct, frozen=True):
+    """A report about a node, in a file; `sections` are what is in it."""
+
+    file: str
+    sections: tuple[str, ...]
+
+
 class Unregistered(Struct, frozen=True):
     id: str
     removed: Literal[True] = True

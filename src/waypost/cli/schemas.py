@@ -40,6 +40,7 @@ REPORTS: Final[dict[str, tuple[Any, ...]]] = {
     "config show": (list[reports.Set],),
     "config check": (reports.Checked,),
     "config reference": (list[reports.Described],),
+    "doctor": (list[reports.Finding],),
     "completion": (reports.Script,),
 }
 ERROR: Final = "error"  # what any verb that fails writes to standard error

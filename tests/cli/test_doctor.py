@@ -1,0 +1,484 @@
+"""Each check of `waypost doctor`, with something that makes it fail or warn.  Nothing here needs a node that runs."""
+
+import json
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from waypost.api.schemas import NodeStatus
+from waypost.cli.checks import amplifying, carry_out, disk, fine, guarding, listening, machine, paths
+from waypost.cli.checks.running import Running, check_node, find, holder
+from waypost.cli.reports import Finding
+from waypost.cli.verbs import call
+from waypost.config import Coap, Coaps, Config, Http
+from waypost.engine import Commit, Put
+from waypost.errors import ConfigError
+from waypost.identity import certificates, keys
+from waypost.identity.anchors import seal_trust
+from waypost.identity.certificates import DAY_MS, Subject
+from waypost.storage import Store
+from waypost.storage.authority import renew_trust, trust_root
+from waypost.storage.keyring import Keyring
+from waypost.storage.policy import open_policy
+
+NOW = 1_800_000_000_000  # 2027
+NOBODY = Running()
+
+
+def states(findings: Sequence[Finding]) -> list[str]:
+    return [finding.state for finding in findings]
+
+
+def only(findings: Sequence[Finding]) -> Finding:
+    (finding,) = findings
+    return finding
+
+
+def status(**more: object) -> NodeStatus:
+    given: dict[str, object] = {"version": "0", "ready": True, "checks": {}, "counters": {}, "gauges": {}}
+    return NodeStatus(**(given | more))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def keyring(tmp_path: Path) -> Keyring:
+    return Keyring.open(tmp_path, NOW)
+
+
+def operator(keyring: Keyring) -> Ed25519PrivateKey:
+    assert keyring.operator_key is not None
+    return keys.read_private_ed25519(keyring.operator_key)
+
+
+# the node
+
+
+def test_who_has_locked_the_directory_is_the_node(tmp_path: Path) -> None:
+    assert holder(tmp_path) == 0
+    store = Store.open(tmp_path, durable=False)
+    assert holder(tmp_path) == os.getpid()
+    found = only(check_node(find(tmp_path, "http://127.0.0.1:1")))
+    assert (found.state, f"process {os.getpid()}" in found.sentence) == ("warn", True)
+    store.close()
+    assert holder(tmp_path) == 0
+    assert states(check_node(find(tmp_path, "http://127.0.0.1:1"))) == ["skipped"]
+
+
+@pytest.mark.parametrize(
+    ("said", "state"),
+    [
+        (status(), "ok"),
+        (status(last_error="the moon"), "warn"),
+        (status(ready=False, checks={"store": False}), "fail"),
+    ],
+)
+def test_what_the_node_says_of_itself_is_told(said: NodeStatus, state: str) -> None:
+    found = only(check_node(Running(7, said)))
+    assert found.state == state
+    assert ("the moon" in found.sentence) == (state == "warn")
+    assert ("store" in found.sentence) == (state == "fail")
+
+
+def test_a_start_that_takes_long_is_warned_of(tmp_path: Path) -> None:
+    assert states(machine.check_start(tmp_path, NOBODY)) == ["skipped"]
+    (tmp_path / "waypost.lock").touch()
+    (tmp_path / "waypost.sock").touch()
+    assert states(machine.check_start(tmp_path, Running(7))) == ["ok"]
+    long_ago = (tmp_path / "waypost.sock").stat().st_ctime - 60
+    os.utime(tmp_path / "waypost.lock", (long_ago, long_ago))
+    assert states(machine.check_start(tmp_path, Running(7))) == ["warn"]
+
+
+# listeners
+
+
+def configured(tmp_path: Path, *coap: str) -> Config:
+    return Config(dir=tmp_path, coap=Coap(listen=coap), coaps=Coaps(listen=()), http=Http(listen=()))
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """A port that this process has, over TCP."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+def test_a_port_of_another_program_is_named_with_the_program(tmp_path: Path, taken: int) -> None:
+    config = configured(tmp_path, f"127.0.0.1:{taken}")
+    found = {finding.sentence.partition(": ")[0][-5:]: finding for finding in listening.check_ports(config, NOBODY)}
+    assert found["(tcp)"].state == "fail"
+    assert f"(process {os.getpid()})" in found["(tcp)"].sentence
+    assert "--coap-listen" in str(found["(tcp)"].hint)
+    assert found["(udp)"].state == "ok"
+
+
+def test_a_port_of_the_running_node_is_its_own(tmp_path: Path, taken: int) -> None:
+    config = configured(tmp_path, f"127.0.0.1:{taken}")
+    for node in (Running(os.getpid()), Running(-1, status(listeners={"coap+tcp": f"127.0.0.1:{taken}"}))):
+        found = listening.check_ports(config, node)
+        assert "ok" in states(found), "over TCP it is this node's"
+        assert "warn" in states(found), "over UDP it should be, and is free"
+    assert "fail" in states(listening.check_ports(config, Running(1))), "of whoever has the lock, and nobody else"
+
+
+def test_an_address_of_another_machine_is_refused(tmp_path: Path) -> None:
+    config = Config(
+        dir=tmp_path, insecure=("coap",), coap=Coap(listen=("192.0.2.1:5683",)), coaps=Coaps(listen=()), http=Http()
+    )
+    found = listening.check_ports(config, NOBODY)[0]
+    assert (found.state, "no address of this machine" in found.sentence) == ("fail", True)
+
+
+def test_a_node_without_a_listener_is_warned_of(tmp_path: Path) -> None:
+    assert states(listening.check_ports(configured(tmp_path), NOBODY)) == ["warn"]
+    assert states(listening.check_ports(configured(tmp_path, "127.0.0.1:0"), NOBODY)) == ["ok", "ok"]
+
+
+def test_who_can_reach_the_listeners_is_told(tmp_path: Path) -> None:
+    coap, coaps = Coap(listen=("0.0.0.0:5683",)), Coaps(listen=("0.0.0.0:5684",))
+    config = Config(dir=tmp_path, insecure=("coap",), coap=coap, coaps=coaps)
+    assert {finding.sentence.partition(":")[0]: finding.state for finding in listening.check_reach(config)} == {
+        "coap": "warn",
+        "coaps": "ok",
+    }
+    assert listening.is_reachable(config)
+    assert not listening.is_reachable(Config(dir=tmp_path))
+    assert "only this machine" in only(listening.check_reach(Config(dir=tmp_path))).sentence
+
+
+def test_a_machine_without_ipv6_is_told_and_not_blamed() -> None:
+    assert states(listening.check_ipv6(there=False)) == ["skipped"]
+    assert states(listening.check_ipv6(there=True)) == ["ok"]
+
+
+# the clock
+
+
+def test_a_clock_from_before_this_version_fails(tmp_path: Path) -> None:
+    assert states(machine.check_clock(tmp_path, 1_000_000_000_000)) == ["fail"]
+    assert states(machine.check_clock(tmp_path, NOW)) == ["ok"]
+
+
+def test_a_clock_that_was_set_back_fails(tmp_path: Path) -> None:
+    (tmp_path / "waypost.db").touch()
+    os.utime(tmp_path / "waypost.db", (NOW / 1000, NOW / 1000))
+    found = only(machine.check_clock(tmp_path, NOW - 3 * 3_600_000))
+    assert (found.state, "3 h in the future" in found.sentence) == ("fail", True)
+    assert states(machine.check_clock(tmp_path, NOW - 30_000)) == ["ok"]
+
+
+def test_a_clock_that_was_set_while_the_node_ran_is_warned_of(tmp_path: Path) -> None:
+    (tmp_path / "waypost.lock").touch()
+    os.utime(tmp_path / "waypost.lock", (NOW / 1000, NOW / 1000))
+    node = Running(7, status(uptime_s=100.0))
+    assert states(machine.check_steps(tmp_path, node, NOW + 101_000)) == ["ok"]
+    for wall_ms, way in ((NOW + 160_000, "60 s ahead"), (NOW + 40_000, "60 s back")):
+        found = only(machine.check_steps(tmp_path, node, wall_ms))
+        assert (found.state, way in found.sentence) == ("warn", True)
+    assert states(machine.check_steps(tmp_path, NOBODY, NOW)) == ["skipped"]
+
+
+def test_a_clock_that_nothing_keeps_right_is_warned_of(tmp_path: Path) -> None:
+    stamp = tmp_path / "synchronized"
+    assert states(machine.check_synchronized(lambda: machine.TIME_ERROR, stamp)) == ["warn"]
+    assert states(machine.check_synchronized(lambda: 0, stamp)) == ["ok"]
+    assert states(machine.check_synchronized(lambda: None, stamp)) == ["skipped"]
+    stamp.touch()
+    assert states(machine.check_synchronized(lambda: machine.TIME_ERROR, stamp)) == ["ok"]
+    assert machine.check_synchronized()[0].state in ("ok", "warn", "skipped"), "this machine's own"
+
+
+# what guards the node
+
+
+def test_files_that_others_may_read_are_each_named(keyring: Keyring, tmp_path: Path) -> None:
+    open_policy(tmp_path)
+    tmp_path.chmod(0o700)
+    assert states(guarding.check_permissions(tmp_path)) == ["ok"]
+    (keyring.folder / "node.pem").chmod(0o640)
+    (tmp_path / "waypost.db").touch(0o644)
+    (tmp_path / "policy.toml").chmod(0o622)
+    keyring.folder.chmod(0o750)
+    found = guarding.check_permissions(tmp_path)
+    assert states(found) == ["fail"] * 4
+    for path, mode in ((keyring.folder, "700"), (keyring.folder / "node.pem", "600"), (tmp_path / "waypost.db", "600")):
+        assert f"chmod {mode} {path}" in [finding.hint for finding in found]
+    tmp_path.chmod(0o777)
+    assert len(guarding.check_permissions(tmp_path)) == 5
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_a_file_of_another_user_fails(keyring: Keyring, tmp_path: Path) -> None:
+    os.chown(keyring.folder / "log.pem", 65_534, -1)
+    found = only(guarding.check_permissions(tmp_path))
+    assert found.hint == f"chown {os.geteuid()} {keyring.folder / 'log.pem'}"
+
+
+def test_a_directory_that_is_not_there_is_skipped(tmp_path: Path) -> None:
+    nowhere = tmp_path / "nowhere"
+    checks: list[Callable[[], list[Finding]]] = [
+        lambda: guarding.check_permissions(nowhere),
+        lambda: guarding.check_certificates(nowhere, NOW),
+        lambda: guarding.check_secrets(nowhere),
+        lambda: guarding.check_policy(nowhere),
+        lambda: disk.check_database(nowhere),
+    ]
+    assert [states(check()) for check in checks] == [["skipped"]] * 5
+    assert not nowhere.exists()
+
+
+def test_an_expired_certificate_fails_and_one_that_ends_soon_is_warned_of(keyring: Keyring, tmp_path: Path) -> None:
+    def ends(days: int) -> None:
+        root, key = keys.read_private((keyring.folder / "ca.pem").read_bytes()), keys.make_p256()
+        subject = Subject("peer", keyring.name, keyring.hosts, 1)
+        made = certificates.issue(root, keyring.root, subject, key.public_key(), NOW + (days - 1) * DAY_MS)
+        (keyring.folder / "tls.crt").write_bytes(made.pem)
+
+    for days, state in ((-1, "fail"), (0, "fail"), (29, "fail"), (1, "warn")):  # 29: not valid before
+        ends(days)
+        assert guarding.check_certificates(tmp_path, NOW)[0].state == state, days
+    assert states(guarding.check_certificates(tmp_path, NOW + 30 * DAY_MS))[1:] == ["ok", "ok"]
+
+
+def test_a_root_and_a_trust_file_that_end_are_warned_of_in_time(keyring: Keyring, tmp_path: Path) -> None:
+    end_ms = keyring.root.not_after_ms
+    assert states(guarding.check_certificates(tmp_path, NOW)) == ["ok", "ok", "ok"]
+    assert states(guarding.check_certificates(tmp_path, end_ms - 29 * DAY_MS))[1:] == ["warn", "warn"]
+    assert states(guarding.check_certificates(tmp_path, end_ms))[1:] == ["fail", "fail"]
+    renew_trust(keyring, operator(keyring), 29, NOW)
+    own, root, trust = guarding.check_certificates(tmp_path, NOW)
+    assert (own.state, root.state, trust.state, trust.hint) == (
+        "ok",
+        "ok",
+        "warn",
+        "waypost ca renew --operator-key FILE",
+    )
+
+
+def test_a_foreign_root_that_ends_soon_is_warned_of(keyring: Keyring, tmp_path: Path) -> None:
+    theirs = certificates.make_root(keys.make_p256(), NOW, days=29)
+    trust_root(keyring, operator(keyring), theirs, NOW, known_as="theirs")
+    assert [finding.sentence for finding in guarding.check_certificates(tmp_path, NOW) if finding.state == "warn"] == [
+        "the trust in theirs ends on 2027-02-13, in 29 days"
+    ]
+
+
+def test_a_trust_file_that_the_operator_did_not_sign_fails(keyring: Keyring, tmp_path: Path) -> None:
+    trust = keyring.believed(NOW).trust
+    (keyring.folder / "trust.json").write_bytes(seal_trust(trust, keys.make_ed25519()))
+    found = carry_out("certificates", lambda: guarding.check_certificates(tmp_path, NOW))
+    assert [finding.state for finding in found] == ["fail"]
+    assert "another" in found[0].sentence
+
+
+def test_sample_secrets_fail_and_show_nothing(keyring: Keyring, tmp_path: Path) -> None:
+    assert states(guarding.check_secrets(tmp_path)) == ["skipped"]
+    secrets = keyring.folder / "secrets.toml"
+    secrets.write_text(f'[psk.lamp]\nkey = "{b"changeme-changeme".hex()}"\n')
+    found = only(carry_out("secrets", lambda: guarding.check_secrets(tmp_path)))
+    assert (found.state, b"changeme".hex() in found.sentence) == ("fail", False)
+    secrets.write_text(f'[psk.lamp]\nkey = "{os.urandom(32).hex()}"\n')
+    assert only(guarding.check_secrets(tmp_path)).sentence == "1 pre-shared keys and 0 OSCORE contexts"
+
+
+def test_a_policy_that_is_not_understood_fails(tmp_path: Path) -> None:
+    open_policy(tmp_path)
+    assert states(guarding.check_policy(tmp_path)) == ["ok"]
+    (tmp_path / "policy.toml").write_text('[[alow]]\nwho = ["anyone"]\n')
+    found = only(guarding.check_policy(tmp_path))
+    assert (found.state, "did you mean allow" in str(found.hint)) == ("fail", True)
+
+
+def test_a_policy_that_lets_strangers_do_what_operators_should_is_warned_of(tmp_path: Path) -> None:
+    (tmp_path / "policy.toml").write_text('[[allow]]\nwho = ["anyone"]\ndo = ["evict", "look-up"]\n')
+    found = only(guarding.check_policy(tmp_path))
+    assert (found.state, "may evict, without" in found.sentence) == ("warn", True)
+
+
+# the disk
+
+
+@pytest.mark.parametrize(("took_s", "state"), [(1e-6, "warn"), (0.002, "ok"), (0.2, "warn")])
+def test_a_disk_too_fast_to_be_true_or_slow_is_warned_of(tmp_path: Path, took_s: float, state: str) -> None:
+    now = [0.0]
+
+    def sync(fd: int) -> None:
+        assert os.fstat(fd).st_size > 0
+        now[0] += took_s
+
+    assert states(disk.check_sync(tmp_path, sync, lambda: now[0])) == [state]
+    assert now[0] < disk.SYNCS_S + took_s * 2, "it does not go on for ever on a slow disk"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("octets", "files", "state"), [(1 << 40, 9, "ok"), (1 << 29, 9, "warn"), (1 << 20, 9, "fail"), (1 << 40, 0, "fail")]
+)
+def test_a_full_disk_fails(tmp_path: Path, octets: int, files: int, state: str) -> None:
+    assert states(disk.check_space(tmp_path / "not" / "yet", lambda _: (octets, files))) == [state]
+
+
+@pytest.mark.parametrize(("kind", "state"), [("ext4", "ok"), ("tmpfs", "warn"), ("overlay", "warn"), ("nfs4", "warn")])
+def test_a_file_system_that_keeps_nothing_is_warned_of(tmp_path: Path, kind: str, state: str) -> None:
+    """proc(5): a space in a path is \\040, and the longest path is the nearest mount."""
+    place = tmp_path / "a place"
+    place.mkdir()
+    mounts = tmp_path / "mountinfo"
+    escaped = str(place.resolve()).replace(" ", "\\040")
+    mounts.write_text(
+        f"1 0 8:1 / / rw - btrfs /dev/a rw\n2 1 8:2 / {escaped} rw shared:1 - {kind} b rw\n"
+        f"3 1 8:3 / {escaped}more rw - xfs c rw\n"
+    )
+    found = only(disk.check_file_system(place, mounts))
+    assert (found.state, found.sentence.startswith(kind)) == (state, True)
+
+
+def test_a_damaged_database_fails_and_a_whole_one_is_left_as_it_is(tmp_path: Path) -> None:
+    store = Store.open(tmp_path, durable=False)
+    store.commit([Commit(puts=tuple(Put("meta", number.to_bytes(4, "big"), bytes(900)) for number in range(300)))])
+    assert states(disk.check_database(tmp_path)) == ["ok"], "while a node has it"
+    store.close()
+    before = sorted(tmp_path.iterdir())
+    assert states(disk.check_database(tmp_path)) == ["ok"]
+    assert sorted(tmp_path.iterdir()) == before
+    assert states(disk.check_database(tmp_path, limit_s=-1.0)) == ["skipped"], "it takes too long"
+    with (tmp_path / "waypost.db").open("r+b") as file:
+        file.seek(3 * 8_192)
+        file.write(b"\xff" * 8_192)
+    assert states(disk.check_database(tmp_path)) == ["fail"]
+    (tmp_path / "waypost.db").write_bytes(b"no database at all" * 100)
+    assert states(disk.check_database(tmp_path)) == ["fail"]
+
+
+def test_what_stands_in_the_log_is_looked_through_too(tmp_path: Path) -> None:
+    store = Store.open(tmp_path, durable=False)
+    store.commit([Commit(puts=(Put("meta", b"key", b"value"),))])
+    assert (tmp_path / "waypost.db-wal").stat().st_size > 0
+    assert states(disk.check_database(tmp_path)) == ["ok"]
+    store.close()
+
+
+# the way, and the limits
+
+
+def test_the_loopback_carries_large_datagrams() -> None:
+    assert states(paths.check_path(None)) == ["ok"]
+    found = only(paths.check_interfaces(outside=False))
+    assert (found.state, "lo " in found.sentence) == ("ok", True)
+
+
+def test_few_files_are_warned_of_and_too_few_fail(tmp_path: Path) -> None:
+    limits = tmp_path / "limits"
+    for most, state in (("100", "fail"), ("1024", "warn"), ("65536", "ok"), ("unlimited", "ok")):
+        limits.write_text(f"Limit  Soft Limit  Hard Limit  Units\nMax open files            {most}     4096    files\n")
+        assert states(machine.check_files(NOBODY, limits)) == [state]
+    assert "the node" in only(machine.check_files(Running(os.getpid()))).sentence
+    assert "from here" in only(machine.check_files(NOBODY)).sentence
+
+
+def test_a_small_receive_buffer_is_warned_of(tmp_path: Path) -> None:
+    rmem_max = tmp_path / "rmem_max"
+    assert states(machine.check_receive_buffer(NOBODY, rmem_max)) == ["skipped"]
+    rmem_max.write_text("212992\n")
+    assert states(machine.check_receive_buffer(NOBODY, rmem_max)) == ["warn"]
+    had = Running(7, status(gauges={'udp_receive_buffer_bytes{listener="coap"}': 4 << 20}))
+    assert states(machine.check_receive_buffer(had, rmem_max)) == ["ok"], "what the node got counts"
+    rmem_max.write_text("4194304\n")
+    assert states(machine.check_receive_buffer(NOBODY, rmem_max)) == ["ok"]
+
+
+# amplification
+
+
+class Server:
+    """Answers a ping as it must, and everything else with `answer`, `times` over."""
+
+    def __init__(self, answer: bytes, times: int = 1) -> None:
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind(("127.0.0.1", 0))
+        self._answer, self._times = answer, times
+        self._thread = threading.Thread(target=self._serve)
+        self.listeners = {"coap": f"127.0.0.1:{self._socket.getsockname()[1]}"}
+
+    def __enter__(self) -> "Server":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as last:
+            last.sendto(b"end", self._socket.getsockname())
+        self._thread.join()
+        self._socket.close()
+
+    def _serve(self) -> None:
+        while (heard := self._socket.recvfrom(65_536))[0] != b"end":
+            for answer in [amplifying.PONG] if heard[0] == amplifying.PING else [self._answer] * self._times:
+                self._socket.sendto(answer, heard[1])
+
+
+def test_a_node_that_sends_more_than_three_times_what_came_fails() -> None:
+    for answer, times, state in ((bytes(12), 1, "ok"), (bytes(13), 1, "fail"), (bytes(7), 2, "fail")):
+        with Server(answer, times) as server:  # the smallest of all datagrams has four octets
+            found = only(amplifying.check_amplification(server.listeners))
+            assert (found.state, len(answer) * times) == (state, int(found.sentence.split(" ")[0]))
+
+
+def test_a_node_that_does_not_answer_fails_soon() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        found = only(amplifying.check_amplification({"coap": f"127.0.0.1:{silent.getsockname()[1]}"}))
+    assert (found.state, "nothing answers" in found.sentence) == ("fail", True)
+    assert states(amplifying.check_amplification({})) == ["skipped"]
+
+
+def test_no_datagram_of_the_self_test_registers_anything() -> None:
+    """A name or a lifetime that is wrong, links that are, or no name at all."""
+    kinds = dict(amplifying.datagrams())
+    assert len(kinds) > 250
+    posts = [kind for kind in kinds if "POST /rd" in kind and "/rd-lookup" not in kind]
+    assert sorted(kind.partition("/rd ")[2] for kind in posts) == sorted(
+        2 * ["broken links", "no lifetime", "no name", "a block too far"]
+    )
+
+
+# the verb
+
+
+def test_a_check_that_fails_or_hangs_is_a_finding_and_a_bug_is_none() -> None:
+    def denied() -> list[Finding]:
+        raise PermissionError(13, "no", "/a/file")
+
+    def wrong() -> list[Finding]:
+        raise ConfigError("the file is wrong", hint="mend it")
+
+    assert carry_out("x", denied) == [Finding("x", "fail", "/a/file: permission denied", None)]
+    assert carry_out("x", wrong) == [Finding("x", "fail", "the file is wrong", "mend it")]
+    waiting = threading.Event()
+    hangs = carry_out("x", lambda: [fine("x", str(waiting.wait(30)))], deadline_s=0.05)
+    waiting.set()
+    assert states(hangs) == ["fail"]
+    with pytest.raises(ZeroDivisionError):
+        carry_out("x", lambda: [fine("x", str(1 // 0))])
+
+
+LISTEN = ("--coap-listen", "127.0.0.1:0", "--coaps-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0")
+
+
+def test_the_exit_code_is_two_if_anything_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = ["doctor", "--dir", str(tmp_path), *LISTEN]
+    assert call([*line, "-o", "json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {item["state"] for item in found} <= {"ok", "warn", "skipped"}
+    assert list(dict.fromkeys(item["name"] for item in found)) == [
+        *("node", "start", "port", "reach", "ipv6", "clock", "clock steps", "clock sync", "permissions"),
+        *("certificates", "secrets", "policy", "disk sync", "disk space", "file system", "database", "mtu"),
+        *("path mtu", "open files", "receive buffer", "amplification"),
+    ]
+    assert list(tmp_path.iterdir()) == [], "nothing is changed"
+    (tmp_path / "policy.toml").write_text("nonsense")
+    assert call(line) == 2
+    assert "fail    policy" in capsys.readouterr().out
