@@ -7,7 +7,8 @@ one go.
 Source: RFC 7641, 3 and 4.
 """
 
-from collections.abc import Callable, Hashable
+import itertools
+from collections.abc import Callable, Hashable, Iterator
 from typing import Final
 
 from waypost.coap import reply
@@ -18,7 +19,7 @@ from waypost.coap.outbox import Outbox
 from waypost.coap.request import Request, Response
 from waypost.engine import Endpoint, Path
 
-TOLD_MAX: Final = 128  # observers told in one call
+TOLD_MAX: Final = 64  # observers told in one call
 
 Judge = Callable[[Path, Hashable], Response | None]  # who observes, and what; an error, if they may no longer
 
@@ -28,6 +29,7 @@ class Observing:
         self._outbox = outbox
         self._snapshots = snapshots
         self._untold: dict[Key, None] = {}  # observations with news that need not wait
+        self._news: dict[Hashable, tuple[Response, Iterator[Observation]]] = {}  # by name, and who is still to get it
         self._tell_at: float | None = None
         self.observations = Observations()
         self.notifications = 0
@@ -55,8 +57,7 @@ class Observing:
         return None
 
     def changed(self, name: Hashable, news: Response, now: float) -> None:
-        for observation in self.observations.of(name):
-            self._inform(observation, news)
+        self._news[name] = news, iter(self.observations.of(name))
         self.handle_timer(now)
 
     def review(self, judge: Judge, now: float) -> None:
@@ -69,11 +70,12 @@ class Observing:
 
     def handle_timer(self, now: float) -> None:
         """Tell those who are to be told, a bounded number of them."""
+        self._hand_out()
         for _ in range(min(TOLD_MAX, len(self._untold))):
             key = next(iter(self._untold))
             del self._untold[key]
             self._tell(self.observations.get(key), now)
-        self._tell_at = now if self._untold else None
+        self._tell_at = now if self._untold or self._news else None
 
     def next_timer(self) -> float | None:
         return self._tell_at
@@ -101,6 +103,18 @@ class Observing:
         observation.news = news
         if not observation.waiting:
             self._untold[observation.key] = None
+
+    def _hand_out(self) -> None:
+        """The news, to a bounded number of observers: thousands may observe one name."""
+        left = TOLD_MAX
+        while self._news and left:
+            name = next(iter(self._news))
+            news, observers = self._news[name]
+            for observation in itertools.islice(observers, left):
+                left -= 1
+                self._inform(observation, news)
+            if left:
+                del self._news[name]
 
     def _tell(self, observation: Observation | None, now: float) -> None:
         if observation is None or observation.news is None or observation.waiting:
