@@ -108,7 +108,9 @@ def log_to_standard_error(log: Log) -> None:
         last = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(sort_keys=True)]
     else:
         colors = sys.stderr.isatty() and color() is None
-        last = [structlog.dev.ConsoleRenderer(colors=colors, pad_event_to=0)]
+        # A traceback without the values of variables, which the renderer would show: some are secrets.
+        plain = structlog.dev.plain_traceback
+        last = [structlog.dev.ConsoleRenderer(colors=colors, pad_event_to=0, exception_formatter=plain)]
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
