@@ -15,6 +15,9 @@ from serving import Api, serving
 from waypost.api.changes import BATCH
 from waypost.api.problem import Refusal
 from waypost.api.watching import WATCHERS_MAX, WATCHERS_PER_SOURCE_MAX, Feed, Told
+from waypost.assembly.questions import Review
+from waypost.identity import ANONYMOUS, Identity
+from waypost.identity.policy import Policy, default
 from waypost.rd.questions import Entry, Found, Kind, Lookup, Register, Registered, Remove, Renew
 
 LINKS: Final = b'</t>;rt="temperature"'
@@ -26,7 +29,9 @@ class Watched:
 
     def __init__(self) -> None:
         self.node = Embedded()
-        self.feed = Feed(self.node.ask, self.node, self.node.wall_s)
+        self.policy = default()
+        self.who = ANONYMOUS
+        self.feed = Feed(self.node.ask, self.node, self.policy.decide, self.node.wall_s)
 
     async def register(self, ep: str, links: bytes = LINKS, d: str | None = None, lt: int = 600) -> str:
         question = Register(ep, d, lt, "coap://h", "", (), links, "")
@@ -52,7 +57,7 @@ class Watched:
 
     @asynccontextmanager
     async def watching(self, since: str | None = None, criteria: Criteria = ()) -> AsyncIterator[AsyncIterator[Told]]:
-        watcher = await self.feed.watch(criteria, None, since, "192.0.2.1")
+        watcher = await self.feed.watch(criteria, self.who, since, "192.0.2.1")
         async with aclosing(watcher.events()) as events:
             yield events
 
@@ -167,7 +172,7 @@ async def test_a_watcher_with_criteria_is_told_what_meets_them_and_what_meets_th
 def test_a_malformed_token_is_refused(token: str) -> None:
     async def tell(watched: Watched) -> None:
         with pytest.raises(Refusal, match="token") as refused:
-            await watched.feed.watch((), None, token, "")
+            await watched.feed.watch((), ANONYMOUS, token, "")
         assert refused.value.code == 400
 
     story(tell)()
@@ -206,20 +211,84 @@ async def test_a_watcher_that_does_not_read_loses_nothing_and_keeps_nobody_waiti
 async def test_watchers_are_counted_in_all_and_for_each_source(watched: Watched) -> None:
     drawn = []
     for number in range(WATCHERS_MAX):
-        watcher = await watched.feed.watch((), None, None, f"192.0.2.{number // WATCHERS_PER_SOURCE_MAX}")
+        watcher = await watched.feed.watch((), ANONYMOUS, None, f"192.0.2.{number // WATCHERS_PER_SOURCE_MAX}")
         drawn.append(watcher.events())
         await anext(drawn[-1])
         if number == WATCHERS_PER_SOURCE_MAX - 1:
             with pytest.raises(Refusal, match="too many") as refused:
-                await watched.feed.watch((), None, None, "192.0.2.0")
+                await watched.feed.watch((), ANONYMOUS, None, "192.0.2.0")
             assert refused.value.code == 503
     with pytest.raises(Refusal, match="too many"):
-        await watched.feed.watch((), None, None, "198.51.100.1")
+        await watched.feed.watch((), ANONYMOUS, None, "198.51.100.1")
     await drawn[0].aclose()
     assert watched.feed.gauges() == {"watchers": WATCHERS_MAX - 1}
-    await watched.feed.watch((), None, None, "198.51.100.1")
+    await watched.feed.watch((), ANONYMOUS, None, "198.51.100.1")
     for events in drawn:
         await events.aclose()
+
+
+TENANT: Final = Identity("psk", "tenant")
+MINE: Final = Policy.read({"allow": [{"who": ["anyone"], "do": ["watch"], "sector": ["mine"]}]}, "test")
+
+
+@story
+async def test_a_watcher_is_told_of_nothing_that_the_policy_hides(watched: Watched) -> None:
+    """Neither that it comes nor that it goes; a token of another helps nobody."""
+    since = await watched.token()
+    hidden = await watched.register("safe", d="other")
+    await watched.register("lamp", d="mine")
+    watched.policy.adopt(MINE)
+    for token in (None, since):
+        async with watched.watching(token) as events:
+            told = [await anext(events)]
+            while told[-1].kind != "synced":
+                told.append(await anext(events))
+            assert {event.entry.ep for event in told if event.entry is not None} == {"lamp"}
+            assert {event.kind for event in told} == {"put", "synced"}
+            assert (await watched.node.ask(Remove(hidden))) is not None
+            await watched.register("lamp", d="mine", links=f"</{token}>".encode())
+            news = await anext(events)
+            assert news.entry is not None
+            assert news.entry.ep == "lamp"
+            hidden = await watched.register("safe", d="other")
+
+
+@story
+async def test_a_watcher_whose_view_has_changed_is_told_to_begin_anew_and_nothing_else(watched: Watched) -> None:
+    for change in ("view", "refused", "revoked"):
+        watched.policy, watched.who = default(), TENANT
+        watched.feed = Feed(watched.node.ask, watched.node, watched.policy.decide, watched.node.wall_s)
+        async with watched.watching() as events:
+            while (await anext(events)).kind != "synced":
+                pass
+            if change == "revoked":
+                watched.policy.revoke("psk:tenant")
+            else:
+                watched.policy.adopt(MINE if change == "view" else Policy(()))
+            await watched.register("new", d="other", links=f"</{change}>".encode())
+            (last,) = [event async for event in events]
+            assert (last.kind, last.token) == ("reset", None)
+            assert "policy has changed" in (last.reason or "")
+        if change != "view":
+            with pytest.raises(Refusal) as refused:
+                await watched.feed.watch((), TENANT, None, "")
+            assert refused.value.code == 403
+        await watched.feed.close()
+
+
+@story
+async def test_a_watcher_that_waits_hears_of_it_when_the_node_is_told_of_the_change(watched: Watched) -> None:
+    watched.who = TENANT
+    async with watched.watching() as events:
+        assert (await anext(events)).kind == "synced"
+
+        async def revoke() -> None:
+            watched.policy.revoke("psk:tenant")
+            await watched.node.ask(Review())
+
+        async with asyncio.timeout(10):
+            last, _ = await asyncio.gather(anext(events), revoke())
+        assert last.kind == "reset"
 
 
 STEPS = st.lists(

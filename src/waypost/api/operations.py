@@ -185,7 +185,7 @@ class Operations:
 
     async def watch(self, request: Request) -> Reply:
         since, criteria = reading.since(request.query)
-        watcher = await self._feed.watch(_local(criteria), request.view, request.last_event or since, request.source)
+        watcher = await self._feed.watch(_local(criteria), request.who, request.last_event or since, request.source)
         encode = lines.server_sent if request.media == EVENT_STREAM else lines.json_line
         return Reply(200, _encoded(watcher, encode))
 

@@ -66,7 +66,7 @@ def application(
     Who reads a stream takes some of it within `stall_s`, or is let go.
     """
     metrics = Metrics()
-    feed = Feed(ask, rows)
+    feed = Feed(ask, rows, decide)
     operations = Operations(ask, ready, measure, feed, metrics, openapi.text())
     app = web.Application(middlewares=[_guard(metrics, [host.lower() for host in hosts])], client_max_size=BODY_MAX)
     app.on_shutdown.append(lambda _: feed.close())  # or the server would wait for those who watch

@@ -16,8 +16,9 @@ import re
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from waypost.api.changes import Changes, Rows, Seen
@@ -27,8 +28,10 @@ from waypost.api.schemas import EventKind
 from waypost.assembly.carrier import ROOM
 from waypost.assembly.questions import Follow, Followed
 from waypost.errors import StateError, WireError
+from waypost.identity import Identity
 from waypost.identity.admission import prefix_of
-from waypost.identity.policy import View
+from waypost.identity.policy import Action, Decide, Decision
+from waypost.rd.access import ANYTHING
 from waypost.rd.following import Filter, entry
 from waypost.rd.index import Registration
 from waypost.rd.questions import Attributes, Busy, Entry
@@ -38,6 +41,7 @@ WATCHERS_MAX: Final = 128
 WATCHERS_PER_SOURCE_MAX: Final = 16
 HEARTBEAT_S: Final = 15.0  # of silence, after which the watcher is told that it is not forgotten
 GATHER_S: Final = 0.05  # between two wakings: changes that come together are read together
+CHANGED: Final = "the policy has changed: watch again for what you may see now"
 KNOWN_MAX: Final = 16_384  # endpoints remembered for one watcher with criteria
 RETRY_S: Final = 5
 TOKEN: Final = re.compile(r"([0-9a-f]{1,64})\.([0-9]{1,19})")
@@ -58,9 +62,17 @@ class Watcher:
     """One stream of events."""
 
     def __init__(
-        self, feed: "Feed", changes: Changes, filter: Filter, cursor: int | None, reset: str, source: str
+        self,
+        feed: "Feed",
+        changes: Changes,
+        filter: Filter,
+        allowed: Callable[[], bool],
+        cursor: int | None,
+        reset: str,
+        source: str,
     ) -> None:
         self._feed = feed
+        self._allowed = allowed  # whether the watcher may still see what it sees
         self._changes = changes
         self._filter = filter
         self._cursor = cursor  # the last change seen; None: a snapshot comes first
@@ -70,15 +82,23 @@ class Watcher:
         self.source = source
 
     async def events(self) -> AsyncGenerator[Told, None]:
-        """Until the node stops.  Raises StateError or StoreError if it cannot go on."""
-        with self._feed.place(self.source):
-            async for told in self._events():
-                self._feed.count(told)
-                yield told
+        """Until the node stops, or the policy does not allow them any more.
 
-    async def _events(self) -> AsyncIterator[Told]:
+        Raises StateError or StoreError if it cannot go on.
+        """
+        with self._feed.place(self.source):
+            async with aclosing(self._events()) as events:
+                async for told in events:
+                    if not self._allowed():
+                        break
+                    self._feed.count(told)
+                    yield told
+            if not self._allowed():
+                yield Told("reset", reason=CHANGED)
+
+    async def _events(self) -> AsyncGenerator[Told, None]:
         synced = False
-        while not self._feed.closed:
+        while not self._feed.closed and self._allowed():
             if self._cursor is None:
                 if self._reset:
                     yield Told("reset", reason=self._reset)
@@ -150,10 +170,14 @@ class Watcher:
 
 
 class Feed:
-    """`ask` puts a question to the node; without `rows` there is nothing to watch."""
+    """`ask` puts a question to the node; without `rows` there is nothing to watch.
 
-    def __init__(self, ask: Ask, rows: Rows | None, wall_s: Callable[[], float] = time.time) -> None:
+    `decide` is asked before each event once more: a watcher stays for long.
+    """
+
+    def __init__(self, ask: Ask, rows: Rows | None, decide: Decide, wall_s: Callable[[], float] = time.time) -> None:
         self._ask = ask
+        self._decide = decide
         self._changes = None if rows is None else Changes(rows)
         self._waiting: asyncio.Task[None] | None = None
         self._sources: Counter[str] = Counter()  # watchers by source
@@ -164,15 +188,18 @@ class Feed:
         self.news = asyncio.Event()
         self.closed = False
 
-    async def watch(self, criteria: Attributes, view: View | None, since: str | None, source: str) -> Watcher:
-        """Of what `view` shows.
+    async def watch(self, criteria: Attributes, who: Identity, since: str | None, source: str) -> Watcher:
+        """Of what `who` may see.
 
         Raises Refusal for criteria or a token that cannot be, and for one watcher too many.
         """
         if self._changes is None:
             raise Refusal(503, "there is no feed to watch here", retry_s=RETRY_S)
+        decision = self._decide(who, Action.WATCH, ANYTHING)
+        if not decision.allowed:
+            raise Refusal(403, decision.reason)
         try:
-            filter = Filter(criteria, view)
+            filter = Filter(criteria, decision.view)
         except WireError as error:
             raise Refusal(400, str(error)) from error
         match = TOKEN.fullmatch(since or "")
@@ -191,7 +218,7 @@ class Feed:
             raise Refusal(503, "too many are watching: come back later", retry_s=RETRY_S)
         if self._waiting is None:
             self._waiting = asyncio.create_task(self._wait(state.seq))
-        return Watcher(self, self._changes, filter, cursor, reset, source)
+        return Watcher(self, self._changes, filter, partial(self._allows, who, decision), cursor, reset, source)
 
     @contextmanager
     def place(self, source: str) -> Iterator[None]:
@@ -234,6 +261,10 @@ class Feed:
     def count(self, told: Told) -> None:
         self._resets += told.kind == "reset"
         self._told += told.kind != "heartbeat"
+
+    def _allows(self, who: Identity, decision: Decision) -> bool:
+        """Whether what was decided when the watcher came is so still."""
+        return self._decide(who, Action.WATCH, ANYTHING) == decision
 
     # keeping count
 
