@@ -7,11 +7,14 @@
 import itertools
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from random import Random, SystemRandom
 from typing import Final, NamedTuple
 
 import pytest
-from inputs import Builder, document, extended, inputs, message, vector_documents, vector_messages
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import load_pem_x509_csr
+from inputs import VECTORS, Builder, document, extended, inputs, message, vector_documents, vector_messages
 
 from waypost.api import reading
 from waypost.api.problem import Refusal
@@ -20,13 +23,17 @@ from waypost.api.schemas import Registration, Renewal
 from waypost.coap import links
 from waypost.coap.message import decode
 from waypost.coap.stream import Stream
-from waypost.errors import UnreachableError, WireError
+from waypost.errors import ConfigError, DeniedError, UnreachableError, WireError
+from waypost.identity.certificates import identity_of, is_issued_by, read_certificate, read_request
+from waypost.identity.shared import read_shared
 from waypost.rd import questions
 from waypost.record import Change, Hlc, Kind, canonical, parse_canonical
 
 INPUTS: Final = 100_000  # of each decoder, in `./dev test`
 LONG: Final = 2_500_000  # of messages, and of documents, with --long
 SLICE: Final = 1_000  # inputs between two looks at the clock
+KEYS: Final = VECTORS / "keys"
+ROOT: Final = read_certificate((KEYS / "root.crt").read_bytes())
 LENGTHLESS: Final = bytes(octet & 15 for octet in range(256))  # a frame's first octet has no length
 
 
@@ -134,6 +141,22 @@ def watched_events(data: bytes) -> None:
         watch.call()
 
 
+def a_certificate(data: bytes) -> None:
+    found = read_certificate(data)
+    assert read_certificate(found.der) == found
+    with suppress(DeniedError):
+        identity_of(found)
+    is_issued_by(found, ROOT)
+
+
+def a_request(data: bytes) -> None:
+    assert read_request(data).public
+
+
+def shared_secrets(data: bytes) -> None:
+    read_shared(data, "secrets.toml")
+
+
 DECODERS: Final = {
     "CoAP message": Decoder(
         a_message,
@@ -206,8 +229,19 @@ DECODERS: Final = {
             b'{"event": "put", "token": "a1.8", "ep": "a", "d": null}\n\n{"event": "synced", "token": "a1.8"}\n',
         ],
     ),
+    "certificate": Decoder(a_certificate, [ROOT.der, read_certificate((KEYS / "peer.crt").read_bytes()).der]),
+    "certificate request": Decoder(
+        a_request, [load_pem_x509_csr((KEYS / "request.pem").read_bytes()).public_bytes(Encoding.DER)]
+    ),
+    "shared secrets": Decoder(
+        shared_secrets,
+        [
+            b'[psk."lamp-3"]\nkey = "8f1c0b7de2a94f5536d80e61c27ba9f4"\nroles = ["device"]\n',
+            b'[oscore.a]\nmaster_secret = "8f1c0b7de2a94f5536d80e61c27ba9f4"\nsender_id = "01"\nrecipient_id = ""\n',
+        ],
+    ),
 }
-REFUSED: Final = (WireError, Refusal, UnreachableError)
+REFUSED: Final = (WireError, Refusal, UnreachableError, ConfigError)
 
 
 @pytest.mark.parametrize("name", DECODERS)

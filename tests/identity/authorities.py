@@ -15,6 +15,7 @@ from waypost.identity.certificates import Certificate, Subject, issue, make_root
 
 NOW = 1_790_000_000_000
 DAY = 86_400_000
+SIGNS = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
 CLIENT = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH])
 
 
@@ -46,6 +47,7 @@ def forged(  # what no authority of ours would sign
     key: EllipticCurvePrivateKey | None = None,
     signer: keys.PrivateKey | None = None,
     authority: bool = False,
+    signs: x509.KeyUsage = SIGNS,
     path_length: int | None = None,
     issuer: Certificate | None = None,
     more: tuple[tuple[x509.ExtensionType, bool], ...] = (),
@@ -64,7 +66,6 @@ def forged(  # what no authority of ours would sign
         .add_extension(x509.BasicConstraints(ca=authority, path_length=path_length), critical=True)
     )
     if authority:
-        signs = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
         builder = builder.add_extension(signs, critical=True)
     if usage is not None:
         builder = builder.add_extension(usage, critical=False)

@@ -175,6 +175,14 @@ def test_a_time_far_away_is_a_time() -> None:
     assert read_certificate(made(years=7_000)).not_after_ms > 200_000 * DAY
 
 
+def test_a_serial_below_one_is_refused_and_not_warned_of() -> None:
+    der = bytearray(made())
+    place = der.index(b"\x02\x01\x01")  # the serial number 1
+    der[place + 2] = 0xFF
+    with pytest.raises(WireError, match="no certificate that can be read"):
+        read_certificate(bytes(der))
+
+
 def test_a_file_may_hold_several_certificates(ours: Authority) -> None:
     own = ours.certify("device", "a")
     assert read_certificates(own.pem + b"and its root\n" + ours.root.pem) == [own, ours.root]

@@ -1,6 +1,7 @@
 """Whom a chain of certificates stands for, and every reason why it stands for nobody."""
 
 from dataclasses import replace
+from hashlib import sha512
 
 import pytest
 from authorities import DAY, NOW, Authority, authority, forged
@@ -12,9 +13,10 @@ from hypothesis import strategies as st
 from waypost.errors import DeniedError
 from waypost.identity import Identity, keys
 from waypost.identity.anchors import Anchor, Revoked, Trust, with_new_root
-from waypost.identity.certificates import Subject, issue, make_root, read_certificate
+from waypost.identity.certificates import Subject, is_issued_by, issue, make_root, read_certificate
 from waypost.identity.chains import certified
 
+PUBLIC = keys.make_p256().public_key()
 BOTH = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH])
 
 
@@ -179,6 +181,17 @@ def test_one_authority_may_stand_between_a_certificate_and_its_root(ours: Author
     assert refusal([own], ours.trust) == "no root that is trusted here signed the certificate"
 
 
+def test_an_authority_between_is_valid_and_not_revoked(ours: Authority) -> None:
+    middle = between(ours)
+    own = ours.uri()
+    lasting = issue(middle.key, replace(ours.root, der=middle.root.der), Subject("device", "a"), PUBLIC, NOW)
+    chain = [lasting.der, middle.root.der]
+    assert certified(chain, ours.trust, NOW).name == "a"
+    assert refusal(chain, ours.trust, NOW + DAY) == f"the certificate {middle.root.serial} has expired"
+    revoked = ours.trust.also_revoking(Revoked(certificates=frozenset({middle.root.serial})))
+    assert refusal([forged(middle, own), middle.root.der], revoked).endswith(f"{middle.root.serial} is revoked")
+
+
 def test_two_authorities_between_are_one_too_many(ours: Authority) -> None:
     middle = between(ours)
     lower = between(middle)
@@ -202,6 +215,47 @@ def test_a_device_certifies_nobody(ours: Authority) -> None:
 def test_an_authority_is_nobody_itself(ours: Authority) -> None:
     own = forged(ours, ours.uri(), authority=True)
     assert refusal([own], ours.trust) == "the certificate is an authority's, and stands for nobody"
+
+
+def test_an_authority_needs_the_right_to_sign_certificates_too(ours: Authority) -> None:
+    """RFC 5280, 4.2.1.3 and 4.2.1.9."""
+    key = keys.make_p256()
+    flag = x509.KeyUsage(True, False, False, False, False, False, False, False, False)
+    middle = read_certificate(forged(ours, key=key, authority=True, signs=flag))
+    own = forged(Authority(key, middle), ours.uri())
+    assert refusal([own, middle.der], ours.trust) == f"the certificate {middle.serial} may not sign others"
+
+
+def test_the_name_of_an_ed25519_issuer_counts(ours: Authority) -> None:
+    """Its signature is checked by our own rule, and so is its name."""
+    key = keys.make_ed25519()
+    one, other = make_root(key, NOW), ours.root
+    own = issue(key, other, Subject("device", "a"), PUBLIC, NOW)
+    assert not is_issued_by(own, one)
+    assert is_issued_by(issue(key, one, Subject("device", "a"), PUBLIC, NOW), one)
+
+
+def test_a_certificate_s_ed25519_signature_goes_by_our_rule() -> None:
+    """R is the neutral point and S = k * a: the library takes it, and we do not."""
+    key = keys.make_ed25519()
+    root = make_root(key, NOW)
+    own = issue(key, root, Subject("device", "a"), PUBLIC, NOW)
+    signed = x509.load_der_x509_certificate(own.der).tbs_certificate_bytes
+    half = sha512(key.private_bytes_raw()).digest()[:32]
+    a = int.from_bytes(half, "little") & ((1 << 254) - 8) | 1 << 254
+    public, r = key.public_key().public_bytes_raw(), (1).to_bytes(32, "little")
+    k = int.from_bytes(sha512(r + public + signed).digest(), "little")
+    odd = r + (k * a % keys.L).to_bytes(32, "little")
+    key.public_key().verify(odd, signed)
+    assert is_issued_by(own, root)
+    assert not is_issued_by(read_certificate(own.der[:-64] + odd), root)
+
+
+def test_an_expired_trust_file_certifies_nobody(ours: Authority) -> None:
+    own = ours.certify("device", "lamp-3")
+    trust = replace(ours.trust, expires_ms=NOW)
+    assert certified([own.der], trust, NOW - 1)
+    assert refusal([own.der], trust) == "nobody's certificate is taken: the trust file has expired"
 
 
 def test_a_chain_is_in_order(ours: Authority) -> None:

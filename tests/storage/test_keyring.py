@@ -120,6 +120,20 @@ def test_what_is_issued_is_remembered(tmp_path: Path) -> None:
     assert opened(tmp_path).issued()[-1] == found
 
 
+def test_a_line_that_a_power_cut_left_half_spoils_no_other(tmp_path: Path) -> None:
+    keyring = opened(tmp_path)
+    with (tmp_path / "keys" / "issued.jsonl").open("ab") as stream:
+        stream.write(b'{"serial":"1f","ro')
+    own = keyring.issue(Subject("device", "lamp-3"), keys.make_p256().public_key(), NOW)
+    assert [item.name for item in keyring.issued()] == [keyring.name, "lamp-3"]
+    assert keyring.issued()[-1].serial == own.serial
+
+
+def test_an_address_is_the_same_however_it_is_written(tmp_path: Path) -> None:
+    before = opened(tmp_path, hosts=("2001:db8:0::1",)).credentials(NOW).chain
+    assert opened(tmp_path, hosts=("2001:db8::1",)).credentials(NOW).chain == before
+
+
 @pytest.mark.parametrize(
     ("name", "mode", "hint"),
     [

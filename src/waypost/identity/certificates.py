@@ -18,6 +18,7 @@ Source: RFC 5280, 4.2; notes on reliability, D1 and D3 (several URIs, roles, key
 """
 
 import re
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -30,6 +31,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from waypost.errors import DeniedError, WireError
@@ -226,8 +228,12 @@ def is_issued_by(certificate: Certificate, issuer: Certificate) -> bool:
     return True
 
 
+# What the library only warns of (a serial below one), and will refuse some day, is refused now.
+warnings.filterwarnings("error", category=CryptographyDeprecationWarning, module=re.escape(__name__))
+
 # What the library raises for bytes that are not what they should be; OverflowError for a time past the year 9999.
 MALFORMED: Final = (
+    CryptographyDeprecationWarning,
     ValueError,
     TypeError,
     OverflowError,

@@ -24,8 +24,9 @@ import fcntl
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -103,7 +104,7 @@ class Keyring:
         self.folder = directory / FOLDER
         self.operator_key: bytes | None = None
         self.files = Files(directory, sync)
-        self.hosts = tuple(dict.fromkeys((*LOOPBACK, *hosts)))
+        self.hosts = tuple(dict.fromkeys((*LOOPBACK, *map(_spelled, hosts))))
         self.node = self.read("node.pem", keys.read_private_ed25519)
         self.log = self.read("log.pem", keys.read_private_ed25519)
         self.cosigner = self.read("cosigner.pem", keys.read_private_ed25519)
@@ -226,9 +227,7 @@ class Keyring:
 
     def issued(self) -> list[Issued]:
         """All that the authority has certified, oldest first."""
-        if not self.has("issued.jsonl"):
-            return []
-        return self.read("issued.jsonl", msgspec.json.Decoder(Issued).decode_lines)
+        return self.read("issued.jsonl", _read_issued) if self.has("issued.jsonl") else []
 
     def has(self, name: str) -> bool:
         return (self.folder / name).exists()
@@ -267,7 +266,8 @@ class Keyring:
 
     def _remember(self, issued: Issued) -> None:
         with open(self.folder / "issued.jsonl", "ab", opener=_private) as stream:
-            stream.write(msgspec.json.encode(issued) + b"\n")
+            # On a line of its own, also when the power failed in the middle of the last.
+            stream.write(b"\n" + msgspec.json.encode(issued) + b"\n")
             stream.flush()
             os.fsync(stream.fileno())
 
@@ -328,6 +328,23 @@ def _read_operator(data: bytes) -> Ed25519PublicKey:
     if not isinstance(public, Ed25519PublicKey):
         raise ConfigError("the operator's key is not an Ed25519 key")
     return public
+
+
+def _read_issued(data: bytes) -> list[Issued]:
+    """What is no whole line was cut short by a power cut, and its certificate given to nobody."""
+    found: list[Issued] = []
+    for line in filter(None, data.split(b"\n")):
+        with suppress(msgspec.MsgspecError):
+            found.append(msgspec.json.decode(line, type=Issued))
+    return found
+
+
+def _spelled(host: str) -> str:
+    """An address as certificates have it, or a name."""
+    try:
+        return str(ip_address(host))
+    except ValueError:
+        return host
 
 
 def _checked(pem: bytes) -> bytes:
