@@ -15,6 +15,7 @@ from waypost.coap.numbers import (
     CONFIRM_EVERY,
     EXCHANGE_LIFETIME,
     OBSERVATIONS_PER_SOURCE_MAX,
+    STRANGERS_OBSERVING_MAX,
     Code,
     Option,
     Type,
@@ -512,6 +513,27 @@ def test_one_source_has_a_bounded_number_of_observations(device: Device) -> None
         (answer,) = device.send(ask(token=bytes([number]), options=OBSERVE))
         assert (value(answer, Option.OBSERVE) is not None) == (number < OBSERVATIONS_PER_SOURCE_MAX)
     assert device.peer.gauges()["coap_observations"] == OBSERVATIONS_PER_SOURCE_MAX
+
+
+def test_strangers_have_few_places_and_take_nobody_elses(device: Device) -> None:
+    """RFC 7641, 4.1: who has no place is answered once, and knows it by the missing option."""
+    observe = [(Option.OBSERVE, b""), (Option.URI_QUERY, bytes(30))]
+    for number in range(STRANGERS_OBSERVING_MAX + 5):
+        path = path_of(f"2001:db8:f::{number:x}", validated=False)
+        [answer] = device.send(ask(options=observe), path)
+        assert (value(answer, Option.OBSERVE) is not None) == (number < STRANGERS_OBSERVING_MAX)
+    assert device.peer.gauges()["coap_observations"] == STRANGERS_OBSERVING_MAX
+    [answer] = device.send(ask(options=observe), ANNA)
+    assert value(answer, Option.OBSERVE) is not None
+    device.change()
+    first = path_of("2001:db8:f::0", validated=False)
+    told = [send for send in device.peer.take_effects() if isinstance(send, Send) and send.path.peer == first.peer]
+    device.peer.receive_datagram(
+        Message(Type.ACK, Code.EMPTY, decode(told[0].data).id, b"", [], b"").encode(), first, device.now
+    )
+    device.sent()
+    [answer] = device.send(ask(options=observe, token=b"new"), STRANGER)
+    assert value(answer, Option.OBSERVE) is not None, "who acknowledged is no stranger any more, and its place is free"
 
 
 def test_what_is_gone_is_told_last(device: Device) -> None:

@@ -12,7 +12,7 @@ from typing import Final
 from waypost.coap import reply
 from waypost.coap.block import Assemblies, Snapshots, snapshot_key
 from waypost.coap.exchange import Duplicates
-from waypost.coap.numbers import AMPLIFICATION_MAX, Code, Type
+from waypost.coap.numbers import AMPLIFICATION_MAX, DUPLICATES_MAX, STRANGERS_DUPLICATES_MAX, Code, Type
 from waypost.coap.observing import Judge, Observing
 from waypost.coap.outbox import Outbox
 from waypost.coap.request import Request, Response, diagnostic
@@ -46,7 +46,8 @@ class Exchange:
 class Answering:
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
-        self._duplicates = Duplicates()
+        self._duplicates = Duplicates(DUPLICATES_MAX)
+        self._strangers = Duplicates(STRANGERS_DUPLICATES_MAX)
         self._snapshots = Snapshots()
         self._assemblies = Assemblies()
         self._sweep_at: float | None = None
@@ -55,7 +56,8 @@ class Answering:
 
     def again(self, exchange: Exchange, now: float) -> bool:
         """RFC 7252, 4.5: a request that came before, and was answered, gets the same answer."""
-        kept = self._duplicates.get((exchange.path.peer, exchange.message_id), now)
+        key = exchange.path.peer, exchange.message_id
+        kept = self._duplicates.get(key, now) or self._strangers.get(key, now)
         if kept is None:
             return False
         if len(kept) <= AMPLIFICATION_MAX * exchange.size or self._outbox.validated(exchange.path, now):
@@ -156,7 +158,7 @@ class Answering:
 
     def gauges(self) -> dict[str, int]:
         return {
-            "coap_replies_kept": len(self._duplicates),
+            "coap_replies_kept": len(self._duplicates) + len(self._strangers),
             "coap_blockwise_answers": len(self._snapshots),
             "coap_blockwise_requests": len(self._assemblies),
             "coap_observations": len(self.observing.observations),
@@ -201,7 +203,9 @@ class Answering:
         else:
             self._outbox.send(exchange.path, data)
         if not exchange.repeatable:
-            self._duplicates.put((exchange.path.peer, exchange.message_id), data, now)
+            validated = self._outbox.validated(exchange.path, now)
+            replies = self._duplicates if validated else self._strangers
+            replies.put((exchange.path.peer, exchange.message_id), data, now)
             self._arm_sweep(now)
 
     def _arm_sweep(self, now: float) -> None:
@@ -209,7 +213,7 @@ class Answering:
             self._sweep_at = now + SWEEP_EVERY
 
     def _sweep(self, now: float) -> None:
-        for kept in (self._duplicates, self._snapshots, self._assemblies):
+        memory = (self._duplicates, self._strangers, self._snapshots, self._assemblies)
+        for kept in memory:
             kept.expire(now)
-        left = len(self._duplicates) + len(self._snapshots) + len(self._assemblies)
-        self._sweep_at = now + SWEEP_EVERY if left else None
+        self._sweep_at = now + SWEEP_EVERY if any(len(kept) for kept in memory) else None

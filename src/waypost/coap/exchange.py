@@ -10,7 +10,6 @@ from random import Random
 from waypost.coap.numbers import (
     ACK_RANDOM_FACTOR,
     ACK_TIMEOUT,
-    DUPLICATES_MAX,
     DUPLICATES_OCTETS_MAX,
     EXCHANGE_LIFETIME,
     MAX_RETRANSMIT,
@@ -22,9 +21,10 @@ Key = tuple[Endpoint, int]  # a source and its message id
 
 
 class Duplicates:
-    """The last replies by source and message id; the oldest are given up first."""
+    """The last replies by source and message id, `most` of them; the oldest are given up first."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
+        self._most = most
         self._replies: dict[Key, tuple[float, bytes]] = {}  # oldest first
         self.octets = 0
 
@@ -36,7 +36,7 @@ class Duplicates:
         self._drop(key)
         self._replies[key] = (now + EXCHANGE_LIFETIME, reply)
         self.octets += len(reply)
-        while len(self._replies) > DUPLICATES_MAX or self.octets > DUPLICATES_OCTETS_MAX:
+        while len(self._replies) > self._most or self.octets > DUPLICATES_OCTETS_MAX:
             self._drop(next(iter(self._replies)))
 
     def expire(self, now: float) -> None:

@@ -1,7 +1,8 @@
 """Who observes what.
 
 A source that is not validated may observe on credit: three times the octets of its request, less
-what it has been sent; acknowledging a notification renews the credit.
+what it has been sent; acknowledging a notification renews the credit.  There are few places for such
+strangers, since whoever forges addresses can take them all; who acknowledges, or brings an Echo value, needs none.
 
 Source: RFC 7641, sections 3 and 4.
 """
@@ -10,7 +11,12 @@ from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from waypost.coap.numbers import CONFIRM_EVERY, OBSERVATIONS_MAX, OBSERVATIONS_PER_SOURCE_MAX
+from waypost.coap.numbers import (
+    CONFIRM_EVERY,
+    OBSERVATIONS_MAX,
+    OBSERVATIONS_PER_SOURCE_MAX,
+    STRANGERS_OBSERVING_MAX,
+)
 from waypost.coap.request import Request, Response
 from waypost.engine import Endpoint, Path
 
@@ -33,6 +39,7 @@ class Observation:
     confirmed_at: float = 0.0
     waiting: bool = False  # for the acknowledgement of a confirmable one
     news: Response | None = None  # what it is to be told next
+    stranger: bool = False  # it has not shown to be at its address
 
     @property
     def key(self) -> Key:
@@ -52,6 +59,7 @@ class Observations:
         self._by_message: dict[tuple[Endpoint, int], Key] = {}
         self._of_source: dict[str, dict[Key, None]] = {}  # by host
         self._events: list[tuple[Hashable, bool]] = []
+        self._strangers = 0
 
     def add(self, observation: Observation) -> bool:
         """False if a limit is reached: the request is then answered and not observed (RFC 7641, 4.1)."""
@@ -60,11 +68,19 @@ class Observations:
         keys = self._of_source.get(host, {})
         if len(keys) >= OBSERVATIONS_PER_SOURCE_MAX or len(self._by_key) >= OBSERVATIONS_MAX:
             return False
+        if observation.stranger and self._strangers >= STRANGERS_OBSERVING_MAX:
+            return False
+        self._strangers += observation.stranger
         self._of_source.setdefault(host, keys)[observation.key] = None
         self._by_key[observation.key] = observation
         self._by_name.setdefault(observation.name, {})[observation.key] = observation
         self._events.append((observation.name, True))
         return True
+
+    def validate(self, observation: Observation) -> None:
+        """Its source has shown to be at its address."""
+        self._strangers -= observation.stranger
+        observation.stranger = False
 
     def get(self, key: Key) -> Observation | None:
         return self._by_key.get(key)
@@ -89,6 +105,7 @@ class Observations:
         observation = self._by_key.pop(key, None)
         if observation is None:
             return False
+        self._strangers -= observation.stranger
         self._forget_message(observation)
         named = self._by_name[observation.name]
         del named[key]
@@ -120,6 +137,7 @@ class Observations:
         assert sum(map(len, self._by_name.values())) == len(self._by_key)
         assert sum(map(len, self._of_source.values())) == len(self._by_key)
         assert len(self._by_message) <= len(self._by_key)
+        assert sum(observation.stranger for observation in self) == self._strangers <= STRANGERS_OBSERVING_MAX
 
     def __len__(self) -> int:
         return len(self._by_key)

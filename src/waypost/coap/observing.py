@@ -51,6 +51,7 @@ class Observing:
             again = Request(0, request.method, request.path, request.query, accept=request.accept)
             credit = AMPLIFICATION_MAX * size - len(data)
             observation = Observation(path, head.token, again, response.observe, size, credit, confirmed_at=now)
+            observation.stranger = not self._outbox.validated(path, now)
             if self.observations.add(observation):
                 return data
         head.observe = None
@@ -84,6 +85,7 @@ class Observing:
         observation = self.observations.get(owner) if isinstance(owner, tuple) else None
         if observation is not None:
             observation.waiting = False
+            self.observations.validate(observation)
             observation.credit = AMPLIFICATION_MAX * observation.size
             self._tell(observation, now)
 

@@ -6,7 +6,7 @@ who it is has a bucket of its own, wherever it comes from.  The operator and thi
 limited: what runs here may do worse.
 
 A bucket that has filled up again says nothing, so the one used longest ago may be dropped: a million forged
-sources take no more memory than BUCKETS_MAX.
+sources take no more memory than AT_THE_GATE_MAX buckets.
 
 Source: notes on reliability, D1 (quotas); notes on the directory, 8 (admission); RFC 9176, 8.3.
 """
@@ -18,15 +18,17 @@ from typing import Final
 
 from waypost.identity import ANONYMOUS, OPERATOR, Identity
 
-BUCKETS_MAX: Final = 16_384  # of each kind
-PREFIXES_MAX: Final = 4_096  # addresses whose prefixes are remembered: to work them out takes 4 us
+BUCKETS_MAX: Final = 16_384
+AT_THE_GATE_MAX: Final = 2_048  # of each kind: who asks too much asks often, and so is never the longest unheard of
+PREFIXES_MAX: Final = 2_048  # addresses whose prefixes are remembered: to work them out takes 4 us
 NETWORK: Final = 8
 
 
 class Buckets:
-    """`rate` tokens a second up to `burst` for each holder; a rate of 0 admits everybody."""
+    """`rate` tokens a second up to `burst` for each of `most` holders; a rate of 0 admits everybody."""
 
-    def __init__(self, rate: float, burst: int) -> None:
+    def __init__(self, rate: float, burst: int, most: int = BUCKETS_MAX) -> None:
+        self._most = most
         self._rate = rate
         self._burst = burst
         self._buckets: dict[str, tuple[float, float]] = {}  # tokens, when; the one used longest ago first
@@ -42,7 +44,7 @@ class Buckets:
         tokens = min(self._burst, tokens + (now - when) * self._rate)
         admitted = tokens >= 1
         self._buckets[holder] = (tokens - admitted, now)
-        if len(self._buckets) > BUCKETS_MAX:
+        if len(self._buckets) > self._most:
             del self._buckets[next(iter(self._buckets))]
         return 0 if admitted else ceil((1 - tokens) / self._rate)
 
@@ -51,8 +53,8 @@ class Gate:
     """Stands before all that keeps state for a request."""
 
     def __init__(self, rate: float, burst: int) -> None:
-        self._askers = Buckets(rate, burst)
-        self._networks = Buckets(rate * NETWORK, burst * NETWORK)
+        self._askers = Buckets(rate, burst, AT_THE_GATE_MAX)
+        self._networks = Buckets(rate * NETWORK, burst * NETWORK, AT_THE_GATE_MAX)
         self.refused = 0
 
     def __len__(self) -> int:

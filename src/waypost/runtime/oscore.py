@@ -28,7 +28,7 @@ from typing import Final, TypeVar
 
 from waypost.coap.exchange import Duplicates
 from waypost.coap.message import Message, decode
-from waypost.coap.numbers import AMPLIFICATION_MAX, Code, Option, Type
+from waypost.coap.numbers import AMPLIFICATION_MAX, DUPLICATES_MAX, Code, Option, Type
 from waypost.coap.oscore import Head, answer_head, carries, partial_iv, request_head, unwrap, wrap
 from waypost.codec import u64
 from waypost.engine import Apply, Commit, Effect, Endpoint, Path, Put, Rows, Send
@@ -99,7 +99,7 @@ class Oscore:
         for context in self._contexts:
             self._add(context)
         self._secret = rng.randbytes(32)  # of Echo values
-        self._replies = Duplicates()  # peer, digest of a protected request -> its answer, nothing yet
+        self._replies = Duplicates(DUPLICATES_MAX)  # peer, digest of a protected request -> its answer, nothing yet
         self._ours: dict[tuple[Endpoint, int], Path] = {}  # peer, message id -> its path; oldest first
         self._asked: dict[tuple[Endpoint, bytes], _Asked] = {}  # peer, token; oldest first
         self._held: list[Send] = []
