@@ -19,10 +19,12 @@ from msgspec import NODEFAULT, Meta, Struct, ValidationError, convert, field, in
 
 from waypost.engine import Endpoint
 from waypost.errors import ConfigError
+from waypost.runtime.local import default_directory
 
 FILE_NAME: Final = "config.toml"  # read from the state directory when it is there
 PREFIX: Final = "WAYPOST_"
-NOT_KEYS: Final = ("WAYPOST_CONFIG", "WAYPOST_URL")  # read by the commands, not by the node
+# Read by the commands, not by the node
+NOT_KEYS: Final = ("WAYPOST_CA", "WAYPOST_CONFIG", "WAYPOST_TOKEN", "WAYPOST_TOKEN_FILE", "WAYPOST_URL")
 KUBERNETES: Final = re.compile(r"WAYPOST_(PORT|SERVICE_(HOST|PORT))(_|$)")  # set for a service named waypost
 HOST: Final = re.compile(r"[a-z0-9._-]*[a-z0-9]|[0-9a-f.]*:[0-9a-f.]*:[0-9a-f:.]*")  # as the API compares it
 
@@ -290,12 +292,6 @@ def settle(flags: Mapping[str, str], environ: Mapping[str, str], file: Path | No
         default = default_directory(environ) if key.default is NODEFAULT else key.default
         settled[path] = given.get(path) or environment.get(path) or stated.get(path) or Setting(key, default, "default")
     return settled
-
-
-def default_directory(environ: Mapping[str, str]) -> Path:
-    data = environ.get("XDG_DATA_HOME", "")
-    # XDG base directories: a relative path there is to be ignored.
-    return (Path(data) if data.startswith("/") else Path("~/.local/share").expanduser()) / "waypost"
 
 
 def listen_address(text: str) -> Endpoint:

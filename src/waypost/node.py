@@ -21,19 +21,20 @@ from pathlib import Path
 from random import SystemRandom
 from typing import Final, Self, TypeVar
 
-from waypost.api.asking import identify
+from waypost.api.asking import Asking
 from waypost.api.server import application
 from waypost.assembly.engine import Assembly
 from waypost.config import Config, listen_address
 from waypost.engine import Endpoint
 from waypost.identity.admission import Gate
 from waypost.identity.credentials import Credentials
+from waypost.identity.token import Created, FirstToken
 from waypost.rd.engine import Settings
-from waypost.runtime import associations
+from waypost.runtime import associations, local
 from waypost.runtime.coaps import DtlsDriver, open_dtls, open_tls, require_keys
 from waypost.runtime.figures import Figures, Labelled, LastError
 from waypost.runtime.host import Host, wall_clock_ms
-from waypost.runtime.http import serve
+from waypost.runtime.http import serve, serve_locally
 from waypost.runtime.mdns import announcing
 from waypost.runtime.places import Places
 from waypost.runtime.protecting import counters, protect
@@ -57,7 +58,7 @@ class Node:
     """`name` and `listeners` are there once it runs.
 
     The keys are "coap", "coap+tcp", "coaps", "coaps+tcp", "http", "coap+ws", then "coap2", …; a value is as
-    "127.0.0.1:5683".
+    "127.0.0.1:5683".  "local" is the path of the node's own socket.
     """
 
     def __init__(self, config: Config | str | os.PathLike[str]) -> None:
@@ -86,6 +87,16 @@ class Node:
     def url(self) -> str:
         """Of the HTTP API."""
         return f"http://{self.listeners['http']}"
+
+    @property
+    def local_url(self) -> str:
+        """The same on the node's own socket, where whoever asks is the operator."""
+        return f"unix://{self.listeners['local']}"
+
+    async def first_token(self) -> str | None:
+        """An administrator's, once in the life of a state directory; it is stored as a hash, and never shown again."""
+        created = await self.ask(FirstToken())
+        return created.shown.text if isinstance(created, Created) else None
 
     async def ask(self, question: object) -> object:
         """The outcome of a question, as the rooms define them.  Raises StateError once the node has stopped."""
@@ -134,7 +145,7 @@ class Node:
         await self._listen_to_coap(listeners)
         await self._listen_to_coaps(listeners)
         await self._listen_to_http(undo)
-        found_at = {name: listen_address(text) for name, text in self.listeners.items()}
+        found_at = {name: listen_address(text) for name, text in self.listeners.items() if name != "local"}
         await undo.enter_async_context(announcing(config.mdns.name, self.name, found_at, config.mdns.interfaces))
 
     async def _listen_to_coap(self, undo: AsyncExitStack) -> None:
@@ -177,7 +188,7 @@ class Node:
         app = application(
             self.ask,
             self._ready,
-            identify,
+            Asking(self.ask, self._credentials).identify,
             self._policy.decide,
             self._gate,
             self._measure,
@@ -187,6 +198,12 @@ class Node:
         over_websocket = "ws" in config.coap.transports
         if over_websocket:
             WebSockets(self._host).serve_in(app)
+        path = config.dir / local.NAME
+        own = await serve_locally(app, path)
+        undo.push_async_callback(own.close)
+        undo.callback(path.unlink, missing_ok=True)
+        self.listeners["local"] = str(path)
+        self._places["local"] = own.places
         for number, address in enumerate(map(listen_address, config.http.listen), 1):
             server = await serve(app, address.host, address.port)
             undo.push_async_callback(server.close)

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+from aiohttp import web
 
-from waypost.api.asking import identify
+from waypost.api.asking import Identify
 from waypost.api.changes import Rows
 from waypost.api.server import STALL_S, application
+from waypost.identity import OPERATOR, Identity
 from waypost.identity.admission import Gate
 from waypost.identity.policy import default
 from waypost.runtime.http import serve
@@ -74,6 +76,11 @@ class Api:
 Ask = Callable[[object], Awaitable[object]]
 
 
+async def operator(_: web.Request) -> Identity:
+    """Whoever asks is the operator, as on the node's own socket."""
+    return OPERATOR
+
+
 @contextmanager
 def serving(
     ask: Ask,
@@ -82,6 +89,7 @@ def serving(
     rows: Rows | None = None,
     hosts: Collection[str] = (),
     stall_s: float = STALL_S,
+    identify: Identify = operator,
 ) -> Iterator[Api]:
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)

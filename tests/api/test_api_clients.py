@@ -24,7 +24,7 @@ HUMIDITY: Final = Link("/h", "/", (("rt", 'hu"mi\\dity'),))
 class Blocking:
     """The asynchronous client with the synchronous one's manners."""
 
-    def __init__(self, url: str, **options: float) -> None:
+    def __init__(self, url: str, **options: Any) -> None:
         self._runner = asyncio.Runner()
         self._client = Client(url, **options)
 

@@ -8,9 +8,9 @@ from typing import Any
 import jsonschema
 import pytest
 from aiohttp import web
+from serving import operator
 
 from waypost.api import openapi
-from waypost.api.asking import identify
 from waypost.api.problem import KINDS
 from waypost.api.routes import ROUTES
 from waypost.api.server import application
@@ -62,7 +62,7 @@ def test_every_schema_of_the_document_is_json_schema() -> None:
 
 
 def test_every_route_that_is_served_is_described_and_no_other() -> None:
-    app: web.Application = application(nobody, dict, identify, default().decide, Gate(0, 1))
+    app: web.Application = application(nobody, dict, operator, default().decide, Gate(0, 1))
     served = {
         (route.method, route.resource.canonical)
         for route in app.router.routes()

@@ -17,14 +17,14 @@ def clean_environment() -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Of the HTTP API."""
+    """Of the HTTP API, on the node's own socket: who asks there is the operator."""
     settings = ["--dir", str(tmp_path_factory.mktemp("node")), "--log-level", "warning"]
     listeners = ["--coap-listen", "127.0.0.1:0", "--coaps-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"]
     command = [sys.executable, "-m", "waypost", "run", *settings, *listeners]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=clean_environment()) as process:
         try:
             assert process.stdout is not None
-            yield "http://" + json.loads(process.stdout.readline())["listeners"]["http"]
+            yield "unix://" + json.loads(process.stdout.readline())["listeners"]["local"]
         finally:
             process.terminate()
             assert process.wait(END_S) == 0

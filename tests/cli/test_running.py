@@ -47,13 +47,13 @@ def test_a_node_says_that_it_is_ready_and_ends_in_order(tmp_path: Path, number: 
         ready = json.loads(node.stdout.readline())
         assert ready["ready"] is True
         assert ready["node"]
-        assert list(ready["listeners"]) == ["coap", "coap+tcp", "coaps", "coaps+tcp", "http", "coap+ws"]
+        assert list(ready["listeners"]) == ["coap", "coap+tcp", "coaps", "coaps+tcp", "local", "http", "coap+ws"]
         assert not any(address.endswith(":0") for address in ready["listeners"].values())
         node.send_signal(number)
         out, err = node.communicate(timeout=END_S)
     assert node.returncode == 0
     assert out == ""
-    assert all(text in err for text in (str(tmp_path), *ready["listeners"].values(), "not authenticated", "stopped"))
+    assert all(text in err for text in (str(tmp_path), *ready["listeners"].values(), "policy.toml", "stopped"))
     assert "\x1b" not in err
 
 

@@ -12,7 +12,6 @@ from waypost.config import (
     Coap,
     Config,
     Http,
-    default_directory,
     has_ipv6,
     listen_address,
     load,
@@ -21,6 +20,7 @@ from waypost.config import (
 from waypost.engine import Endpoint
 from waypost.errors import ConfigError
 from waypost.rd.engine import Settings
+from waypost.runtime.local import default_directory
 
 
 @pytest.fixture

@@ -1,17 +1,113 @@
 """Who asks over HTTP.
 
-Source: design, Contracts, 8.
+A request that says who it is, by `Authorization: Bearer wp_…`, is that token's holder or refused: nothing else is
+looked at.  Otherwise whoever came by the node's own socket is the operator, whoever showed a certificate in the
+handshake is whom it stands for, and the rest are strangers, wherever they come from.
+
+What is refused is told alike, whatever was wrong with the token, and only so often to one source.
+
+Source: design, Contracts, 8; RFC 6750, 2.1 and 3; RFC 9110, 11.
 """
 
+import asyncio
+import logging
+import socket
+import time
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 from aiohttp import web
 
-from waypost.identity import OPERATOR, Identity
+from waypost.api.moving import Ask
+from waypost.api.problem import Refusal
+from waypost.errors import DeniedError, WireError
+from waypost.identity import ANONYMOUS, OPERATOR, Identity
+from waypost.identity.admission import Buckets, prefix_of
+from waypost.identity.credentials import Credentials
+from waypost.identity.token import Authenticate, Shown
+from waypost.runtime.tls import chain_of
 
 Identify = Callable[[web.Request], Awaitable[Identity]]
 
+WRONG: Final = "the token is not one of this node's, or is no more"
+FAILURES_PER_SECOND: Final = 1.0  # of one source, in the long run
+FAILURES: Final = 20  # and at once
+CHAINS_MAX: Final = 1_024  # certificates that were looked at a moment ago
+CHAIN_MS: Final = 1_000  # for which it need not be done again
 
-async def identify(request: web.Request) -> Identity:
-    """Until there are tokens, whoever reaches the listener is an operator."""
-    return OPERATOR
+log = logging.getLogger(__name__)
+
+
+class Asking:
+    """`ask` puts a question to the node; `credentials` says whose certificates are taken, and what is revoked."""
+
+    def __init__(
+        self,
+        ask: Ask,
+        credentials: Callable[[], Credentials] | None = None,
+        wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        self._ask = ask
+        self._credentials = credentials
+        self._wall_ms = wall_ms
+        self._failures = Buckets(FAILURES_PER_SECOND, FAILURES)
+        self._lines = Buckets(FAILURES_PER_SECOND, FAILURES)  # of the log
+        self._chains: dict[tuple[bytes, ...], tuple[Credentials, int, Identity]] = {}
+
+    async def identify(self, request: web.Request) -> Identity:
+        """Raises Refusal for a token or a certificate that is not good."""
+        given = request.headers.getall("Authorization", ())
+        if given:
+            return await self._bearer(given[0] if len(given) == 1 else "", request.remote or "")
+        if is_local(request):
+            return OPERATOR
+        return self._certified(request)
+
+    async def _bearer(self, field: str, source: str) -> Identity:
+        scheme, _, text = field.partition(" ")
+        try:
+            shown = Shown.read(text.strip() if scheme.lower() == "bearer" else "")
+        except WireError:
+            raise self._refusal(WRONG, source) from None
+        revoked = self._credentials is not None and shown.id in self._credentials().trust.revoked.tokens
+        who = None if revoked or shown.pin else await self._ask(Authenticate(shown))
+        if who is None:
+            raise self._refusal(WRONG, source)
+        assert isinstance(who, Identity)
+        return who
+
+    def _certified(self, request: web.Request) -> Identity:
+        connection = request.get_extra_info("ssl_object")
+        chain = () if connection is None or self._credentials is None else chain_of(connection)
+        if not chain or self._credentials is None:
+            return ANONYMOUS
+        credentials, now_ms = self._credentials(), self._wall_ms()
+        known = self._chains.get(chain)
+        if known is not None and known[0] is credentials and 0 <= now_ms - known[1] < CHAIN_MS:
+            return known[2]
+        try:
+            who = credentials.certified(chain, now_ms)
+        except DeniedError as error:
+            self._chains.pop(chain, None)
+            raise self._refusal(str(error), request.remote or "") from error
+        if len(self._chains) >= CHAINS_MAX:
+            self._chains.clear()
+        self._chains[chain] = (credentials, now_ms, who)
+        return who
+
+    def _refusal(self, reason: str, source: str) -> Refusal:
+        now = asyncio.get_running_loop().time()
+        if not self._lines.take("all", now):
+            log.warning("refused %s: %s", source or "the local socket", reason)
+        retry_s = self._failures.take(prefix_of(source) if source else "local", now)
+        if retry_s:
+            return Refusal(
+                429, "too many requests that say who they are, and are not: come back later", retry_s=retry_s
+            )
+        return Refusal(401, reason)
+
+
+def is_local(request: web.Request) -> bool:
+    """Whether it came by the socket in the state directory."""
+    connection = request.get_extra_info("socket")
+    return connection is not None and connection.family == socket.AF_UNIX

@@ -4,11 +4,13 @@ Sources: RFC 9110 (HTTP), RFC 9457 (problem documents); the routes are those of 
 """
 
 import os
+import ssl
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address
 from types import NoneType
 from typing import Final, Generic, Literal, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import msgspec
 
@@ -67,9 +69,18 @@ class Origin:
     secure: bool
     host: str
     port: int
+    socket: str = ""  # the path of a socket on this machine, in place of host and port
 
     @property
     def url(self) -> str:
+        """That of requests; a socket has no other name than localhost."""
+        return "http://localhost" if self.socket else self.text
+
+    @property
+    def text(self) -> str:
+        """For people."""
+        if self.socket:
+            return f"unix://{self.socket}"
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{'https' if self.secure else 'http'}://{host}:{self.port}"
 
@@ -81,11 +92,32 @@ def origin(url: str) -> Origin:
         port = parts.port
     except ValueError as error:
         raise ConfigError(f"{url!r} is not a URL: {error}") from error
+    if parts.scheme == "unix" and parts.path and not (parts.netloc or parts.query or parts.fragment):
+        return Origin(False, "localhost", 80, unquote(parts.path))
     more = parts.path.strip("/") or parts.query or parts.fragment or parts.username or parts.password
     if parts.scheme not in ("http", "https") or not parts.hostname or more:
-        raise ConfigError(f"{url!r} is not the URL of a node", hint="write it like http://127.0.0.1:8480")
+        raise ConfigError(
+            f"{url!r} is not the URL of a node", hint="write it like http://127.0.0.1:8480 or unix:///PATH"
+        )
     secure = parts.scheme == "https"
     return Origin(secure, parts.hostname, port or (443 if secure else 80))
+
+
+def context(ca: str | os.PathLike[str] | None) -> ssl.SSLContext:
+    """For a node that one of the roots in `ca` certifies, or one of the system's.  Raises ConfigError."""
+    try:
+        return ssl.create_default_context(cafile=ca)
+    except OSError as error:  # ssl.SSLError is one
+        raise ConfigError(f"{ca} cannot be read as certificates in PEM") from error
+
+
+def headers(call: Call[T], origin: Origin, token: str | None) -> dict[str, str]:
+    """Those of the call, and the token's.  Raises ConfigError for a token that others could read on its way."""
+    if token is None:
+        return call.headers
+    if not (origin.secure or origin.socket or _is_loopback(origin.host)):
+        raise ConfigError("a token is not sent over plain HTTP to another machine", hint="use https://")
+    return call.headers | {"Authorization": f"Bearer {token}"}
 
 
 def register(
@@ -199,7 +231,14 @@ def unreachable(origin: Origin, error: Exception) -> UnreachableError:
         sentence = os.strerror(error.errno).lower()
     else:
         sentence = str(error) or type(error).__name__
-    return UnreachableError(f"no answer from {origin.url}: {sentence}", hint="is the node running?  `waypost run`")
+    return UnreachableError(f"no answer from {origin.text}: {sentence}", hint="is the node running?  `waypost run`")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _refusal(status: int, headers: Mapping[str, str], body: bytes) -> RemoteError:

@@ -1,8 +1,10 @@
 """The client for programs on asyncio."""
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
+from pathlib import Path
 from types import TracebackType
 from typing import Literal, TypeVar, assert_never, overload
 
@@ -24,20 +26,32 @@ from waypost.api.schemas import (
     Registered,
 )
 from waypost.errors import RemoteError, StateError, UnreachableError
+from waypost.runtime import local
 
 T = TypeVar("T")
 P = TypeVar("P", Endpoints, Links)
 
 
 class Client:
-    """Talks to the node at `url`, as in http://127.0.0.1:8480.
+    """Talks to the node at `url`, as in http://127.0.0.1:8480, https://… or unix:///PATH of its own socket.
 
+    `token` says who asks.  `ca` is a PEM file with the roots that may certify the node; without it, the system's.
     Methods raise UnreachableError if there is no answer within `timeout_s`, and RemoteError, with the
     HTTP status as `code`, if the node refuses.
     """
 
-    def __init__(self, url: str, *, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: str | None = None,
+        ca: str | os.PathLike[str] | None = None,
+        timeout_s: float = TIMEOUT_S,
+    ) -> None:
         self._origin = calls.origin(url)
+        self._token = token
+        self._context = calls.context(ca) if self._origin.secure else None
+        self._undo = ExitStack()
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
         self._session: aiohttp.ClientSession | None = None
 
@@ -45,6 +59,7 @@ class Client:
         # Nothing compressed is asked for, and so nothing can swell.
         self._session = aiohttp.ClientSession(
             self._origin.url,
+            connector=self._connector(),
             timeout=self._timeout,
             headers={"Accept-Encoding": "identity"},
             auto_decompress=False,
@@ -61,6 +76,15 @@ class Client:
         if self._session is not None:
             await self._session.close()
             self._session = None
+        self._undo.close()
+
+    def _connector(self) -> aiohttp.BaseConnector:
+        if self._origin.socket:
+            return aiohttp.UnixConnector(self._undo.enter_context(local.address_of(Path(self._origin.socket))))
+        return aiohttp.TCPConnector(ssl=self._context or True)
+
+    def _headers(self, call: Call[T]) -> dict[str, str]:
+        return calls.headers(call, self._origin, self._token)
 
     async def register(
         self,
@@ -108,7 +132,7 @@ class Client:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._timeout.total, sock_read=self._timeout.total)
         try:
             async with self._session.request(
-                call.method, call.target, headers=call.headers, allow_redirects=False, timeout=timeout
+                call.method, call.target, headers=self._headers(call), allow_redirects=False, timeout=timeout
             ) as response:
                 if response.status != 200:
                     calls.read(call, response.status, response.headers, await response.content.read(calls.CHUNK))
@@ -169,7 +193,7 @@ class Client:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._timeout.total, sock_read=SILENCE_S)
         try:
             async with self._open().request(
-                call.method, call.target, headers=call.headers, timeout=timeout, allow_redirects=False
+                call.method, call.target, headers=self._headers(call), timeout=timeout, allow_redirects=False
             ) as response:
                 if response.status != 200:
                     calls.read(call, response.status, response.headers, await response.content.read(calls.PROBLEM_MAX))
@@ -198,7 +222,7 @@ class Client:
         body = bytearray()
         try:
             async with session.request(
-                call.method, call.target, data=call.body, headers=call.headers, allow_redirects=False
+                call.method, call.target, data=call.body, headers=self._headers(call), allow_redirects=False
             ) as response:
                 async for chunk in response.content.iter_any():
                     body += chunk

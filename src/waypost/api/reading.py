@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Sequence
 from difflib import get_close_matches
 from ipaddress import ip_address
 from typing import Final, TypeVar
-from urllib.parse import unquote_to_bytes
+from urllib.parse import unquote_to_bytes, urlsplit
 
 import msgspec
 
@@ -43,6 +43,14 @@ def served(host: str | None, names: Collection[str]) -> bool:
     except ValueError:
         return name == "localhost" or name in names
     return address.is_loopback or str(address) in names
+
+
+def is_own(origin: str, host: str) -> bool:
+    """Whether an Origin field is that of the node which the Host field names."""
+    try:
+        return urlsplit(origin).netloc.lower() == host.lower() != ""
+    except ValueError:
+        return False
 
 
 def pairs(query: str) -> Pairs:

@@ -10,6 +10,7 @@ import secrets
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
 from contextlib import aclosing
+from functools import partial
 from typing import Final
 from urllib.parse import quote
 
@@ -20,7 +21,7 @@ from aiohttp.typedefs import Handler, Middleware
 from msgspec import Struct
 
 from waypost.api import openapi, reading
-from waypost.api.asking import Identify
+from waypost.api.asking import Identify, is_local
 from waypost.api.changes import Rows
 from waypost.api.metrics import Metrics
 from waypost.api.moving import Ask
@@ -41,7 +42,9 @@ STALL_S: Final = 30.0  # for the reader of a stream to take some of it
 # Answers age at once, a browser takes none for a script or a page, and none says what it was made with.
 HEADERS: Final = {"Cache-Control": "no-store", "Server": "waypost", "X-Content-Type-Options": "nosniff"}
 
-Door = Callable[[web.Request, Route], Awaitable[tuple[Identity, View | None]]]
+SAFE: Final = ("GET", "HEAD", "OPTIONS")  # RFC 9110, 9.2.1
+
+Admitted = tuple[Identity, View | None]
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +74,7 @@ def application(
     app = web.Application(middlewares=[_guard(metrics, [host.lower() for host in hosts])], client_max_size=BODY_MAX)
     app.on_shutdown.append(lambda _: feed.close())  # or the server would wait for those who watch
     for route in ROUTES:
-        handler = _handler(route, operations, _door(identify, decide, gate), stall_s)
+        handler = _handler(route, operations, _Door(identify, decide, gate), stall_s)
         if route.method == "GET":
             app.router.add_get(route.path, handler)  # and HEAD
         else:
@@ -79,27 +82,45 @@ def application(
     return app
 
 
-def _door(identify: Identify, decide: Decide, gate: Gate) -> Door:
-    async def admit(request: web.Request, route: Route) -> tuple[Identity, View | None]:
-        who = await identify(request)
-        retry_s = gate.take(who, request.remote or "", asyncio.get_running_loop().time())
+class _Door:
+    """Says who asks, and whether they may; again for each piece of an answer that is streamed."""
+
+    def __init__(self, identify: Identify, decide: Decide, gate: Gate) -> None:
+        self._identify = identify
+        self._decide = decide
+        self._gate = gate
+
+    async def admit(self, request: web.Request, route: Route) -> Admitted:
+        """Raises Refusal."""
+        who = await self._identify(request)
+        retry_s = self._gate.take(who, request.remote or "", asyncio.get_running_loop().time())
         if retry_s:
             raise Refusal(429, "too many requests: come back later", retry_s=retry_s)
-        action, target = route.asks
-        decision = decide(who, action, target)
+        return who, self._view(who, route)
+
+    async def still(self, request: web.Request, route: Route, admitted: Admitted) -> bool:
+        """Whether nothing has changed: what is revoked or narrowed ends at once, streams that are open too."""
+        try:
+            who = await self._identify(request)
+            return (who, self._view(who, route)) == admitted
+        except Refusal:
+            return False
+
+    def _view(self, who: Identity, route: Route) -> View | None:
+        decision = self._decide(who, *route.asks)
         if not decision.allowed:
             raise Refusal(401 if who == ANONYMOUS else 403, decision.reason)
-        return who, decision.view
-
-    return admit
+        return decision.view
 
 
-def _handler(route: Route, operations: Operations, admit: Door, stall_s: float) -> Handler:
+def _handler(route: Route, operations: Operations, door: _Door, stall_s: float) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
-        wanted = await _read(request, route, *await admit(request, route))
+        admitted = await door.admit(request, route)
+        wanted = await _read(request, route, *admitted)
         reply = await route.operation(operations, wanted)
         if isinstance(reply.body, AsyncGenerator):
-            return await _stream(request, reply.body, wanted.media, stall_s)
+            still = partial(door.still, request, route, admitted)
+            return await _stream(request, reply.body, wanted.media, still, stall_s)
         return _write(reply, reply.body, wanted.media)
 
     return handle
@@ -134,7 +155,11 @@ async def _read(request: web.Request, route: Route, who: Identity, view: View | 
 
 
 async def _stream(
-    request: web.Request, chunks: AsyncGenerator[bytes, None], media: str, stall_s: float
+    request: web.Request,
+    chunks: AsyncGenerator[bytes, None],
+    media: str,
+    still: Callable[[], Awaitable[bool]],
+    stall_s: float,
 ) -> web.StreamResponse:
     """What breaks off ends without the last chunk, so that nobody takes it for the whole (RFC 9112, 8)."""
     response = web.StreamResponse(headers={"Content-Type": media, **HEADERS})
@@ -144,6 +169,8 @@ async def _stream(
     try:
         async with aclosing(chunks):
             async for chunk in chunks:
+                if not await still():
+                    raise StateError("who reads this may not any more")
                 async with asyncio.timeout(stall_s):
                     await response.write(chunk)
         await response.write_eof()
@@ -166,9 +193,8 @@ def _guard(metrics: Metrics, hosts: Collection[str]) -> Middleware:
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         start = time.perf_counter()
         try:
-            local = request.get_extra_info("sockname", ("",))[0]
-            if not reading.served(",".join(request.headers.getall("Host", [])), (*hosts, local)):
-                raise Refusal(421, "the Host of the request is none of this node's names")
+            if not is_local(request):
+                _require_ours(request, hosts)
             response = await handler(request)
         except Exception as error:
             response = _problem(request, error)
@@ -182,6 +208,19 @@ def _guard(metrics: Metrics, hosts: Collection[str]) -> Middleware:
         return response
 
     return guard
+
+
+def _require_ours(request: web.Request, hosts: Collection[str]) -> None:
+    """That the request was meant for this node, and that no page of another origin made a browser send it.
+
+    Such a page reads no answer (there is no CORS), and changes nothing: RFC 6454, 7; RFC 9110, 7.2.
+    """
+    host = ",".join(request.headers.getall("Host", []))
+    if not reading.served(host, (*hosts, request.get_extra_info("sockname", ("",))[0])):
+        raise Refusal(421, "the Host of the request is none of this node's names")
+    origins = request.headers.getall("Origin", [])
+    if request.method not in SAFE and any(not reading.is_own(origin, host) for origin in origins):
+        raise Refusal(403, "a page of another origin may change nothing here")
 
 
 def _problem(request: web.Request, error: Exception) -> web.Response:

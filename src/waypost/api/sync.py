@@ -1,9 +1,11 @@
 """The client for programs without an event loop, on the standard library alone."""
 
+import os
 import time
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from pathlib import Path
 from types import TracebackType
 from typing import Literal, TypeVar, assert_never, overload
 
@@ -23,20 +25,31 @@ from waypost.api.schemas import (
     Registered,
 )
 from waypost.errors import RemoteError, UnreachableError
+from waypost.runtime import local
 
 T = TypeVar("T")
 P = TypeVar("P", Endpoints, Links)
 
 
 class SyncClient:
-    """Talks to the node at `url`, as in http://127.0.0.1:8480.
+    """Talks to the node at `url`, as in http://127.0.0.1:8480, https://… or unix:///PATH of its own socket.
 
+    `token` says who asks.  `ca` is a PEM file with the roots that may certify the node; without it, the system's.
     Methods raise UnreachableError if nothing answers within `timeout_s` (for each read and write),
     and RemoteError, with the HTTP status as `code`, if the node refuses.  One thread at a time.
     """
 
-    def __init__(self, url: str, *, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: str | None = None,
+        ca: str | os.PathLike[str] | None = None,
+        timeout_s: float = TIMEOUT_S,
+    ) -> None:
         self._origin = calls.origin(url)
+        self._token = token
+        self._context = calls.context(ca) if self._origin.secure else None
         self._timeout_s = timeout_s
         self._connection = self._connect()
 
@@ -92,7 +105,7 @@ class SyncClient:
         call, lines = calls.export((*criteria, *named.items())), calls.Lines()
         connection = self._connect()
         try:
-            connection.request(call.method, call.target, headers=call.headers)
+            connection.request(call.method, call.target, headers=self._headers(call))
             response = connection.getresponse()
             if response.status != 200:
                 calls.read(call, response.status, dict(response.headers), response.read(calls.CHUNK))
@@ -152,7 +165,7 @@ class SyncClient:
             try:
                 connection.connect()
                 connection.sock.settimeout(SILENCE_S)
-                connection.request(call.method, call.target, headers=call.headers)
+                connection.request(call.method, call.target, headers=self._headers(call))
                 response = connection.getresponse()
                 if response.status != 200:
                     calls.read(call, response.status, dict(response.headers), response.read(calls.PROBLEM_MAX))
@@ -163,8 +176,15 @@ class SyncClient:
                 raise calls.unreachable(self._origin, error) from error
 
     def _connect(self) -> HTTPConnection:
-        kind = HTTPSConnection if self._origin.secure else HTTPConnection
-        return kind(self._origin.host, self._origin.port, timeout=self._timeout_s)
+        origin = self._origin
+        if origin.socket:
+            return _LocalConnection(origin.socket, self._timeout_s)
+        if origin.secure:
+            return HTTPSConnection(origin.host, origin.port, timeout=self._timeout_s, context=self._context)
+        return HTTPConnection(origin.host, origin.port, timeout=self._timeout_s)
+
+    def _headers(self, call: Call[T]) -> dict[str, str]:
+        return calls.headers(call, self._origin, self._token)
 
     def _pages(self, call: Call[P]) -> Iterator[P]:
         next: Call[P] | None = call
@@ -176,7 +196,7 @@ class SyncClient:
     def _call(self, call: Call[T]) -> T:
         kept = self._connection.sock is not None
         try:
-            self._connection.request(call.method, call.target, call.body, call.headers)
+            self._connection.request(call.method, call.target, call.body, self._headers(call))
             response = self._connection.getresponse()
             body = response.read(calls.ANSWER_MAX + 1)
         except (OSError, HTTPException) as error:
@@ -186,3 +206,15 @@ class SyncClient:
                 return self._call(call)
             raise calls.unreachable(self._origin, error) from error
         return calls.read(call, response.status, dict(response.headers), body)
+
+
+class _LocalConnection(HTTPConnection):
+    """By the node's own socket."""
+
+    def __init__(self, path: str, timeout_s: float) -> None:
+        super().__init__("localhost", timeout=timeout_s)
+        self._path = Path(path)
+        self._timeout_s = timeout_s
+
+    def connect(self) -> None:
+        self.sock = local.connect(self._path, self._timeout_s)

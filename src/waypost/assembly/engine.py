@@ -22,6 +22,8 @@ from waypost.coap.server import DISCOVERY
 from waypost.engine import Answer, Ask, Effect, Path, Rows
 from waypost.identity.admission import Gate
 from waypost.identity.policy import Action, Decide, Target
+from waypost.identity.token import TokenQuestion
+from waypost.identity.tokens import Tokens
 from waypost.rd import interface
 from waypost.rd.access import ANYTHING, decide_range, may_observe
 from waypost.rd.engine import Directory, Settings
@@ -49,6 +51,7 @@ class Assembly:
         self._coap = Peer(rng, self._serve, ids, idempotent=IDEMPOTENT, admit=self._admit, shares=self._shares)
         self._directory = Directory(rng, ids, settings, decide)
         self._carrier = Carrier(rng)
+        self._tokens = Tokens(rng, decide)
         self._fetching: dict[int, int] = {}  # the client's number -> the directory's
         self._observers: dict[int, Lookup] = {}  # requests to observe whose first answer comes later
         self._followers: dict[int, int] = {}  # questions that wait for a change -> the last one they know
@@ -64,10 +67,12 @@ class Assembly:
     def restore(self, rows: Rows, now: float) -> None:
         self._carrier.restore(rows)
         self._directory.restore(rows, now)
+        self._tokens.restore(rows)
 
     def handle_clock(self, now: float, wall_ms: int) -> None:
         self._carrier.handle_clock(now, wall_ms)
         self._directory.handle_clock(now, wall_ms)
+        self._tokens.handle_clock(now, wall_ms)
 
     def receive_datagram(self, data: bytes, path: Path, now: float) -> None:
         self._coap.receive_datagram(data, path, now)
@@ -79,10 +84,15 @@ class Assembly:
         self._join(now)
 
     def ask(self, question: object, now: float) -> int:
-        """Answer(id, …) follows: a Report to Status, a Followed to Follow, an Outcome to a Question."""
+        """Answer(id, …) follows: a Report to Status, a Followed to Follow, an Outcome to a Question.
+
+        What is asked of tokens is answered as token.py says.
+        """
         id = next(self._ids)
-        result: object
-        if isinstance(question, Status):
+        result: object = None
+        if isinstance(question, TokenQuestion):
+            self._tokens.ask(id, question, now)
+        elif isinstance(question, Status):
             result = self._report()
         elif isinstance(question, Review):
             result = self._review(now)
@@ -118,11 +128,12 @@ class Assembly:
 
     def take_effects(self) -> list[Effect]:
         effects, self._effects = self._effects, []
-        return effects + self._carrier.take_effects() + self._coap.take_effects()
+        return effects + self._tokens.take_effects() + self._carrier.take_effects() + self._coap.take_effects()
 
     def check(self) -> None:
         self._coap.check()
         self._directory.check()
+        self._tokens.check()
 
     def _admit(self, path: Path, now: float) -> int:
         return self._gate.take(path.who, path.peer.host, now)
@@ -236,8 +247,8 @@ class Assembly:
     def _report(self) -> Report:
         gauges = {"askers": len(self._gate), "changes_waiting": len(self._carrier), "changes": self._carrier.seq}
         return Report(
-            {**self._coap.counters(), **self._directory.counters()},
-            {**gauges, **self._coap.gauges(), **self._directory.gauges()},
+            {**self._coap.counters(), **self._directory.counters(), **self._tokens.counters()},
+            {**gauges, **self._coap.gauges(), **self._directory.gauges(), **self._tokens.gauges()},
         )
 
 

@@ -9,7 +9,7 @@ from msgspec import to_builtins
 from waypost.api.schemas import LIFETIME_DEFAULT, LIFETIME_MAX, Link
 from waypost.api.sync import SyncClient
 from waypost.cli.names import complete_endpoint
-from waypost.cli.node import node_option
+from waypost.cli.node import Place, node_option
 from waypost.cli.output import emit, fields, output_option
 from waypost.cli.reports import Unregistered
 from waypost.coap.links import parse
@@ -40,7 +40,7 @@ def register(
     lt: int,
     d: str | None,
     attributes: tuple[str, ...],
-    url: str,
+    at: Place,
     output: str,
 ) -> None:
     """Register the endpoint EP with its links.
@@ -50,7 +50,7 @@ def register(
     links = [link for text in texts for link in _links(text.encode("utf-8", "surrogateescape"), "--link")]
     if file is not None:
         links += _links(file.read(), "--file")
-    with SyncClient(url) as node:
+    with at.client() as node:
         registered = node.register(ep, base=base, links=links, lt=lt, d=d, attributes=_attributes(attributes))
     verb = "registered" if registered.created else "replaced"
     emit(registered, output, fields({verb: ep, "id": registered.id, "location": f"/reg/{registered.id}"}))
@@ -63,9 +63,9 @@ def register(
 @ATTRIBUTE
 @node_option
 @output_option
-def renew(endpoint: str, lt: int | None, base: str | None, attributes: tuple[str, ...], url: str, output: str) -> None:
+def renew(endpoint: str, lt: int | None, base: str | None, attributes: tuple[str, ...], at: Place, output: str) -> None:
     """Renew a registration, and change what is given."""
-    with SyncClient(url) as node:
+    with at.client() as node:
         renewed = node.renew(id_of(node, endpoint), lt=lt, base=base, attributes=_attributes(attributes))
     shown = {name: value for name, value in to_builtins(renewed).items() if name != "links"}
     emit(renewed, output, fields(shown))
@@ -75,9 +75,9 @@ def renew(endpoint: str, lt: int | None, base: str | None, attributes: tuple[str
 @ENDPOINT
 @node_option
 @output_option
-def unregister(endpoint: str, url: str, output: str) -> None:
+def unregister(endpoint: str, at: Place, output: str) -> None:
     """Remove a registration."""
-    with SyncClient(url) as node:
+    with at.client() as node:
         id = id_of(node, endpoint)
         node.unregister(id)
     emit(Unregistered(id), output, fields({"removed": endpoint}))

@@ -10,7 +10,7 @@ from waypost.api.schemas import LIFETIME_MAX, Eviction
 from waypost.api.sync import SyncClient
 from waypost.cli.directory import id_of
 from waypost.cli.names import complete_endpoint
-from waypost.cli.node import node_option
+from waypost.cli.node import Place, node_option
 from waypost.cli.output import emit, fields, output_option, rows
 from waypost.cli.reports import Evicted, Readmitted
 from waypost.errors import RemoteError
@@ -40,7 +40,7 @@ class Duration(click.ParamType[int]):
 @node_option
 @output_option
 def evict(
-    endpoint: str | None, d: str | None, for_s: int | None, listed: bool, undo: bool, url: str, output: str
+    endpoint: str | None, d: str | None, for_s: int | None, listed: bool, undo: bool, at: Place, output: str
 ) -> None:
     """Remove a registration; with --for its device is refused for a while when it comes back.
 
@@ -52,7 +52,7 @@ def evict(
     """
     if listed != (endpoint is None) or (for_s is not None and (listed or undo)) or (undo and listed):
         raise click.UsageError("give a name, perhaps with --for; or --undo and a name; or --list alone")
-    with SyncClient(url) as node:
+    with at.client() as node:
         if endpoint is None:
             items = to_builtins(node.evictions())
             emit(items, output, rows(items, ("ep", "d", "remaining_s", "id")))

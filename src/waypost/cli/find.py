@@ -5,10 +5,9 @@ from itertools import islice
 import click
 from msgspec import to_builtins
 
-from waypost.api.sync import SyncClient
 from waypost.cli.ending import Exit
 from waypost.cli.names import complete_criterion
-from waypost.cli.node import node_option
+from waypost.cli.node import Place, node_option
 from waypost.cli.output import emit, note, output_option, rows
 
 PAGE_MAX = 1000  # the most that the node puts on one page
@@ -20,7 +19,7 @@ PAGE_MAX = 1000  # the most that the node puts on one page
 @click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="List that many at most.")
 @node_option
 @output_option
-def find(criteria: tuple[str, ...], links: bool, limit: int, url: str, output: str) -> Exit:
+def find(criteria: tuple[str, ...], links: bool, limit: int, at: Place, output: str) -> Exit:
     """Find links, or endpoints, that meet all criteria.
 
     A criterion is an attribute of the link or of its endpoint; a star at the end stands for any ending:
@@ -30,7 +29,7 @@ def find(criteria: tuple[str, ...], links: bool, limit: int, url: str, output: s
     Exit code 1 if nothing was found.
     """
     wanted = [criterion(text) for text in criteria]
-    with SyncClient(url) as node:
+    with at.client() as node:
         count = min(limit + 1, PAGE_MAX)
         found = list(islice(node.find("links" if links else "endpoints", wanted, count=count), limit + 1))
     items = to_builtins(found[:limit])

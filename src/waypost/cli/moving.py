@@ -15,7 +15,7 @@ from waypost.cli.batches import batches, read_lines, read_link_format
 from waypost.cli.ending import Exit
 from waypost.cli.find import criterion
 from waypost.cli.names import complete_criterion
-from waypost.cli.node import node_option
+from waypost.cli.node import Place, node_option
 from waypost.cli.output import emit, fields, note, output_option, printable
 from waypost.cli.progress import progress
 from waypost.cli.reports import Taken, Written
@@ -34,7 +34,7 @@ FORMAT = click.option("--format", "form", type=click.Choice(FORMATS), default="j
 @FORMAT
 @node_option
 @output_option
-def export(file: str, criteria: tuple[str, ...], form: str, url: str, output: str) -> None:
+def export(file: str, criteria: tuple[str, ...], form: str, at: Place, output: str) -> None:
     """Write registrations to FILE, or to standard output: all, or those that meet the criteria.
 
     A line of JSON for each has all there is to move it to another node with `waypost import`.  Link-format is one
@@ -44,7 +44,7 @@ def export(file: str, criteria: tuple[str, ...], form: str, url: str, output: st
         file, criteria = "-", (file, *criteria)
     wanted = [criterion(text) for text in criteria]
     number = 0
-    with SyncClient(url, timeout_s=TIMEOUT_S) as node:
+    with at.client(TIMEOUT_S) as node:
         total = None if wanted else node.status().gauges.get("registrations")
         with _whole(file) as target, progress("exporting", total) as step:
             for number, entry in enumerate(node.export(wanted), 1):
@@ -101,7 +101,7 @@ def _whole(file: str) -> Iterator[BinaryIO]:
 @FORMAT
 @node_option
 @output_option
-def take(files: tuple[BinaryIO, ...], dry_run: bool, form: str, url: str, output: str) -> Exit:
+def take(files: tuple[BinaryIO, ...], dry_run: bool, form: str, at: Place, output: str) -> Exit:
     """Register what FILE holds: lines of `waypost export`, or link-format that a directory printed.
 
     A name that is registered already stays as it is, so an import may be repeated.  A line that is wrong is named and
@@ -112,7 +112,7 @@ def take(files: tuple[BinaryIO, ...], dry_run: bool, form: str, url: str, output
     """
     total = Imported(0, 0, 0, ())
     refused = 0
-    with SyncClient(url, timeout_s=TIMEOUT_S) as node:
+    with at.client(TIMEOUT_S) as node:
         node.status()
         with progress("importing", None) as step:
             try:

@@ -10,8 +10,7 @@ from typing import Any, Final
 import click
 from click.shell_completion import CompletionItem
 
-from waypost.api.sync import SyncClient
-from waypost.cli.node import URL
+from waypost.cli.node import place
 from waypost.errors import WaypostError
 
 NAMES: Final = ("ep=", "d=", "et=", "rt=", "if=", "base=", "href=", "anchor=")
@@ -63,7 +62,8 @@ def _endpoints(ctx: click.Context, start: str, name: str = "ep") -> list[Any]:
 
 def _find(ctx: click.Context, kind: Any, criteria: list[tuple[str, str]]) -> list[Any]:
     try:
-        with SyncClient(ctx.params.get("url") or URL, timeout_s=TIMEOUT_S) as node:
+        given = (ctx.params.get(name) for name in ("url", "directory", "token_file", "ca"))
+        with place(*given).client(TIMEOUT_S) as node:
             return list(islice(node.find(kind, criteria, count=SHOWN_MAX), SHOWN_MAX))
     except WaypostError:
         return []

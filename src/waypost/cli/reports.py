@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 
 from waypost.api.schemas import Imported
 
-Address = Annotated[str, Meta(description="Address and port.", examples=["127.0.0.1:5683"])]
+Address = Annotated[str, Meta(description="Address and port; of local, a path.", examples=["127.0.0.1:5683"])]
 
 
 class Error(Struct, frozen=True):

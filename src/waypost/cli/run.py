@@ -69,6 +69,9 @@ async def serve(config: Config) -> None:
             settle_memory()
             if config.log.format == "human":
                 note(banner(config, node.name, node.listeners))
+            token = await node.first_token()
+            if token is not None:
+                show_token(token, config.log)
             emit(Ready(True, node.name, node.listeners), "jsonl")
             sys.stdout.flush()
             await node.wait()
@@ -86,11 +89,19 @@ def show(operator_key: str, log: Log) -> None:
         note(json.dumps(line))
 
 
+def show_token(token: str, log: Log) -> None:
+    """As the operator's key."""
+    if log.format == "human":
+        note(f"an administrator's token, shown this once and stored as a hash (waypost token list):\n\n{token}\n")
+    else:
+        note(json.dumps({"event": "an administrator's token: shown once", "level": "warning", "admin_token": token}))
+
+
 def banner(config: Config, name: str, listeners: dict[str, str]) -> str:
     width = max(map(len, ("state", *listeners))) + 1
     lines = [f"waypost {__version__}, node {name}", f"  {'state':<{width}}{config.dir}"]
     lines += [f"  {listener:<{width}}{address}" for listener, address in listeners.items()]
-    lines.append("  access is not authenticated yet: whoever reaches these addresses may register, find and remove")
+    lines.append("  who may do what: policy.toml there; who opens the socket waypost.sock is the operator")
     return "\n".join(lines)
 
 

@@ -5,10 +5,9 @@ from contextlib import closing
 import click
 
 from waypost.api.schemas import Event
-from waypost.api.sync import SyncClient
 from waypost.cli.find import criterion
 from waypost.cli.names import complete_criterion
-from waypost.cli.node import node_option
+from waypost.cli.node import Place, node_option
 from waypost.cli.output import cell, emit, note, output_option, printable
 
 
@@ -18,7 +17,7 @@ from waypost.cli.output import cell, emit, note, output_option, printable
 @click.option("--once", is_flag=True, help="End when all that is there has been shown.")
 @node_option
 @output_option
-def watch(criteria: tuple[str, ...], since: str | None, once: bool, url: str, output: str) -> None:
+def watch(criteria: tuple[str, ...], since: str | None, once: bool, at: Place, output: str) -> None:
     """Watch endpoints come, change and go, a line for each event.
 
     First comes all that is there, then what changes; criteria are those of `waypost find`:
@@ -28,7 +27,7 @@ def watch(criteria: tuple[str, ...], since: str | None, once: bool, url: str, ou
     A lost connection is taken up again.  Ctrl-C ends it.
     """
     wanted = [criterion(text) for text in criteria]
-    with SyncClient(url) as node, closing(node.watch(wanted, since=since)) as events:
+    with at.client() as node, closing(node.watch(wanted, since=since)) as events:
         for event in events:
             if event.event not in ("synced", "reset") or output != "table":
                 emit(event, output, _line(event))

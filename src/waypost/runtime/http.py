@@ -5,14 +5,19 @@ each answer: aiohttp's keep-alive timer does not care how much of a head has com
 `body_s` from there, and the application's `client_max_size` octets; it is whole before the
 application sees the request.  Bodies are not decompressed.
 
-A connection past the limits is told 503 and closed before a byte of it is read.
+A connection past the limits is told 503 and closed before a byte of it is read; one that would be secured is closed.
+Handshakes have `handshake_s`, and count among the connections.
 
-Source: RFC 9110, 15.5.9 (408) and 15.6.4 (503).
+Source: RFC 9110, 15.5.9 (408) and 15.6.4 (503); RFC 8446.
 """
 
 import asyncio
 import logging
+import socket
+import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from aiohttp import ClientPayloadError, web
@@ -20,12 +25,14 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler, Middleware
 
 from waypost.errors import ConfigError
+from waypost.runtime import local
 from waypost.runtime.places import Places, source_of
 from waypost.runtime.udp import endpoint
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
+    handshake_s: float = 10.0
     idle_s: float = 30.0  # for the head of a request
     body_s: float = 30.0
     linger_s: float = 2.0  # for a body that is not wanted, so that its sender sees the answer
@@ -41,31 +48,74 @@ LIMITS: Final = Limits()
 BACKLOG: Final = 256  # connections that the kernel has accepted and we have not
 FULL: Final = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
+Secured = Callable[[], ssl.SSLContext]
+
 log = logging.getLogger(__name__)
 # A request that is malformed is its sender's business: no lines of the log for strangers to fill.
 log.addFilter(lambda record: not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError)))
 
 
 class HttpServer:
-    """`address` has the real port; `places` counts the connections."""
+    """`address` has the real port, or is the path of a socket in a directory; `places` counts the connections."""
 
-    def __init__(self, runner: web.AppRunner, limits: Limits) -> None:
+    def __init__(self, runner: web.AppRunner, limits: Limits, secured: Secured | None) -> None:
         self._runner = runner
+        self._handshake_s = limits.handshake_s
+        self._secured = secured
+        self._handshakes: set[asyncio.Task[None]] = set()
         self.places = Places(limits.connections, limits.connections_per_source)
+        self.failed = 0  # handshakes
 
     async def listen(self, host: str, port: int) -> None:
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(self._connection, host, port, backlog=BACKLOG)
         self.address = endpoint(self._server.sockets[0].getsockname())
 
+    async def listen_on(self, bound: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_unix_server(self._connection, sock=bound, backlog=BACKLOG)
+
     async def close(self) -> None:
         """Take no connections, finish the requests under way, end."""
         self._server.close()
+        for handshake in self._handshakes:
+            handshake.cancel()
         await self._runner.cleanup()
 
     def _connection(self) -> asyncio.Protocol:
         assert self._runner.server is not None
         return _Connection(self, self._runner.server())
+
+    @property
+    def is_secured(self) -> bool:
+        return self._secured is not None
+
+    def secure(self, transport: asyncio.Transport, connection: "_Connection") -> None:
+        """Begin the handshake; connection.secured() follows, or the transport is closed."""
+        transport.pause_reading()  # until the handshake reads
+        task = asyncio.get_running_loop().create_task(self._handshake(transport, connection))
+        self._handshakes.add(task)
+        task.add_done_callback(self._handshakes.discard)
+
+    async def _handshake(self, transport: asyncio.Transport, connection: "_Connection") -> None:
+        assert self._secured is not None
+        try:
+            inside = await asyncio.get_running_loop().start_tls(
+                transport, connection, self._secured(), server_side=True, ssl_handshake_timeout=self._handshake_s
+            )
+        except (OSError, ConfigError, asyncio.CancelledError) as error:  # ssl.SSLError is an OSError
+            self.failed += 1
+            if isinstance(error, ConfigError):
+                log.error("the keys cannot be used: %s", error)
+            transport.abort()
+            connection.gone()
+            if isinstance(error, asyncio.CancelledError):
+                raise
+            return
+        if inside is None:  # closed meanwhile
+            connection.gone()
+        else:
+            connection.secured(inside)
 
 
 class _Connection(asyncio.Protocol):
@@ -74,18 +124,36 @@ class _Connection(asyncio.Protocol):
     def __init__(self, server: HttpServer, inner: asyncio.Protocol) -> None:
         self._server = server
         self._inner: asyncio.Protocol | None = inner
-        self._source = b""
+        self._begun = False  # the inner one knows of the connection
+        self._source: bytes | None = None  # under which a place is taken
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         assert self._inner is not None
-        self._source = source_of(transport.get_extra_info("peername"))
-        if self._server.places.admit(self._source):
-            self._inner.connection_made(transport)
+        source = source_of(transport.get_extra_info("peername"))
+        if self._server.places.admit(source):
+            self._source = source
+            if self._server.is_secured:
+                self._server.secure(transport, self)
+            else:
+                self.secured(transport)
             return
         self._inner = None
-        transport.write(FULL)
+        if not self._server.is_secured:
+            transport.write(FULL)
         transport.close()
+
+    def secured(self, transport: asyncio.BaseTransport) -> None:
+        """What comes from now on is HTTP."""
+        if self._inner is not None:
+            self._begun = True
+            self._inner.connection_made(transport)
+
+    def gone(self) -> None:
+        """Give the place back, once."""
+        if self._source is not None:
+            self._server.places.leave(self._source)
+            self._source = None
 
     def data_received(self, data: bytes) -> None:
         if self._inner is not None:
@@ -103,16 +171,43 @@ class _Connection(asyncio.Protocol):
             self._inner.resume_writing()
 
     def connection_lost(self, error: Exception | None) -> None:
-        if self._inner is not None:
-            self._server.places.leave(self._source)
-            self._inner.connection_lost(error)
+        self.gone()
+        inner, self._inner = self._inner, None
+        if inner is not None and self._begun:
+            inner.connection_lost(error)
 
 
-async def serve(app: web.Application, host: str, port: int, limits: Limits = LIMITS) -> HttpServer:
+async def serve(
+    app: web.Application, host: str, port: int, limits: Limits = LIMITS, secured: Secured | None = None
+) -> HttpServer:
     """Listen on a numeric address; port 0 takes a free one.  An app that is served already keeps its `body_s`.
 
-    Raises ConfigError if the address is none of this machine's or the port is taken.
+    `secured` gives the context for each handshake; without it there is none.  Raises ConfigError if the address is
+    none of this machine's or the port is taken.
     """
+    runner = await _runner(app, limits)
+    server = HttpServer(runner, limits, secured)
+    try:
+        await server.listen(host, port)
+    except OSError as error:
+        await runner.cleanup()
+        raise ConfigError(f"http {host} port {port}: {error.strerror}") from error
+    return server
+
+
+async def serve_locally(app: web.Application, path: Path, limits: Limits = LIMITS) -> HttpServer:
+    """Listen on a socket in a directory that is the caller's alone.  Raises ConfigError if it cannot be made there."""
+    runner = await _runner(app, limits)
+    server = HttpServer(runner, limits, None)
+    try:
+        await server.listen_on(local.bind(path))
+    except OSError as error:
+        await runner.cleanup()
+        raise ConfigError(f"{path}: {error.strerror}") from error
+    return server
+
+
+async def _runner(app: web.Application, limits: Limits) -> web.AppRunner:
     if not app.frozen:
         app.middlewares.append(_whole_body(limits.body_s))
     runner = web.AppRunner(
@@ -128,13 +223,7 @@ async def serve(app: web.Application, host: str, port: int, limits: Limits = LIM
         max_headers=limits.fields,
     )
     await runner.setup()
-    server = HttpServer(runner, limits)
-    try:
-        await server.listen(host, port)
-    except OSError as error:
-        await runner.cleanup()
-        raise ConfigError(f"http {host} port {port}: {error.strerror}") from error
-    return server
+    return runner
 
 
 def _whole_body(seconds: float) -> Middleware:

@@ -31,12 +31,12 @@ class Places:
             del self._sources[source]
 
 
-def source_of(peer: tuple[str, int] | tuple[str, int, int, int] | None) -> bytes:
+def source_of(peer: tuple[str, int] | tuple[str, int, int, int] | str | None) -> bytes:
     """What connections are counted by: an IPv6 source is a /64, since whoever has one address has them all.
 
-    A peer that has left already has no name.
+    A peer that has left already has no name, nor has one on this machine's own socket.
     """
-    if peer is None:
+    if peer is None or isinstance(peer, str):
         return b""
     packed = ip_address(peer[0].partition("%")[0]).packed
     return packed[:8] if len(packed) == 16 else packed

@@ -1,0 +1,72 @@
+"""TLS 1.3 around HTTP: a context for each state of the keys, and the certificates that a client showed.
+
+OpenSSL checks that a client has the key of its certificate and that a root signed it; whom it stands for, and whether
+it is revoked, is certified()'s to say.  Nothing is resumed: each handshake shows the certificate anew.
+
+Source: RFC 8446; notes on reliability, D1 and D3.
+"""
+
+import os
+import ssl
+from collections.abc import Callable
+from typing import Any
+
+from waypost.identity.credentials import Credentials
+
+
+class Contexts:
+    """`credentials` is called for each handshake; its object changes when the keys do."""
+
+    def __init__(self, credentials: Callable[[], Credentials]) -> None:
+        self._credentials = credentials
+        self._of: Credentials | None = None
+        self._context: ssl.SSLContext | None = None
+
+    def current(self) -> ssl.SSLContext:
+        """For the server's side; raises ssl.SSLError for a certificate that OpenSSL does not take."""
+        credentials = self._credentials()
+        if self._context is None or credentials is not self._of:
+            self._context = server_context(credentials)
+            self._of = credentials
+        return self._context
+
+
+def server_context(credentials: Credentials) -> ssl.SSLContext:
+    """A client may show a certificate, of one of the roots and for clients; if it shows another, it is let go."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    _show(context, credentials)
+    context.verify_mode = ssl.CERT_OPTIONAL
+    context.num_tickets = 0
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def client_context(credentials: Credentials) -> ssl.SSLContext:
+    """To another node: it shows a certificate of one of the roots, as a server.  Which peer it is, ask certified()."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    _show(context, credentials)
+    return context
+
+
+def chain_of(connection: Any) -> tuple[bytes, ...]:
+    """The certificates (DER, its own first) that the other end of an ssl.SSLObject showed; none if it showed none."""
+    own = connection.getpeercert(binary_form=True)
+    if own is None:
+        return ()
+    if hasattr(connection, "get_unverified_chain"):  # from Python 3.13 on
+        return tuple(connection.get_unverified_chain())
+    shown = connection._sslobj.get_unverified_chain() or ()
+    return tuple(ssl.PEM_cert_to_DER_cert(certificate.public_bytes()) for certificate in shown) or (own,)
+
+
+def _show(context: ssl.SSLContext, credentials: Credentials) -> None:
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.load_verify_locations(cadata=b"".join(credentials.anchors).decode())
+    # The library reads a file: one without a name, in memory.
+    file = os.memfd_create("keys", os.MFD_CLOEXEC)
+    try:
+        os.write(file, credentials.key + b"\n" + credentials.chain)
+        context.load_cert_chain(f"/proc/self/fd/{file}")
+    finally:
+        os.close(file)
