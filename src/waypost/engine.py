@@ -58,7 +58,11 @@ class Path:
     protection: object = field(default=None, compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+# Effects and what they carry are never changed.  They are not frozen, for one or more is made for every datagram, and
+# to freeze costs four times as much.
+
+
+@dataclass(slots=True)
 class Put:
     """One row to write; `value` None removes it."""
 
@@ -75,7 +79,7 @@ class PutFile:
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Send:
     """Put one datagram (or message of a stream) on `path`."""
 
@@ -83,7 +87,7 @@ class Send:
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Ask:
     """A question to another room or to the world; answered once by answered(id, …), unless we crash.
 
@@ -94,7 +98,7 @@ class Ask:
     body: object
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answer:
     """The result of a question that was put to this engine under `id`."""
 
@@ -102,14 +106,14 @@ class Answer:
     result: object
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Apply:
     """Hand `change` to apply(): it is on disk now."""
 
     change: "Change"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Commit:
     """Files durable, then the puts in one transaction, then the effects of `then`, in that order.
 

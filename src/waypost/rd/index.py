@@ -9,217 +9,20 @@ Documents, links and descriptions live as long as a registration, hidden or not,
 and postings show visible registrations only.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from waypost.coap import links as linkformat
 from waypost.coap.request import Fresh
-from waypost.rd.pairs import Pairs, search_pairs
+from waypost.rd.pairs import Pairs
 from waypost.rd.postings import T, Values
-from waypost.rd.questions import Attributes, Entry, LinkEntry
+from waypost.rd.questions import Attributes
+from waypost.rd.registered import LOCATION, Description, Document, Link, Registration
 
-LOCATION: Final = "/reg/"  # before a registration's UUID
+__all__ = ["LOCATION", "Index", "Link", "Registration", "parse_limited"]
+
 FRESH_MAX: Final = 16_384  # pairs that answers given again depend on
 SHARED_MAX: Final = 4_096  # attributes of links remembered to be held once
-
-
-class Registration:
-    """What one endpoint announced.
-
-    `expires` is what the client was told, monotonic seconds; `stored_ms` is the stored expiry, wall clock.
-    """
-
-    __slots__ = (
-        "attributes",
-        "base",
-        "d",
-        "document",
-        "ep",
-        "expires",
-        "explicit",
-        "holder",
-        "key",
-        "location",
-        "lt",
-        "members",
-        "origin",
-        "owner",
-        "stored_ms",
-        "visible",
-        "zone",
-    )
-    weight = 1
-
-    attributes: Attributes
-    base: str
-    d: str | None
-    document: "Document"
-    ep: str
-    expires: float
-    explicit: bool
-    holder: str
-    key: bytes
-    location: str
-    lt: int
-    members: tuple[str, ...]
-    origin: str
-    owner: str
-    stored_ms: int
-    visible: bool
-    zone: int
-
-    def pairs(self) -> Pairs:
-        """What finds the registration: each (name, value) once."""
-        named: list[tuple[str, str | None]] = [("ep", self.ep), ("base", self.base)]
-        if self.d is not None:
-            named.append(("d", self.d))
-        return (*named, *search_pairs(self.attributes))
-
-    def line(self) -> str:
-        """As an endpoint lookup shows it (RFC 9176, 6.2): not lt."""
-        own: Attributes = (("ep", self.ep), ("base", self.base))
-        if self.d is not None:
-            own = (("ep", self.ep), ("d", self.d), ("base", self.base))
-        return f'<{LOCATION}{self.location}>{linkformat.attribute_text(own + self.attributes)};rt="core.rd-ep"'
-
-    def group_line(self) -> str:
-        """As a group lookup of draft -12 shows it."""
-        own: Attributes = (("gp", self.ep),)
-        if self.d is not None:
-            own += (("d", self.d),)
-        if self.explicit:
-            own += (("con", self.base),)
-        return f"<{LOCATION}{self.location}>{linkformat.attribute_text(own)}"
-
-    def entry(self, now: float, links: tuple[LinkEntry, ...] | None = None) -> Entry:
-        return Entry(self.location, self.ep, self.d, self.base, self.lt, self.expires - now, self.attributes, links)
-
-
-class Description:
-    """The attributes of links, and `links`: the one link that has them, or several by their targets.
-
-    `text` is what follows the target in the line of a lookup.  `weight` counts the visible
-    registrations of each of the links.
-    """
-
-    __slots__ = ("attributes", "links", "pairs", "text", "weight")
-
-    def __init__(self, attributes: Attributes, text: str) -> None:
-        self.attributes = attributes
-        self.links: Link | dict[str, Link] | None = None
-        self.pairs = search_pairs(attributes)
-        self.text = text
-        self.weight = 0
-
-    def link(self, href: str) -> "Link | None":
-        links = self.links
-        if isinstance(links, dict):
-            return links.get(href)
-        return links if links is not None and links.href == href else None
-
-    def all(self) -> "Collection[Link]":
-        links = self.links
-        return () if links is None else links.values() if isinstance(links, dict) else (links,)
-
-    def only(self) -> "Link | None":
-        """The link, if there is just one."""
-        return None if isinstance(self.links, dict) else self.links
-
-    def add(self, link: "Link") -> None:
-        links = self.links
-        if links is None:
-            self.links = link
-        elif isinstance(links, dict):
-            links[link.href] = link
-        else:
-            self.links = {links.href: links, link.href: link}
-
-    def remove(self, link: "Link") -> None:
-        links = self.links
-        if not isinstance(links, dict):
-            self.links = None
-            return
-        del links[link.href]
-        if len(links) == 1:
-            (self.links,) = links.values()
-
-
-class Link:
-    """One distinct link, shared by all documents that have it.
-
-    `owner` is the one visible registration with it, or several in the order they came.  A `plain`
-    link is shown as base, href and the description's text; else the target or an anchor must be
-    resolved first.
-    """
-
-    __slots__ = ("description", "documents", "href", "owner", "plain")
-
-    def __init__(self, href: str, description: Description) -> None:
-        self.href = href
-        self.description = description
-        self.documents = 0
-        self.owner: Registration | dict[Registration, None] | None = None
-        self.plain = href.startswith("/") and "/." not in href and self.anchor is None
-
-    @property
-    def weight(self) -> int:
-        owner = self.owner
-        return 0 if owner is None else len(owner) if isinstance(owner, dict) else 1
-
-    @property
-    def attributes(self) -> Attributes:
-        return self.description.attributes
-
-    @property
-    def pairs(self) -> Pairs:
-        """What finds the link."""
-        if self.href.startswith("/"):
-            return self.description.pairs
-        return (*self.description.pairs, ("href", linkformat.resolve("", self.href)))
-
-    @property
-    def anchor(self) -> str | None:
-        for name, value in self.description.attributes:
-            if name == "anchor":
-                return value
-        return None
-
-    def owners(self) -> Collection[Registration]:
-        owner = self.owner
-        return () if owner is None else owner if isinstance(owner, dict) else (owner,)
-
-    def target(self, registration: Registration) -> str:
-        if self.plain:
-            return registration.origin + self.href
-        return linkformat.resolve(registration.base, self.href)
-
-    def context(self, registration: Registration) -> str | None:
-        """The anchor, resolved, if there is one (RFC 9176, 6.1)."""
-        anchor = self.anchor
-        return None if anchor is None else linkformat.resolve(registration.base, anchor)
-
-    def line(self, registration: Registration) -> str:
-        """As a resource lookup shows it."""
-        if self.plain:
-            return f"<{registration.origin}{self.href}{self.description.text}"
-        context = self.context(registration)
-        shown = tuple((name, context if name == "anchor" else value) for name, value in self.attributes)
-        return f"<{self.target(registration)}>{linkformat.attribute_text(shown)}"
-
-    def entry(self, registration: Registration) -> LinkEntry:
-        shown = tuple(pair for pair in self.attributes if pair[0] != "anchor")
-        return LinkEntry(self.target(registration), self.context(registration), shown)
-
-
-class Document:
-    """One distinct payload and its distinct links; `users` registrations have it."""
-
-    __slots__ = ("links", "payload", "users")
-
-    def __init__(self, payload: bytes, links: tuple[Link, ...]) -> None:
-        self.payload = payload
-        self.links = links
-        self.users = 0
 
 
 def parse_limited(payload: bytes) -> list[linkformat.Link]:
@@ -338,9 +141,12 @@ class Index:
                     link.owner = {owner: None, registration: None}
                 grown[link] = grown.get(link, 0) + 1
             _add(self.of_registrations, registration.pairs(), registration, 1)
+        for link, amount in grown.items():
+            self._weigh(link.description, amount)
+        whole = [item for item in grown.items() if not item[0].plain and not item[0].href.startswith("/")]
         # New links last: counting them anew takes in what the other links of their target weigh by now.
-        for link, amount in sorted(grown.items(), key=lambda item: item[0].weight == item[1]):
-            self._weigh(link, amount)
+        for link, amount in sorted(whole, key=lambda item: item[0].weight == item[1]):
+            self._weigh_target(link, amount)
 
     def hide(self, registration: Registration) -> None:
         """Undo show(); to be called before anything of the registration is changed."""
@@ -350,7 +156,9 @@ class Index:
             self._end_fresh(registration)
         del self.visible[registration]
         for link in registration.document.links:
-            self._weigh(link, -1)
+            self._weigh(link.description, -1)
+            if not link.plain and not link.href.startswith("/"):
+                self._weigh_target(link, -1)
             owner = link.owner
             if not isinstance(owner, dict):
                 link.owner = None
@@ -360,19 +168,20 @@ class Index:
                 (link.owner,) = owner
         _remove(self.of_registrations, registration.pairs(), registration)
 
-    def _weigh(self, link: Link, amount: int) -> None:
-        """`link` has got `amount` owners more, or will have one less."""
-        description = link.description
-        description.weight += amount
-        if description.weight == amount:
+    def _weigh(self, description: Description, amount: int) -> None:
+        """One of its links has got `amount` owners more, or will have one less."""
+        weight = description.weight = description.weight + amount
+        if weight == amount:
             _add(self.of_descriptions, description.pairs, description, amount)
-        elif description.weight == 0:
+        elif weight == 0:
             _remove(self.of_descriptions, description.pairs, description)
         else:
+            index = self.of_descriptions
             for name, value in description.pairs:
-                self.of_descriptions[name].grow(value or "", amount)
-        if link.href.startswith("/"):
-            return
+                index[name].grow(value or "", amount)
+
+    def _weigh_target(self, link: Link, amount: int) -> None:
+        """The same of a link whose target is a whole URI."""
         (_, target) = link.pairs[-1]
         assert target is not None
         if link.weight == amount:

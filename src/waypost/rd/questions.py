@@ -24,7 +24,7 @@ class Kind(Enum):
     GROUPS = "gp"  # of draft -12
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: see waypost/engine.py
 class Register:
     """RFC 9176, 5.  `implicit_base` is scheme and authority of the sender, used when `base` is None.
 
@@ -198,7 +198,7 @@ class Entry:
     links: tuple[LinkEntry, ...] | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: see waypost/engine.py
 class Registered:
     """Stored; `created` is False if the name was registered already and keeps its location."""
 
@@ -334,7 +334,7 @@ class Busy:
 Outcome = Registered | Renewed | Removed | Entry | Found | Imported | Kept | Located | Page | Evicted | Refused | Busy
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: see waypost/engine.py
 class Announce:
     """Asked of the carrier: make `value` the record of `key`; None removes it.
 

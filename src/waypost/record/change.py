@@ -24,7 +24,7 @@ class Kind(Enum):
     REMOVE = 2
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: see engine.py
 class Change:
     """`seq` is this node's own dense number; `value` is None when the record is removed.
 
