@@ -9,7 +9,7 @@ import pytest
 
 from waypost.engine import Answer, Commit
 from waypost.errors import StoreError
-from waypost.runtime.writer import BATCH_MAX, PENDING_MAX, SLICE, Writer
+from waypost.runtime.writer import BATCH_MAX, GATHER_MAX_S, GATHER_S, PENDING_MAX, SLICE, Writer, gather_s
 
 
 class SlowStore:
@@ -63,6 +63,14 @@ def test_what_gathers_while_the_disk_works_is_one_transaction() -> None:
         assert len(store.batches) <= 2
 
     asyncio.run(story())
+
+
+def test_many_commits_are_gathered_longer_than_few_and_never_long() -> None:
+    times = [gather_s(size) for size in range(BATCH_MAX + 1)]
+    assert times == sorted(times)
+    assert times[0] == times[4] == GATHER_S
+    assert gather_s(20) == 0.005
+    assert times[-1] == GATHER_MAX_S
 
 
 def test_the_loop_has_its_turn_between_two_slices_of_a_batch() -> None:

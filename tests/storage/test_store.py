@@ -53,6 +53,32 @@ def test_puts_of_a_batch_take_effect_in_order(store: Store) -> None:
     assert list(store.scan("directory")) == [(b"b", b"2")]
 
 
+@pytest.mark.parametrize("count", [1, 3, 4, 17, 85, 200])
+def test_a_batch_of_any_size_is_written_whole(store: Store, count: int) -> None:
+    rows = {b"%03d" % number: b"v%d" % number for number in range(count)}
+    store.commit([put(key, value, table) for table in ("directory", "feed") for key, value in rows.items()])
+    assert dict(store.scan("directory")) == dict(store.scan("feed")) == rows
+    store.commit([put(key, b"new" if number % 2 else None) for number, key in enumerate(rows)])
+    assert dict(store.scan("directory")) == dict.fromkeys(list(rows)[1::2], b"new")
+    assert dict(store.scan("feed")) == rows
+
+
+def test_a_large_batch_takes_few_statements(tmp_path: Path) -> None:
+    """After each statement the thread that writes waits for its turn among the threads."""
+    statements: list[str] = []
+
+    def counting(database: Path) -> Connection:
+        connection = connect(database)
+        assert isinstance(connection, sqlite3.Connection)
+        connection.set_trace_callback(statements.append)
+        return connection
+
+    with closing(Store.open(tmp_path, connect=counting)) as store:
+        statements.clear()
+        store.commit([put(b"%d" % number, b"value") for number in range(100)])
+        assert len(statements) <= 10
+
+
 def test_scan_is_ordered_by_the_octets_of_the_key(store: Store) -> None:
     keys = [b"", b"\x00", b"\x00\x00", b"\x7f", b"\x80", b"\xff", b"\xff\x00"]
     store.commit([put(key, b"") for key in reversed(keys)])

@@ -5,7 +5,7 @@ that was released is never edited: a change is one more at the end.
 """
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -27,7 +27,6 @@ class Connection(Protocol):
     """What the store needs of a sqlite3.Connection in autocommit mode."""
 
     def execute(self, sql: str, parameters: Sequence[bytes | str] = ..., /) -> Iterator[Any]: ...
-    def executemany(self, sql: str, parameters: Iterable[Sequence[bytes]], /) -> object: ...
     def executescript(self, script: str, /) -> object: ...
     def close(self) -> None: ...
 
