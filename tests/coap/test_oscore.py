@@ -100,12 +100,13 @@ def test_outside_is_discarded_what_should_be_inside() -> None:
         (Option.NO_RESPONSE, b"\x1a"),
     ]
     message = Message(Type.CON, Code.POST, 7, b"t", outside, b"ciphertext")
-    inner = unwrap(message, bytes((Code.GET,)) + b"\xb2rd\x41q")  # Uri-Path, and Uri-Query after it
+    inner = unwrap(message, bytes((Code.GET,)) + b"\xb2rd\x01a\x41q")  # two of Uri-Path, and Uri-Query
     assert (inner.type, inner.code, inner.id, inner.token, inner.payload) == (Type.CON, Code.GET, 7, b"t", b"")
     assert inner.options == [
         (Option.URI_HOST, b"host"),
         (Option.URI_PORT, b"\x16\x33"),
         (Option.URI_PATH, b"rd"),
+        (Option.URI_PATH, b"a"),
         (Option.URI_QUERY, b"q"),
         (Option.PROXY_SCHEME, b"coap"),
     ]

@@ -325,7 +325,7 @@ def test_no_refusal_is_longer_than_three_times_what_came(node: Node) -> None:
 def test_what_is_authentic_but_no_request_is_refused(script: Script, node: Node) -> None:
     """Whoever has the key may send what it likes, too."""
     context = Context(SecurityContext(LAMP.who, SECRET, b"\x02", b"\x01", b"salt"), 1)
-    for number, plaintext in enumerate((b"\x45", b"\x00", b"\x01\xff", b"\x01\xe0", b"\x02\xf0", b"\xff\xff")):
+    for number, plaintext in enumerate((b"", b"\x45", b"\x00", b"\x01\xff", b"\x01\xe0", b"\x02\xf0", b"\xff\xff")):
         iv = bytes([number])
         ciphertext = context.encrypt(plaintext, context.aad(b"\x02", iv), context.nonce(iv, b"\x02"))
         message = Message(Type.CON, Code.POST, number, b"", [(Option.OSCORE, b"\x09" + iv + b"\x02")], ciphertext)
@@ -370,6 +370,21 @@ def test_a_reservation_is_written_before_what_its_request_brings_about(
     assert second == Commit()
 
 
+def test_what_follows_a_commit_is_protected_too(script: Script, node: Node, device: Device) -> None:
+    node.receive(device.protect(get()))
+    script.effects.append(Commit(then=(Send(script.received[0][1], content(1)), Send(HOME, content(2)))))
+    protected, plain = node.flush()
+    assert device.unprotect(protected).payload == b"hello"
+    assert plain == content(2)
+
+
+def test_an_acknowledgement_that_holds_a_request_is_none(script: Script, node: Node, device: Device) -> None:
+    """RFC 7252, 4.2: the engine drops it."""
+    data = device.protect(get(type=Type.ACK))
+    assert node.receive(data) == []
+    assert script.raw == [data]
+
+
 def test_the_next_block_is_reserved_while_there_are_numbers_left(script: Script, node: Node, device: Device) -> None:
     node.receive(device.protect(get(observe=0)))
     seen = set()
@@ -386,6 +401,7 @@ def test_what_waits_for_the_disk_has_a_limit(script: Script, node: Node, device:
     for number in range(HELD_MAX + 5):
         respond(script, node, content(number, type=Type.NON, observe=b"\x01"))
     assert node.oscore.unsent == 5
+    assert len(node.disk.commits) == 1  # one reservation at a time
     node.disk.stuck = False
     node.disk.commit(node.oscore, 1.0)
     assert len(node.flush()) == HELD_MAX
@@ -396,10 +412,13 @@ def test_a_context_ends_with_its_sequence_numbers(script: Script, device: Device
     disk = Disk()
     Node(script, disk=disk).receive(device.protect(get()))
     (row,) = disk.rows
-    disk.rows[row] = (SEQUENCE_MAX + 1).to_bytes(8, "big")
+    disk.rows[row] = (SEQUENCE_MAX - 1).to_bytes(8, "big")
     node = Node(script, disk=disk)
-    assert node.receive(device.protect(get(2))) == []
-    assert node.oscore.unsent == 1
+    answers = [answer for number in range(2, 6) for answer in node.receive(device.protect(get(number)))]
+    assert [decode(answer).options for answer in answers] == [
+        [(Option.OSCORE, b"\x05" + number.to_bytes(5, "big"))] for number in (SEQUENCE_MAX - 1, SEQUENCE_MAX)
+    ]
+    assert node.oscore.unsent == 2
     assert reserved(disk) == [SEQUENCE_MAX + 1]
 
 
@@ -535,9 +554,13 @@ def test_a_request_of_ours_and_its_answer_are_protected(script: Script, node: No
     assert script.received[-1][0].options != []
     node.receive(answer[:-1] + bytes([answer[-1] ^ 1]))
     assert node.oscore.refused == {"answer": 1}
+    node.receive(device.protect(Message(Type.ACK, Code.POST, 500, b"ourtoken", [])))  # of the right key, and no answer
+    assert script.received[-1][0].payload != b"</temp>"
     node.receive(answer)
     assert script.received[-1][0].payload == b"</temp>"
     assert script.received[-1][1] is path
+    node.receive(answer)  # RFC 8613, 7.4: one answer is taken
+    assert script.received[-1][0].payload != b"</temp>"
 
 
 # whatever comes

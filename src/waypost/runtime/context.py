@@ -73,7 +73,7 @@ class Context:
 
     @property
     def ready(self) -> bool:
-        """Something is reserved since the start: from here on a restart is noticed."""
+        """There are numbers left that were reserved since the start, so a restart would be noticed."""
         return self.durable > self.next
 
     @property
@@ -91,10 +91,9 @@ class Context:
         self.reserved = min(self.durable + BLOCK, SEQUENCE_MAX + 1)
         return self.reserved
 
-    def take(self) -> int | None:
-        """A sequence number, used by this; None until more are durable."""
-        if self.next >= self.durable:
-            return None
+    def take(self) -> int:
+        """A sequence number, used by this; only when it is ready."""
+        assert self.ready
         self.next += 1
         return self.next - 1
 

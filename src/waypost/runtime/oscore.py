@@ -336,11 +336,7 @@ class Oscore:
             return self._ask(send, protection)
         used = context.aad(protection.kid, protection.partial_iv)
         if protection.nonce_used:
-            number = self._take(context)
-            if number is None:
-                self._hold(send)
-                return None
-            head = Head(partial_iv(number))
+            head = Head(partial_iv(self._take(context)))
             nonce = context.nonce(head.partial_iv, context.sender_id)
         else:
             protection.nonce_used = True
@@ -354,17 +350,13 @@ class Oscore:
             _put(self._ours, (protection.peer, message.id), send.path, OURS_MAX)
         return Send(send.path, protected)
 
-    def _ask(self, send: Send, protection: Protection) -> Send | None:
+    def _ask(self, send: Send, protection: Protection) -> Send:
         """A request of ours (RFC 8613, 8.1); the same octets when it is sent again."""
         context, data = protection.context, send.data
         key = (protection.peer, data[4 : 4 + (data[0] & 15)])
         asked = self._asked.get(key)
         if asked is None or asked.plain != data:
-            number = self._take(context)
-            if number is None:
-                self._hold(send)
-                return None
-            head = Head(partial_iv(number), context.sender_id, context.id_context)
+            head = Head(partial_iv(self._take(context)), context.sender_id, context.id_context)
             message, plaintext = wrap(data, Code.POST, head)
             aad = context.aad(context.sender_id, head.partial_iv)
             message.payload = context.encrypt(plaintext, aad, context.nonce(head.partial_iv, context.sender_id))
@@ -389,7 +381,7 @@ class Oscore:
         else:
             self.unsent += 1
 
-    def _take(self, context: Context) -> int | None:
+    def _take(self, context: Context) -> int:
         number = context.take()
         if context.wants_more:
             self._reserve(context)
