@@ -247,6 +247,10 @@ class Node:
                 "connections_refused": _each(self._places, lambda places: places.refused),
             },
             gauges={
+                "certificate_left_seconds": Labelled(
+                    ("certificate",),
+                    {(name,): (ends - wall_clock_ms()) // 1_000 for name, ends in self._keys.ends_ms.items()},
+                ),
                 "commits_waiting": self._writer.pending,
                 "connections": _each(self._places, lambda places: places.taken),
                 "dtls_handshakes": _each(self._dtls, lambda driver: driver.associations.handshakes),

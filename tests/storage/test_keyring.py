@@ -85,6 +85,14 @@ def test_a_node_renews_its_own_certificate_before_it_ends(tmp_path: Path) -> Non
     assert after.certified([own.der], later).name == keyring.name
 
 
+def test_it_tells_when_what_it_has_ends(tmp_path: Path) -> None:
+    keyring = opened(tmp_path)
+    ten_years = NOW + 3_650 * DAY
+    assert keyring.ends_ms == {"node": NOW + 90 * DAY, "root": ten_years, "trust": ten_years}
+    keyring.credentials(NOW + 61 * DAY)
+    assert keyring.ends_ms["node"] == NOW + 151 * DAY
+
+
 def test_a_new_address_is_certified_and_a_key_that_does_not_fit_is_replaced(tmp_path: Path) -> None:
     before = read_certificate(opened(tmp_path).credentials(NOW).chain)
     moved = read_certificate(opened(tmp_path, hosts=("192.0.2.7",)).credentials(NOW).chain)
@@ -317,6 +325,16 @@ def test_revocations_are_not_taken_back(tmp_path: Path) -> None:
     assert "is not there" in str(refusal(tmp_path))
     path.write_bytes(seal_revoked(Revoked(), 3, operator_of(keyring)))
     assert "it is not signed with the key" in str(refusal(tmp_path))
+
+
+def test_the_trust_file_takes_up_what_was_revoked_beside_it(tmp_path: Path) -> None:
+    keyring = opened(tmp_path)
+    revoked = Revoked(certificates=frozenset({"1"}), tokens=frozenset({"a"}))
+    authority.revoke(keyring, revoked, NOW)
+    version = keyring.believed(NOW).marks.revoked.version
+    authority.revoke(keyring, Revoked(tokens=frozenset({"a"})), NOW)  # which is nothing new
+    assert keyring.believed(NOW).marks.revoked.version == version
+    assert authority.renew_trust(keyring, operator_of(keyring), 100, NOW).revoked == revoked
 
 
 def test_revocations_have_a_limit(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ MEANINGS: Final = {
     "coap_answers_repeated": "Lookups answered again from memory, without a search.",
     "coap_blockwise_answers": "Answers kept whole while they leave block by block.",
     "coap_blockwise_requests": "Requests that arrive block by block.",
+    "certificate_left_seconds": "Time until the node's certificate, its root and the trust file end.",
     "coap_dropped": "Messages that could not be read or belonged to nothing.",
     "coap_duplicates": "Messages that came more than once.",
     "coap_errors": "CoAP requests answered with an error.",

@@ -112,6 +112,7 @@ class Keyring:
         secrets = self.folder / "secrets.toml"
         self.shared = read_shared(secrets.read_bytes(), str(secrets)) if secrets.exists() else NONE
         self._stamp: tuple[tuple[int, int], ...] = ()
+        self.ends_ms: dict[str, int] = {}  # of the node's certificate, its root and the trust file, as last read
         self._due_ms = 0  # when the node's own certificate is to be looked at again
         self._credentials: Credentials | None = None
 
@@ -247,9 +248,14 @@ class Keyring:
         self.files.write(PutFile(f"{FOLDER}/{name}", data) for name, data in files.items())
 
     def _load(self, wall_ms: int) -> Credentials:
-        believed = self.believed(wall_ms)
+        believed, own = self.believed(wall_ms), self.read("tls.crt", certificates.read_certificate)
+        self.ends_ms = {
+            "node": own.not_after_ms,
+            "root": self.root.not_after_ms,
+            "trust": believed.trust.expires_ms,
+        }
         return Credentials(
-            chain=self.read("tls.crt", _checked),
+            chain=own.pem,
             key=self.read("tls.pem", bytes),
             trust=replace(believed.trust, revoked=believed.all_revoked),
             psks=self.shared.psks,
@@ -345,11 +351,6 @@ def _spelled(host: str) -> str:
         return str(ip_address(host))
     except ValueError:
         return host
-
-
-def _checked(pem: bytes) -> bytes:
-    certificates.read_certificate(pem)
-    return pem
 
 
 def _current(trust: Trust, seen: Seen, wall_ms: int) -> Trust:
