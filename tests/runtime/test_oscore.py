@@ -11,6 +11,7 @@ from oscore_device import HOME, LAMP, SECRET, Device, Disk, Node, Script, udp
 
 from waypost.coap.message import Message, decode
 from waypost.coap.numbers import AMPLIFICATION_MAX, Code, Option, Type
+from waypost.coap.oscore import request_head
 from waypost.engine import Commit, Path, Send
 from waypost.errors import ConfigError, StoreError
 from waypost.identity import Identity
@@ -398,6 +399,7 @@ def test_the_next_block_is_reserved_while_there_are_numbers_left(script: Script,
 def test_what_waits_for_the_disk_has_a_limit(script: Script, node: Node, device: Device) -> None:
     node.disk.stuck = True
     node.receive(device.protect(get(observe=0)))
+    node.receive(device.protect(get(2)), now=2.0)
     for number in range(HELD_MAX + 5):
         respond(script, node, content(number, type=Type.NON, observe=b"\x01"))
     assert node.oscore.unsent == 5
@@ -554,8 +556,11 @@ def test_a_request_of_ours_and_its_answer_are_protected(script: Script, node: No
     assert script.received[-1][0].options != []
     node.receive(answer[:-1] + bytes([answer[-1] ^ 1]))
     assert node.oscore.refused == {"answer": 1}
-    node.receive(device.protect(Message(Type.ACK, Code.POST, 500, b"ourtoken", [])))  # of the right key, and no answer
-    assert script.received[-1][0].payload != b"</temp>"
+    keys = Context(SecurityContext(LAMP.who, SECRET, b"\x02", b"\x01", b"salt"), 1)
+    iv = request_head(decode(data)).partial_iv
+    ciphertext = keys.encrypt(b"\x01", keys.aad(b"\x01", iv), keys.nonce(iv, b"\x01"))  # authentic, and a request
+    node.receive(Message(Type.ACK, Code.CHANGED, 500, b"ourtoken", [(Option.OSCORE, b"")], ciphertext).encode())
+    assert node.oscore.refused == {"answer": 2}
     node.receive(answer)
     assert script.received[-1][0].payload == b"</temp>"
     assert script.received[-1][1] is path
