@@ -7,6 +7,8 @@
  * "%d" in a path segment, query or body becomes a number of [START, START+RANGE): random, or in order with -s.  With
  * -l FILE the path is a random line of FILE, such as -O FILE writes from the locations of 2.01 answers.
  *
+ * With -u no request is like another: each has an option, passed over by all, with a number of its own.
+ *
  * Before counting, every socket asks for /.well-known/core until no answer carries Echo: its source is validated
  * then (RFC 9175, 2.2).  Echo in a later answer is sent back once, in the connection's next request.
  *
@@ -44,6 +46,7 @@ struct connection {
 };
 
 static long next_number;
+static uint64_t request_count;
 static uint64_t random_state = 88172645463325252ull;
 
 static uint64_t now_ns(void)
@@ -107,6 +110,9 @@ static size_t build_request(uint8_t *datagram, struct connection *c, uint16_t ex
     if (c->echo_size)
         p = put_option(p, &last, ECHO_OPTION, c->echo, c->echo_size);
     c->echo_size = 0;
+    if (options.unlike)
+        p = put_option(p, &last, UNKNOWN_OPTION, &request_count, sizeof request_count);
+    request_count++;
     if (options.body) {
         *p++ = 0xff;
         p += expand((char *)p, DATAGRAM_MAX - (size_t)(p - datagram), options.body, number);

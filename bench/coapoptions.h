@@ -18,7 +18,7 @@
 static struct {
     const char *host, *body, *paths[PARTS_MAX], *queries[PARTS_MAX];
     int port, connections, window, servers[SERVERS_MAX], server_count, path_count, query_count;
-    int method, type, in_order, content_format, observe, spread;
+    int method, type, in_order, content_format, observe, spread, unlike;
     long start, range, count, burst;
     double seconds, rate, timeout;
     FILE *locations;
@@ -70,14 +70,14 @@ static int usage(void)
 {
     fprintf(stderr, "usage: coapload -p PORT [-h ADDRESS] [-m GET|POST|PUT|DELETE] [-P SEGMENT].. [-q QUERY].. [-N]\n"
                     "                [-b BODY -f FORMAT] [-o START -r RANGE] [-s] [-l FILE] [-O FILE]\n"
-                    "                [-e] [-A] [-d SECONDS | -n COUNT | -B COUNT] [-c CONNECTIONS -w WINDOW] [-R RATE]\n"
+                    "                [-e] [-A] [-u] [-d SECONDS | -n COUNT | -B COUNT] [-c CONNECTIONS -w WINDOW] [-R RATE]\n"
                     "                [-S PID].. [-T TIMEOUT]\n");
     return 2;
 }
 
 static int read_options(int argc, char **argv)
 {
-    for (int option; (option = getopt(argc, argv, "h:p:d:c:w:n:B:R:m:P:q:b:f:o:r:S:T:l:O:NseA")) != -1;) {
+    for (int option; (option = getopt(argc, argv, "h:p:d:c:w:n:B:R:m:P:q:b:f:o:r:S:T:l:O:NseAu")) != -1;) {
         switch (option) {
         case 'h': options.host = optarg; break;
         case 'p': options.port = atoi(optarg); break;
@@ -102,6 +102,7 @@ static int read_options(int argc, char **argv)
         case 's': options.in_order = 1; break;
         case 'e': options.observe = 1; break;
         case 'A': options.spread = 1; break;
+        case 'u': options.unlike = 1; break;
         default: return 0;
         }
     }

@@ -1,7 +1,7 @@
 /*
  * The few parts of a CoAP message that the load generator reads and writes.
  *
- * Source: RFC 7252, section 3 (messages), 3.1 (options); RFC 7959, 2.2 (Block2); RFC 9175, 2.2 (Echo).
+ * Source: RFC 7252, section 3 (messages), 3.1 (options), 12.2 (option numbers); RFC 7959, 2.2 (Block2); RFC 9175, 2.2 (Echo).
  */
 #ifndef COAPWIRE_H
 #define COAPWIRE_H
@@ -13,6 +13,7 @@
 enum { GET = 1, POST = 2, PUT = 3, DELETE = 4, CREATED = 0x41 };
 enum { TYPE_CON = 0x00, TYPE_NON = 0x10, TYPE_ACK = 0x20, TYPE_MASK = 0x30, VERSION = 0x40 };
 enum { OBSERVE = 6, LOCATION_PATH = 8, URI_PATH = 11, CONTENT_FORMAT = 12, URI_QUERY = 15, BLOCK2 = 23, ECHO_OPTION = 252 };
+enum { UNKNOWN_OPTION = 65000 }; /* of those for experiments, and elective: whoever does not know it passes it over */
 enum { TOKEN_SIZE = 4, HEAD_SIZE = 8, ECHO_MAX = 40, LOCATION_MAX = 256 };
 
 /* What one answer says; `location` is its Location-Path segments joined by slashes. */
@@ -41,9 +42,13 @@ static inline uint8_t *put_option(uint8_t *p, int *last, int number, const void 
 {
     int delta = number - *last;
     *last = number;
-    *p++ = (uint8_t)((delta < 13 ? delta : 13) << 4 | (size < 13 ? (int)size : size < 269 ? 13 : 14));
-    if (delta >= 13)
+    *p++ = (uint8_t)((delta < 13 ? delta : delta < 269 ? 13 : 14) << 4 | (size < 13 ? (int)size : size < 269 ? 13 : 14));
+    if (delta >= 269) {
+        *p++ = (uint8_t)((delta - 269) >> 8);
+        *p++ = (uint8_t)(delta - 269);
+    } else if (delta >= 13) {
         *p++ = (uint8_t)(delta - 13);
+    }
     if (size >= 269) {
         *p++ = (uint8_t)((size - 269) >> 8);
         *p++ = (uint8_t)(size - 269);

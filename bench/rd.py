@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from load.generator import build, load
-from load.page import EXACT, NEW, RENEW, Report, machine, page
+from load.page import BOTH, EXACT, NEW, RENEW, UNLIKE, Report, machine, page
 from load.plot import plot, series_of
 from load.servers import HOST, Server, aiocoap_rd, libcoap, state_directory, waypost
 from load.stored import store_fleets
@@ -102,13 +102,15 @@ class Bench:
     def operations(self) -> dict[str, tuple[Arguments, str]]:
         """Name -> (what to ask, the code that every answer must have)."""
         endpoints, resources = self.server.endpoints, self.server.resources
+        exact, both = self.lookup(endpoints, "ep=node%d"), self.lookup(resources, "ep=node%d", "rt=temperature")
+        unlike = {} if self.slow else {EXACT + UNLIKE: ([*exact, "-u"], "2.05"), BOTH + UNLIKE: ([*both, "-u"], "2.05")}
         return {
             "register again, unchanged": (self.registration(), "2.01"),
             "renew": (["-m", "POST", "-l", self.locations], "2.04"),
-            "endpoint lookup, ep": (self.lookup(endpoints, "ep=node%d"), "2.05"),
+            EXACT: (exact, "2.05"),
             "resource lookup, ep": (self.lookup(resources, "ep=node%d"), "2.05"),
             "resource lookup, rt of one": (self.lookup(resources, "rt=unique-%d"), "2.05"),
-            "resource lookup, ep and rt": (self.lookup(resources, "ep=node%d", "rt=temperature"), "2.05"),
+            BOTH: (both, "2.05"),
             "resource lookup, rt of all, a page of 10": (
                 self.lookup(resources, "rt=temperature", "page=0", "count=10"),
                 "2.05",
@@ -117,6 +119,7 @@ class Bench:
                 self.lookup(endpoints, "ep=node%d*", "page=0", "count=8"),
                 "2.05",
             ),
+            **unlike,
         }
 
     def measure(self) -> dict[str, Measures]:
@@ -274,11 +277,12 @@ def measure_libcoap(program: Path, plan: Plan, folder: Path) -> dict[str, Any] |
                 (
                     expect(bench.run("-P", "time", "-d", plan.seconds), "2.05"),
                     beside.middle(code, *ask, *beside.length("")),
+                    beside.middle(code, *ask, "-u", *beside.length("")),
                 )
                 for _ in range(plan.repetitions)
             ]
-        times, lookups = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-        return {"GET /time": middle(times), "beside": middle(lookups), "burst": bench.burst("-P", "time")}
+        times, lookups, unlike = (middle(list(runs)) for runs in zip(*pairs, strict=True))
+        return {"GET /time": times, "beside": lookups, "unlike": unlike, "burst": bench.burst("-P", "time")}
 
 
 def tell(sentence: str) -> None:
