@@ -4,6 +4,7 @@ import os
 import stat
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ NOW = 1_790_000_000_000
 DAY = 86_400_000
 MADE = {
     "node.pem", "log.pem", "cosigner.pem", "ca.pem", "ca.crt", "tls.pem", "tls.crt", "operator.pub", "trust.json",
-    "seen.json", "issued.jsonl", "lock",
+    "seen.json", "issued.jsonl", "lock", "seen.lock",
 }  # fmt: skip
 
 
@@ -359,6 +360,32 @@ def test_a_new_root_is_taken_by_a_node_that_runs(tmp_path: Path) -> None:
     with pytest.raises(DeniedError):
         credentials.certified([old.der], NOW + 10 * DAY)
     assert credentials.certified([new.der], NOW + 10 * DAY)
+
+
+def test_two_at_once_lose_nothing(tmp_path: Path) -> None:
+    """A node that runs and a verb beside it, each with files of its own in the same folder."""
+    keyring = opened(tmp_path)
+    operator = operator_of(keyring)
+
+    def revoke(first: int) -> None:
+        beside = Keyring.open_made(tmp_path, sync=no_sync)
+        for number in range(first, first + 20):
+            authority.revoke(beside, Revoked(tokens=frozenset({str(number)})), NOW)
+            beside.issue(Subject("device", f"lamp-{number}"), keys.make_p256().public_key(), NOW)
+            if number % 10 == 0:
+                authority.renew_trust(beside, operator, 100, NOW)
+
+    with ThreadPoolExecutor(3) as pool:
+        work = [pool.submit(revoke, first) for first in (100, 200)]
+        while not all(each.done() for each in work):
+            keyring.credentials(NOW)
+    for each in work:
+        each.result()
+    again = opened(tmp_path)
+    assert len(again.credentials(NOW).trust.revoked.tokens) == 40
+    assert len(again.issued()) == 41
+    assert again.believed(NOW).trust.version == 5
+    assert again.believed(NOW).marks.revoked.version == 40
 
 
 def test_only_the_operator_s_key_changes_whom_a_node_trusts(tmp_path: Path) -> None:

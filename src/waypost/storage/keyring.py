@@ -193,7 +193,7 @@ class Keyring:
             raise ConfigError(f"{self.folder / 'revoked.json'}: version {version}, which was seen before, is not there")
         now = Marks(marks.operator, Seen(trust.version, trust.digest), seen)
         if now != marks:
-            self.write({"seen.json": msgspec.json.encode(now)})
+            self._mark(now)
         return Believed(trust, revoked, now)
 
     def renew(self, wall_ms: int) -> bool:
@@ -283,6 +283,14 @@ class Keyring:
         marks = self.read("seen.json", msgspec.json.Decoder(Marks).decode) if self.has("seen.json") else Marks()
         return marks if marks.operator == operator else Marks(operator, Seen(), marks.revoked)
 
+    def _mark(self, now: Marks) -> None:
+        """A mark never goes back, whoever else has set one in the meantime."""
+        with locked(self.folder, "seen.lock"):
+            there = self._marks()
+            trust = max(there.trust, now.trust, key=lambda seen: seen.version)
+            revoked = max(there.revoked, now.revoked, key=lambda seen: seen.version)
+            self.write({"seen.json": msgspec.json.encode(Marks(now.operator, trust, revoked))})
+
     def _stamps(self) -> tuple[tuple[int, int], ...]:
         return tuple(map(self._stamp_of, WATCHED))
 
@@ -296,9 +304,9 @@ class Keyring:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, name: str = "lock") -> Iterator[None]:
     """Alone among those who change what is in it; waits for its turn."""
-    with open(folder / "lock", "ab", opener=_private) as stream:
+    with open(folder / name, "ab", opener=_private) as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         yield
 
