@@ -1,8 +1,9 @@
 """Who is asking, and who may do what.
 
 `Identity` is who asks, as a driver found out from the bytes' transport; `policy.py` decides what they may do.
-Keys, certificates, trust anchors and tokens, by which one shows who one is, have a file each.  Nothing here
-reads a clock or a file.
+Keys, certificates, trust anchors and tokens, by which one shows who one is, have a file each: `keys.py`,
+`signature.py`, `certificates.py`, `anchors.py`, then `chains.py`, which says whom a certificate stands for.  Nothing
+here reads a clock or a file.
 
 Source: design, Contracts, 7 and 8, and "One authorization choke point".
 """
