@@ -160,6 +160,11 @@ def test_an_export_is_refused_or_unreachable_like_any_other_call(kind: Kind, cli
         list(nobody.export())
 
 
+def test_metrics_are_the_figures_of_status_in_other_words(client: Any) -> None:
+    lines = client.metrics().splitlines()
+    assert f"waypost_registrations {client.status().gauges['registrations']:.1f}" in lines
+
+
 def test_the_status_counts(client: Any) -> None:
     client.register("lamp", base="coap://lamp")
     status = client.status()

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from msgspec import structs
 
 from waypost.api.schemas import NodeStatus
 from waypost.cli.checks import amplifying, carry_out, disk, fine, guarding, listening, machine, paths
 from waypost.cli.checks.running import Running, check_node, find, holder
+from waypost.cli.node import Place
 from waypost.cli.reports import Finding
 from waypost.cli.verbs import call
 from waypost.config import Coap, Coaps, Config, Http
@@ -28,6 +30,7 @@ from waypost.storage.policy import open_policy
 
 NOW = 1_800_000_000_000  # 2027
 NOBODY = Running()
+NOWHERE = Place("http://127.0.0.1:1")
 
 
 def states(findings: Sequence[Finding]) -> list[str]:
@@ -61,11 +64,11 @@ def test_who_has_locked_the_directory_is_the_node(tmp_path: Path) -> None:
     assert holder(tmp_path) == 0
     store = Store.open(tmp_path, durable=False)
     assert holder(tmp_path) == os.getpid()
-    found = only(check_node(find(tmp_path, "http://127.0.0.1:1")))
+    found = only(check_node(find(tmp_path, NOWHERE)))
     assert (found.state, f"process {os.getpid()}" in found.sentence) == ("warn", True)
     store.close()
     assert holder(tmp_path) == 0
-    assert states(check_node(find(tmp_path, "http://127.0.0.1:1"))) == ["skipped"]
+    assert states(check_node(find(tmp_path, NOWHERE))) == ["skipped"]
 
 
 @pytest.mark.parametrize(
@@ -97,7 +100,10 @@ def test_a_start_that_takes_long_is_warned_of(tmp_path: Path) -> None:
 
 
 def configured(tmp_path: Path, *coap: str) -> Config:
-    return Config(dir=tmp_path, coap=Coap(listen=coap), coaps=Coaps(listen=()), http=Http(listen=()))
+    """All other listeners are off."""
+    config = Config(dir=tmp_path)
+    off = {name: structs.replace(getattr(config, name), listen=()) for name in listening.listening(config)}
+    return structs.replace(config, **(off | {"coap": Coap(listen=coap)}))
 
 
 @pytest.fixture
@@ -465,7 +471,7 @@ def test_a_check_that_fails_or_hangs_is_a_finding_and_a_bug_is_none() -> None:
         carry_out("x", lambda: [fine("x", str(1 // 0))])
 
 
-LISTEN = ("--coap-listen", "127.0.0.1:0", "--coaps-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0")
+LISTEN = [f"--{name}-listen=127.0.0.1:0" for name in listening.listening(Config(dir=Path("nowhere")))]
 
 
 def test_the_exit_code_is_two_if_anything_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -138,6 +138,7 @@ def story(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         story.call("find", "--endpoints", "rt=lamp")
         story.call("status")
         story.call("doctor", *(f"--{name}-listen=127.0.0.1:0" for name in ("coap", "coaps", "http")))
+        story.call("report", "report.json")
         story.call("watch", "--once")
         story.call("export")
         story.call("export", "lines")

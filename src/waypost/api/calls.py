@@ -18,6 +18,7 @@ from waypost import __version__
 from waypost.api.schemas import (
     JSON,
     JSONL,
+    TEXT,
     Endpoint,
     Endpoints,
     Evictions,
@@ -58,7 +59,8 @@ class Call(Generic[T]):
 
     @property
     def headers(self) -> dict[str, str]:
-        headers = {"Accept": f"{JSON}, {JSONL}", "User-Agent": f"waypost/{__version__}"}
+        accept = TEXT if self.answer is str else f"{JSON}, {JSONL}"
+        headers = {"Accept": accept, "User-Agent": f"waypost/{__version__}"}
         return headers if self.body is None else headers | {"Content-Type": self.media}
 
 
@@ -187,6 +189,10 @@ def status() -> Call[NodeStatus]:
     return Call("GET", "/v1/status", NodeStatus)
 
 
+def metrics() -> Call[str]:
+    return Call("GET", "/metrics", str)
+
+
 def endpoints(criteria: Pairs, count: int) -> Call[Endpoints]:
     return Call("GET", _lookup("/v1/endpoints", criteria, count), Endpoints)
 
@@ -219,6 +225,8 @@ def read(call: Call[T], status: int, headers: Mapping[str, str], body: bytes) ->
     if not 200 <= status < 300:
         raise _refusal(status, {name.lower(): value for name, value in headers.items()}, body)
     try:
+        if call.answer is str:
+            return msgspec.convert(body.decode(), call.answer)
         return msgspec.json.decode(body or b"null", type=call.answer)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:  # also a body of the wrong shape
         raise UnreachableError(f"what answered is not a node: {error}") from error

@@ -148,6 +148,10 @@ class Client:
     async def status(self) -> NodeStatus:
         return await self._call(calls.status())
 
+    async def metrics(self) -> str:
+        """All figures, in the words of Prometheus."""
+        return await self._call(calls.metrics())
+
     @overload
     def find(
         self, kind: Literal["endpoints"] = ..., criteria: Pairs = ..., *, count: int = ..., **named: str

@@ -122,6 +122,10 @@ class SyncClient:
     def status(self) -> NodeStatus:
         return self._call(calls.status())
 
+    def metrics(self) -> str:
+        """All figures, in the words of Prometheus."""
+        return self._call(calls.metrics())
+
     @overload
     def find(
         self, kind: Literal["endpoints"] = ..., criteria: Pairs = ..., *, count: int = ..., **named: str

@@ -16,6 +16,7 @@ from waypost.config import Config, build, listen_address, settle
 if TYPE_CHECKING:
     from waypost.cli.checks import Check
     from waypost.cli.checks.running import Running
+    from waypost.cli.node import Place
     from waypost.engine import Endpoint
 
 COLORS: Final = {"ok": "green", "warn": "yellow", "fail": "red", "skipped": None}
@@ -32,28 +33,28 @@ def doctor(url: str | None, peer: str | None, file: Path | None, output: str, **
     Give it the options that the node has.  Nothing is changed.  Exit code 2 if something fails.
     """
     config = build(settle(chosen(options), os.environ, file).values())
-    found = examine(config, url, None if peer is None else listen_address(peer))
+    found = examine(config, place_of(config, url), None if peer is None else listen_address(peer))
     emit(found, output, "\n".join(map(line, found)))
     return Exit.USAGE if any(finding.state == "fail" for finding in found) else Exit.OK
 
 
-def examine(config: Config, url: str | None, peer: "Endpoint | None" = None) -> Sequence[Finding]:
+def examine(config: Config, at: "Place", peer: "Endpoint | None" = None) -> Sequence[Finding]:
     """All that was found, check by check."""
     from waypost.cli.checks import carry_out
     from waypost.cli.checks.running import find
 
-    running = find(config.dir, url or url_of(config))
+    running = find(config.dir, at)
     return [finding for name, check in _checks(config, running, peer) for finding in carry_out(name, check)]
 
 
-def url_of(config: Config) -> str:
-    """Where a node with this configuration can be asked: on its own socket, else at its first address for HTTP."""
-    from waypost.cli.node import URL
+def place_of(config: Config, url: str | None) -> "Place":
+    """Where a node with this configuration is asked: at `url`, on its own socket, or at its first address for HTTP."""
+    from waypost.cli.node import place
+    from waypost.runtime.local import NAME
 
-    own = config.dir / "waypost.sock"
-    if own.exists():
-        return f"unix://{own}"
-    return f"http://{config.http.listen[0]}" if config.http.listen else URL
+    if url is None and config.http.listen and not (config.dir / NAME).exists():
+        url = f"http://{config.http.listen[0]}"
+    return place(url, config.dir)
 
 
 def line(finding: Finding) -> str:

@@ -41,6 +41,7 @@ REPORTS: Final[dict[str, tuple[Any, ...]]] = {
     "config check": (reports.Checked,),
     "config reference": (list[reports.Described],),
     "doctor": (list[reports.Finding],),
+    "report": (reports.Bundled,),
     "completion": (reports.Script,),
 }
 ERROR: Final = "error"  # what any verb that fails writes to standard error

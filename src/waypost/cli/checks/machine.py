@@ -15,6 +15,7 @@ from typing import Final
 from waypost.cli.checks import fail, fine, skip, warn
 from waypost.cli.checks.running import Running
 from waypost.cli.reports import Finding
+from waypost.runtime import local
 from waypost.storage.store import LOCK
 
 BUILT_MS: Final = 1_767_225_600_000  # 2026-01-01: no clock that is right says less to this version
@@ -122,9 +123,9 @@ def check_receive_buffer(running: Running, rmem_max: Path = RMEM_MAX) -> list[Fi
     return [fine("receive buffer", sentence)]
 
 
-def check_start(directory: Path, running: Running, socket_name: str = "waypost.sock") -> list[Finding]:
+def check_start(directory: Path, running: Running) -> list[Finding]:
     """How long the running node took until it listened: its socket is younger than its lock by as much."""
-    path = directory / socket_name
+    path = directory / local.NAME
     if not running.process or not path.exists():
         return [skip("start", "no node runs of which it could be seen how long it took")]
     took_s = max(0.0, path.stat().st_ctime - (directory / LOCK).stat().st_mtime)

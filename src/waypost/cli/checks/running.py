@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from waypost.api.schemas import NodeStatus
-from waypost.api.sync import SyncClient
 from waypost.cli.checks import fail, fine, skip, warn
+from waypost.cli.node import Place
 from waypost.cli.reports import Finding
 from waypost.errors import RemoteError, UnreachableError
 from waypost.storage.store import LOCK
@@ -28,13 +28,13 @@ class Running:
         return self.status.listeners if self.status else {}
 
 
-def find(directory: Path, url: str) -> Running:
-    """Ask at `url` if a node has locked the directory."""
+def find(directory: Path, at: Place) -> Running:
+    """Ask it if a node has locked the directory."""
     process = holder(directory)
     if not process:
         return Running()
     try:
-        with SyncClient(url, timeout_s=ANSWER_S) as node:
+        with at.client(ANSWER_S) as node:
             return Running(process, node.status())
     except (RemoteError, UnreachableError) as error:
         return Running(process, reason=str(error))
