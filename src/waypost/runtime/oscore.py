@@ -62,10 +62,10 @@ class Protection:
 
     context: Context
     peer: Endpoint
-    kid: bytes
-    partial_iv: bytes
+    number: int  # the request's
+    aad: bytes
+    nonce: bytes | None  # the request's, until an answer has used it
     code: int  # of the outer answers
-    nonce_used: bool = False  # the request's
     key: tuple[Endpoint, int] | None = None  # by which its answer is found if it comes again; None once answered
 
 
@@ -204,18 +204,18 @@ class Oscore:
             self._refuse(verified, message, data, path)
             return
         inner, protection = verified
-        context, number = protection.context, int.from_bytes(protection.partial_iv, "big")
+        context = protection.context
         protected = self._path(path, protection)
         if context.wants_more:
             self._reserve(context)  # before anything that this brings about is written or said
         if context.open:
-            context.strike_out(number)
+            context.strike_out(protection.number)
         else:
             echo = self._echo(path.peer)
             if not _brings(inner, echo):
                 self._ask_back(message, protected, protection, echo)
                 return
-            context.open_at(number)
+            context.open_at(protection.number)
             protected = replace(protected, validated=True)  # what was sent to its address came back
         if key is not None:
             protection.key = key
@@ -233,7 +233,8 @@ class Oscore:
         context = self._by_id.get((head.kid, head.kid_context))
         if context is None or head.kid is None:
             return Refusal.CONTEXT
-        if context.open and not context.unused(int.from_bytes(head.partial_iv, "big")):
+        number = int.from_bytes(head.partial_iv, "big")
+        if context.open and not context.unused(number):
             return Refusal.REPLAY
         aad, nonce = context.aad(head.kid, head.partial_iv), context.nonce(head.partial_iv, head.kid)
         try:
@@ -243,12 +244,12 @@ class Oscore:
         if not 0 < inner.code < 0x20:
             return Refusal.DECRYPTION
         code = Code.CONTENT if message.code == Code.FETCH else Code.CHANGED  # 4.2
-        return inner, Protection(context, peer, head.kid, head.partial_iv, code)
+        return inner, Protection(context, peer, number, aad, nonce, code)
 
     def _ask_back(self, request: Message, path: Path, protection: Protection, echo: bytes) -> None:
         """It may be older than our start: let its sender show that it is not (RFC 8613, B.1.2).  Nothing is kept."""
         self.refused["unproven"] += 1
-        protection.nonce_used = True  # the same request may have been answered before the start
+        protection.nonce = None  # the same request may have been answered before the start
         type = _ACK if request.type == _CON else _NON
         answer = Message(type, Code.UNAUTHORIZED, request.id, request.token, [(Option.ECHO, echo)])
         self._effects += list(self._protect_all([Send(path, answer.encode())]))
@@ -334,16 +335,14 @@ class Oscore:
             return None
         if code < 0x40:
             return self._ask(send, protection)
-        used = context.aad(protection.kid, protection.partial_iv)
-        if protection.nonce_used:
+        if protection.nonce is None:
             head = Head(partial_iv(self._take(context)))
             nonce = context.nonce(head.partial_iv, context.sender_id)
         else:
-            protection.nonce_used = True
             head = Head()
-            nonce = context.nonce(protection.partial_iv, protection.kid)
+            nonce, protection.nonce = protection.nonce, None
         message, plaintext = wrap(data, protection.code, head)
-        message.payload = context.encrypt(plaintext, used, nonce)
+        message.payload = context.encrypt(plaintext, protection.aad, nonce)
         protected = message.encode()
         self._keep(protection, protected, last=True)
         if message.type != _ACK and send.path.message_max is None:
