@@ -24,6 +24,7 @@ from typing import Final, Self, TypeVar
 from waypost.api.asking import Asking
 from waypost.api.server import application
 from waypost.assembly.engine import Assembly
+from waypost.assembly.questions import Review
 from waypost.config import Config, listen_address
 from waypost.engine import Endpoint
 from waypost.identity.admission import Gate
@@ -44,7 +45,8 @@ from waypost.runtime.websocket import WebSockets
 from waypost.runtime.writer import Writer
 from waypost.storage import Reader, Store
 from waypost.storage.keyring import Keyring
-from waypost.storage.policy import open_policy
+from waypost.storage.policy import NAME as POLICY
+from waypost.storage.policy import open_policy, read_policy
 
 # A directory of many small objects that stay: the old are looked at seldom, and the young in portions that keep
 # nobody waiting, 1 ms for the first generation and 10 ms for the second.
@@ -101,6 +103,22 @@ class Node:
     async def ask(self, question: object) -> object:
         """The outcome of a question, as the rooms define them.  Raises StateError once the node has stopped."""
         return await self._host.ask(question)
+
+    async def take_policy(self) -> None:
+        """Go by the policy file as it is now; what it does not allow any more ends.
+
+        Raises ConfigError for one that is wrong, and StateError once the node has stopped: nothing has changed then.
+        """
+        self._policy.adopt(await asyncio.to_thread(read_policy, self._config.dir / POLICY))
+        await self.ask(Review())
+
+    async def revoke(self, subject: str) -> None:
+        """Allow `subject`, as "psk:lamp-3", nothing any more, until the node stops; what it observes or watches ends.
+
+        Raises StateError.
+        """
+        self._policy.revoke(subject)
+        await self.ask(Review())
 
     async def wait(self) -> None:
         """Until the node has stopped; raises what made it fail."""

@@ -12,7 +12,7 @@ from waypost.assembly.questions import Report, Review, Status
 from waypost.coap.links import Link, parse
 from waypost.coap.message import Message, Options, decode, uint
 from waypost.coap.numbers import LINK_FORMAT, Code, Option, Type
-from waypost.engine import Apply, Commit, Endpoint, Path, Send
+from waypost.engine import Answer, Apply, Commit, Endpoint, Path, Send
 from waypost.identity import ANONYMOUS, OPERATOR, Identity
 from waypost.identity.policy import Policy
 from waypost.rd.engine import Settings
@@ -113,6 +113,7 @@ class Node:
                         device.receive(effect.data)
                 elif isinstance(effect, Commit):
                     self._commit(effect)
+                    outcomes |= {e.id: e.result for e in effect.then if isinstance(e, Answer)}  # type: ignore[misc]
                 else:
                     outcomes[effect.id] = effect.result  # type: ignore[union-attr, assignment]
         self.assembly.check()
@@ -125,8 +126,8 @@ class Node:
             else:
                 self.disk.tables[put.table][put.key] = put.value
         for effect in commit.then:
-            assert isinstance(effect, Apply)
-            self.assembly.apply(effect.change, self.now)
+            if isinstance(effect, Apply):
+                self.assembly.apply(effect.change, self.now)
 
 
 class Device:

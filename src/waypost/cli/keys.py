@@ -34,10 +34,10 @@ def keyring_of(directory: Path | None) -> "Keyring":
     """Raises ConfigError if there are no keys, or they are not as they must be."""
     from waypost.storage.keyring import Keyring
 
-    return Keyring.open_made(_state_directory(directory))
+    return Keyring.open_made(directory_of(directory))
 
 
-def _state_directory(directory: Path | None) -> Path:
+def directory_of(directory: Path | None) -> Path:
     if directory is not None:
         return directory.expanduser().absolute()
     found = settle({}, os.environ)["dir"].value

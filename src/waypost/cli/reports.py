@@ -165,6 +165,52 @@ class Checked(Struct, frozen=True):
     ok: Literal[True] = True
 
 
+class Rule(Struct, frozen=True):
+    """A rule of a policy: "allow" or "deny", its number among those, and the line at which it begins."""
+
+    kind: str
+    number: int
+    line: int | None
+    who: tuple[str, ...]
+    do: tuple[str, ...]
+    rooms: tuple[str, ...]
+    sector: tuple[str, ...]
+    name: tuple[str, ...]
+    owner: str
+
+
+class CheckedPolicy(Struct, frozen=True):
+    """A node would take the policy."""
+
+    file: str
+    rules: int
+    ok: Literal[True] = True
+
+
+class Asked(Struct, frozen=True):
+    """Who would do what, and about what; a star at an end is any ending."""
+
+    who: str
+    roles: tuple[str, ...]
+    do: str
+    room: str
+    sector: str
+    name: str
+    owner: str | None
+    source: str | None
+
+
+class Decided(Struct, frozen=True):
+    """What the policy says, and the rules that say so; `in_part`: only what is shown to who asks."""
+
+    allowed: bool
+    in_part: bool
+    reason: str | None
+    file: str
+    asked: Asked
+    rules: tuple[Rule, ...]
+
+
 class Described(Struct, frozen=True):
     """A key; `value` says in words what may stand there, `default` is as in TOML."""
 

@@ -8,7 +8,7 @@ import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,7 +19,10 @@ from waypost.cli.init import farewell
 from waypost.cli.output import emit, note, output_option
 from waypost.cli.reports import Ready
 from waypost.config import Config, Log, build, settle
-from waypost.errors import ConfigError
+from waypost.errors import ConfigError, WaypostError
+
+if TYPE_CHECKING:
+    from waypost.node import Node
 
 
 @click.command()
@@ -46,7 +49,10 @@ def run(file: Path | None, output: str, **options: Any) -> None:
 
 
 async def serve(config: Config) -> None:
-    """Until the first signal, which stops in order; a second one ends the process at once."""
+    """Until the first signal, which stops in order; a second one ends the process at once.
+
+    SIGHUP makes the node read its policy anew.
+    """
     from waypost.node import Node, open_keys, settle_memory
 
     loop, this = asyncio.get_running_loop(), asyncio.current_task()
@@ -58,8 +64,10 @@ async def serve(config: Config) -> None:
             signal.signal(number, signal.SIG_DFL)
         this.cancel()
 
+    hangup = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop)
+    loop.add_signal_handler(signal.SIGHUP, hangup.set)
     operator_key = open_keys(config).operator_key
     if operator_key is not None:  # before anything can go wrong
         show(operator_key.decode(), config.log)
@@ -74,10 +82,32 @@ async def serve(config: Config) -> None:
                 show_token(token, config.log)
             emit(Ready(True, node.name, node.listeners), "jsonl")
             sys.stdout.flush()
-            await node.wait()
+            rereading = asyncio.create_task(reread(node, hangup))
+            try:
+                await node.wait()
+            finally:
+                rereading.cancel()
     except asyncio.CancelledError:
         if config.log.format == "human":
             note("stopped; everything acknowledged is on disk")
+
+
+async def reread(node: "Node", hangup: asyncio.Event) -> None:
+    """Take the policy file each time, for as long as the node runs."""
+    import logging
+
+    log = logging.getLogger("waypost.policy")
+    while True:
+        await hangup.wait()
+        hangup.clear()
+        try:
+            await node.take_policy()
+        except WaypostError as error:
+            # The last warning is in the status, for more eyes than the policy is.
+            log.warning("the policy file is wrong, and nothing has changed: `waypost policy check` says why")
+            log.info("the policy file is wrong: %s", error)
+        else:
+            log.info("the policy was read anew")
 
 
 def show(operator_key: str, log: Log) -> None:

@@ -27,6 +27,7 @@ VERBS: Final = {  # a verb, and the file it is in; after a colon its name there,
     "export": "moving",
     "import": "moving:take",
     "ca": "ca",
+    "policy": "policy",
     "config": "config",
     "completion": "completion",
 }

@@ -146,6 +146,16 @@ class Policy:
         self._forget()
 
     @property
+    def written(self) -> list[tuple[str, int, Written]]:
+        """The rules: "allow" or "deny", the number among its kind from 1, and what is written."""
+        numbers = {"allow": 0, "deny": 0}
+        found = []
+        for kind, written in self._written:
+            numbers[kind] += 1
+            found.append((kind, numbers[kind], written))
+        return found
+
+    @property
     def remembered(self) -> int:
         """What was worked out already: of askers and actions, and of ranges."""
         return len(self._rules) + len(self._ranges)
@@ -177,9 +187,7 @@ class Policy:
         return rules
 
     def _compile(self, who: Identity, action: Action) -> Iterable[Rule]:
-        numbers = {"allow": 0, "deny": 0}
-        for kind, written in self._written:
-            numbers[kind] += 1
+        for kind, number, written in self.written:
             allows = kind == "allow"
             if not any(item in ("*", action.value) for item in written.do):
                 continue
@@ -190,7 +198,7 @@ class Policy:
             rooms = None if "*" in written.rooms else frozenset(written.rooms)
             sectors, names = _sectors(written, who, allows=allows), _spans(written.name, who)
             scopes = tuple(Scope(sector, name) for sector in sectors for name in names)
-            yield Rule(allows, numbers[kind], rooms, written.owner == "own", scopes)
+            yield Rule(allows, number, rooms, written.owner == "own", scopes)
 
     def _why(self, who: Identity, action: Action, target: Target, rules: Iterable[Rule]) -> str:
         if who.subject in self._revoked:
