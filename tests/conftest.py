@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-NODE_MODULES = Path(__file__).resolve().parents[1] / ".dev" / "npm" / "node_modules"
+DEV = Path(__file__).resolve().parents[1] / ".dev"
+NODE_MODULES = DEV / "npm" / "node_modules"
+PIP = DEV / "pip" / "{}.{}".format(*sys.version_info[:2])
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -27,7 +29,8 @@ def pytest_configure() -> None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """`@pytest.mark.peer("tshark")`: without tshark the test is skipped, and fails where CI=true.
 
-    `peer("npm:coap")` is a package that `./dev test` takes from npm; `peer("unshare:net")` is leave to make networks.
+    `peer("npm:coap")` and `peer("pip:DTLSSocket")` are packages that `./dev test` takes from npm and builds with pip;
+    `peer("unshare:net")` is leave to make networks.
     """
     missing = [name for mark in item.iter_markers("peer") for name in mark.args if not has_peer(name)]
     if missing and os.environ.get("CI") == "true":
@@ -41,6 +44,8 @@ def has_peer(name: str) -> bool:
     match kind:
         case "npm":
             return (NODE_MODULES / package).is_dir()
+        case "pip":
+            return (PIP / package).is_dir()
         case "unshare":
             return shutil.which("ip") is not None and may_unshare()
         case _:

@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,9 @@ from running import Node
 
 ANSWER_S = 30.0
 NODE_COAP = ("node", str(Path(__file__).with_name("node_coap.js")))  # behind it a command and its arguments
-NODE_MODULES = Path(__file__).resolve().parents[2] / ".dev" / "npm" / "node_modules"
+DEV = Path(__file__).resolve().parents[2] / ".dev"
+NODE_MODULES = DEV / "npm" / "node_modules"
+PIP = DEV / "pip" / "{}.{}".format(*sys.version_info[:2])
 
 
 @dataclass(frozen=True)
@@ -33,11 +36,14 @@ class Client:
     ask: Callable[[Node, Path, str, str, str | None], Answer]
 
 
-def libcoap(node: Node, folder: Path, method: str, target: str, links: str | None) -> Answer:
-    """-v 6 prints one line for each message; the body goes to a file of its own."""
+def libcoap(node: Node, folder: Path, method: str, target: str, links: str | None, *program: str) -> Answer:
+    """-v 6 prints one line for each message; the body goes to a file of its own.
+
+    `program` is one that speaks DTLS and TLS, and what it shows there.
+    """
     body = folder / "body"
     body.write_bytes(b"")
-    command = ["coap-client-notls", "-v", "6", "-B", "20", "-m", method.lower(), "-o", str(body)]
+    command = [*(program or ("coap-client-notls",)), "-v", "6", "-B", "20", "-m", method.lower(), "-o", str(body)]
     if links is not None:
         payload = folder / "links"
         payload.write_text(links)
@@ -58,7 +64,9 @@ def aiocoap(node: Node, folder: Path, method: str, target: str, links: str | Non
         payload = folder / "links"
         payload.write_text(links)
         command += ["--content-format", "application/link-format", "--payload", f"@{payload}"]
-    done = subprocess.run([*command, node.coap + target], capture_output=True, text=True, timeout=ANSWER_S, check=False)
+    done = subprocess.run(
+        [*command, node.coap + target], capture_output=True, text=True, timeout=ANSWER_S, check=False, env=environment()
+    )
     _, found, rest = done.stderr.partition("Received response:")
     assert found, done.stderr
     code = re.search(r"(\d\.\d\d) ", rest)
@@ -69,8 +77,8 @@ def aiocoap(node: Node, folder: Path, method: str, target: str, links: str | Non
 
 
 def environment() -> dict[str, str]:
-    """In which node finds its packages."""
-    return {**os.environ, "NODE_PATH": str(NODE_MODULES)}
+    """In which node and Python find their packages."""
+    return {**os.environ, "NODE_PATH": str(NODE_MODULES), "PYTHONPATH": str(PIP)}
 
 
 def run(command: list[str]) -> str:
