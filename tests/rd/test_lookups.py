@@ -3,7 +3,6 @@
 import pytest
 from carried import Carried, register, renew
 
-from waypost.rd import engine
 from waypost.rd.lookup import ENTRIES_MAX, OCTETS_MAX
 from waypost.rd.questions import (
     Busy,
@@ -16,6 +15,7 @@ from waypost.rd.questions import (
     Refused,
     Remove,
 )
+from waypost.rd.reading import SEARCHES_MAX
 
 EP, RES = Kind.ENDPOINTS, Kind.RESOURCES
 
@@ -228,7 +228,7 @@ def test_only_so_many_large_lookups_run_at_a_time() -> None:
     carried = Carried()
     for i in range(600):
         carried.ask(register(f"n{i}", b""))
-    ids = [carried.put(Lookup(EP, ())) for _ in range(engine.SEARCHES_MAX + 1)]
+    ids = [carried.put(Lookup(EP, ())) for _ in range(SEARCHES_MAX + 1)]
     assert isinstance(carried.outcomes[ids[-1]], Busy)
     carried.run(0.0)
     assert all(isinstance(carried.outcomes[id], Found) for id in ids[:-1])

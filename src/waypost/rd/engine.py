@@ -15,7 +15,6 @@ A step of the wall clock moves no deadline; it may only leave stored expiries th
 Source: RFC 9176, 5; design, Contracts, 5.
 """
 
-from collections import deque
 from collections.abc import Iterator, Mapping
 from random import Random
 from typing import Final, assert_never
@@ -23,18 +22,15 @@ from typing import Final, assert_never
 from waypost.engine import Answer, Ask, Commit, Effect, Rows
 from waypost.errors import WireError
 from waypost.identity.policy import Decide
-from waypost.rd import export, questions
-from waypost.rd.access import absent, decide_at, decide_members, decide_one, decide_range
+from waypost.rd import questions
+from waypost.rd.access import absent, decide_at, decide_members, decide_one
 from waypost.rd.announcing import Announcements, UnderWay
 from waypost.rd.announcing import Change as Wanted
 from waypost.rd.brake import Brake
 from waypost.rd.changes import Changes, Settings
 from waypost.rd.clocks import Clocks
-from waypost.rd.criterion import Criterion
 from waypost.rd.evictions import Evictions, Row
-from waypost.rd.exact import Exact
 from waypost.rd.index import Registration
-from waypost.rd.lookup import Search
 from waypost.rd.observation import NOTHING, Plans
 from waypost.rd.parameters import require_registration
 from waypost.rd.questions import (
@@ -44,7 +40,6 @@ from waypost.rd.questions import (
     Evict,
     Export,
     Import,
-    Located,
     Locations,
     Lookup,
     Outcome,
@@ -60,6 +55,7 @@ from waypost.rd.questions import (
     Renew,
     Renewed,
 )
+from waypost.rd.reading import Reading
 from waypost.rd.record import decode
 from waypost.rd.registrations import Registrations
 from waypost.rd.simple import Simple
@@ -73,8 +69,6 @@ DUE_MAX: Final = 100  # deadlines of one handle_timer()
 OWED_MAX: Final = 256  # announcements of our own under way
 OWED_RETRY: Final = 2.0  # seconds after the carrier was busy
 UNCHECKED_STEP: Final = 500  # names looked at in one handle_timer() after a step of the wall clock
-SLICE: Final = 500  # links that a lookup looks at in one go
-SEARCHES_MAX: Final = 64  # lookups under way
 BUSY_RETRY: Final = 1  # seconds
 CHECK_ALL_EVERY: Final = 16  # calls of check()
 
@@ -108,12 +102,11 @@ class Directory:
         self._evictions = Evictions(self._clocks)
         self._changes = Changes(rng, settings, self._registrations, self._announcements)
         self._simple = Simple(ids, settings.document_octets_max) if settings.simple else None
-        self._exact = Exact(self._registrations.index)
+        self._reading = Reading(self._registrations.index, self._evictions, decide)
         self.plans = Plans(self._registrations.index)
         self._owed: dict[bytes, None] = {}  # names whose registration must be announced as it is
         self._owed_after: float | None = None  # the carrier was busy
         self._unchecked: list[bytes] = []  # names to look at since the wall clock stepped
-        self._searches: deque[tuple[int, Lookup, Search]] = deque()
         self._placed = False  # what was restored waits for the wall clock
         self._counters = dict.fromkeys(COUNTERS, 0)
         self._now = 0.0
@@ -134,13 +127,13 @@ class Directory:
         self._now = now
         match question:
             case Lookup():
-                outcome = self._look_up(id, question, now)
+                outcome = self._reading.look_up(id, question, now)
             case Read():
-                outcome = self._read(question, now)
+                outcome = self._reading.read(question, now)
             case Probe():
                 outcome = self._probe(id, question, now)
             case Locations() | Export() | questions.Evictions():
-                outcome = self._list(question, now)
+                outcome = self._reading.listed(question, now)
             case Evict():
                 outcome = self._evict(id, question, now)
             case Readmit():
@@ -191,14 +184,8 @@ class Directory:
 
     def review(self) -> None:
         """The policy has changed: lookups under way are decided anew.  Changes that wait are, when they go on."""
-        under_way, self._searches = self._searches, deque()
-        for id, lookup, search in under_way:
-            view = decide_range(self._decide, lookup)
-            if view == lookup.view:
-                self._searches.append((id, lookup, search))
-            else:
-                changed = Busy(BUSY_RETRY, "the policy has changed: ask again", Cause.LOOKUPS)
-                self._answer(id, view if isinstance(view, Refused) else changed)
+        for id, outcome in self._reading.review():
+            self._answer(id, outcome)
 
     def handle_timer(self, now: float) -> None:
         self._now = now
@@ -213,13 +200,9 @@ class Directory:
             self._owe(registration.key, now)
         for _ in range(min(len(self._unchecked), UNCHECKED_STEP)):
             self._owe(self._unchecked.pop(), now)
-        if self._searches:
-            id, lookup, search = self._searches.popleft()
-            if search.step(SLICE, now):
-                assert search.outcome is not None
-                self._answer(id, search.outcome)
-            else:
-                self._searches.append((id, lookup, search))
+        found = self._reading.step(now)
+        if found is not None:
+            self._answer(*found)
         if self._owed_after is not None and now >= self._owed_after:
             self._owed_after = None
         self._pay(now)
@@ -235,7 +218,7 @@ class Directory:
             self._registrations.place(now)
 
     def next_timer(self) -> float | None:
-        if self._searches or self._unchecked:
+        if self._reading.under_way or self._unchecked:
             return self._now
         times = (self._registrations.deadlines.next(), self._owed_after, self.plans.next_timer())
         return min((when for when in times if when is not None), default=None)
@@ -247,7 +230,7 @@ class Directory:
         return effects
 
     def counters(self) -> Mapping[str, int]:
-        own = {"lookups": self._exact.lookups, "refreshed": self._changes.refreshed}
+        own = {"lookups": self._reading.lookups, "refreshed": self._changes.refreshed}
         return {**self._counters, **own, **self.plans.counters()}
 
     def gauges(self) -> Mapping[str, int]:
@@ -262,7 +245,7 @@ class Directory:
             "document_octets": index.octets,
             "announcements_under_way": len(self._announcements),
             "announcements_owed": len(self._owed),
-            "lookups_under_way": len(self._searches),
+            "lookups_under_way": self._reading.under_way,
             "lookups_observed": len(self.plans),
             **self._changes.gauges(),
             **(self._simple.gauges() if self._simple is not None else {}),
@@ -273,7 +256,7 @@ class Directory:
         self._announcements.check()
         if self._simple is not None:
             self._simple.check()
-        assert len(self._searches) <= SEARCHES_MAX
+        self._reading.check()
         self._checks += 1
         if self._checks % CHECK_ALL_EVERY == 1 or len(self._registrations.by_key) <= CHECK_ALL_EVERY:
             self.check_all()
@@ -291,40 +274,6 @@ class Directory:
 
     # questions
 
-    def _look_up(self, id: int, lookup: Lookup, now: float) -> Outcome | None:
-        view = decide_range(self._decide, lookup)
-        if isinstance(view, Refused):
-            return view
-        lookup.view = view
-        found = self._exact.look_up(lookup)
-        if found is not None:
-            return found
-        try:
-            search = Search(self._registrations.index, lookup, lasting=False)
-        except WireError as error:
-            return Refused(Reason.BAD_REQUEST, str(error))
-        if search.step(SLICE, now):
-            return search.outcome
-        if len(self._searches) >= SEARCHES_MAX:
-            return Busy(BUSY_RETRY, "too many large lookups are under way: come back, or ask for less", Cause.LOOKUPS)
-        self._searches.append((id, lookup, Search(self._registrations.index, lookup, lasting=True)))
-        return None
-
-    def _list(self, question: Locations | Export | questions.Evictions, now: float) -> Outcome:
-        view = decide_range(self._decide, question)
-        match question:
-            case _ if isinstance(view, Refused):
-                return view
-            case Locations():
-                held = self._registrations.index.by_location.values()
-                return Located(tuple([r.location for r in held if view is None or view.shows(r.d, r.ep)]))
-            case Export():
-                return export.page(self._registrations.index, question, view, now)
-            case questions.Evictions():
-                return self._evictions.listed(view, now)
-            case _:
-                assert_never(question)
-
     def _hold(self, registration: Registration, now: float) -> bool:
         """It may not expire yet: too many are about to."""
         held = self._registrations.held
@@ -336,26 +285,6 @@ class Directory:
         self._counters["held"] += 1
         self._registrations.hold(registration, until)
         return True
-
-    def _read(self, question: Read, now: float) -> Outcome:
-        """A link's href matches as it is shown, and as it was registered (draft -12, 5.4.3)."""
-        registration = self._registrations.index.at(question.location)
-        if registration is not None and registration.zone not in (0, question.zone):
-            registration = None
-        refused = decide_at(self._decide, question, registration)
-        if refused is not None:
-            return refused
-        assert registration is not None
-        criteria = [Criterion(name, value) for name, value in question.criteria]
-        links = [
-            link.entry(registration)
-            for link in registration.document.links
-            if all(
-                item.matches_link(link, registration) or (item.name == "href" and item.accepts(link.href))
-                for item in criteria
-            )
-        ]
-        return registration.entry(now, tuple(links))
 
     def _probe(self, id: int, question: Probe, now: float) -> Outcome | None:
         """Nothing is fetched for what would be refused anyhow."""
