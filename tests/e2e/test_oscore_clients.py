@@ -14,11 +14,15 @@ from typing import Final
 import aiocoap
 import pytest
 from aiocoap import oscore
+from aiocoap.credentials import CredentialsMap
+from aiocoap.oscore_sitewrapper import OscoreSiteWrapper
+from aiocoap.resource import Resource, Site, WKCResource
+from aiocoap.transports.oscore import OSCOREAddress
 from clients import Answer
 from clients import aiocoap as aiocoap_client
 from device import udp_socket
 from oscore_device import Device
-from running import Node, running, start
+from running import HOST, Node, running, start
 
 from waypost.coap.message import Message, Options, decode
 from waypost.coap.numbers import AMPLIFICATION_MAX, LINK_FORMAT, Code, Option, Type
@@ -188,6 +192,38 @@ def test_its_library_observes(node: Node, tmp_path: Path) -> None:
             request.observation.cancel()
 
     keep(tmp_path, LAMP, sequence=1 << 20)  # what other tests have used is used
+    asyncio.run(story())
+
+
+class Confidential(WKCResource):  # type: ignore[misc]
+    """Fails unless who asks has the context."""
+
+    async def render_get(self, request: aiocoap.Message) -> aiocoap.Message:
+        assert isinstance(request.remote, OSCOREAddress)
+        return await super().render_get(request)
+
+
+def test_its_device_registers_simply(node: Node, tmp_path: Path) -> None:
+    """RFC 9176, 5.1: with one socket and one context, in which the node asks for the links."""
+
+    async def story() -> None:
+        site = Site()
+        site.add_resource([".well-known", "core"], Confidential(site.get_resources_as_linkheader))
+        site.add_resource(["hum"], Resource())
+        contexts = CredentialsMap()
+        contexts.load_from_dict(credentials(tmp_path, LAMP))
+        device = await aiocoap.Context.create_server_context(OscoreSiteWrapper(site, contexts), bind=(HOST, 0))
+        device.client_credentials = contexts
+        try:
+            answer = await say(device, Code.POST, f"{node.coap}/.well-known/rd?ep=simple-lamp&lt=600")
+            assert (answer.code, answer.payload) == (Code.CHANGED, b"")
+            found = await say(device, Code.GET, f"{node.coap}/rd-lookup/res?ep=simple-lamp")
+            assert b"/hum>" in found.payload
+        finally:
+            contexts.clear()
+            await device.shutdown()
+
+    keep(tmp_path, LAMP, sequence=1 << 24)
     asyncio.run(story())
 
 

@@ -1,5 +1,6 @@
 """OSCORE around an engine: what it lets in, what it lets out, and what it never does (RFC 8613)."""
 
+import logging
 from collections import defaultdict
 from pathlib import Path as FilePath
 from random import Random
@@ -17,7 +18,8 @@ from waypost.errors import ConfigError, StoreError
 from waypost.identity import Identity
 from waypost.identity.oscore import SecurityContext
 from waypost.runtime.context import BLOCK, SEQUENCE_MAX, Context
-from waypost.runtime.oscore import HELD_MAX, Oscore
+from waypost.runtime.oscore import HELD_MAX, Oscore, Refusal
+from waypost.runtime.protecting import REASONS, counters, protect
 
 VECTORS = FilePath(__file__).parents[1] / "vectors" / "oscore" / "rfc8613.txt"
 
@@ -532,6 +534,31 @@ def test_a_context_that_cannot_be_is_refused_without_its_secret(changed: dict[st
 
 def test_no_text_shows_a_secret() -> None:
     assert repr(LAMP) == "SecurityContext(of oscore:lamp-4)"
+
+
+def test_the_log_shows_neither_secret_nor_salt_nor_nonce(
+    script: Script, device: Device, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    device.protect(get())  # it tells its own
+    caplog.clear()
+    node = protect(script, (LAMP,), Random(1))
+    assert node is not None
+    node.restore(Disk(), 0.0)
+    node.receive_datagram(device.protect(get(2)), HOME, 1.0)
+    assert script.received
+    context = Context(LAMP, 1)
+    for secret in (SECRET, LAMP.master_salt, context.nonce(b"\0", b"\x01"), context.nonce(b"\1", b"\x02")):
+        assert secret.hex() not in caplog.text
+
+
+def test_a_node_without_contexts_is_as_it_was(script: Script) -> None:
+    assert protect(script, (), Random(1)) is None
+    assert counters(None)["oscore_unprotected"] == 0
+
+
+def test_every_reason_is_counted_under_its_name(script: Script) -> None:
+    assert {refusal.value[0] for refusal in Refusal} | {"answer", "group", "unproven"} == set(REASONS)
 
 
 # requests of ours

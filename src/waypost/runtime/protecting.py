@@ -3,6 +3,7 @@
 What it takes is an extra: it is looked for when there is a context.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from random import Random
 from typing import TYPE_CHECKING, Final
@@ -29,6 +30,7 @@ def protect(engine: AskableEngine, contexts: Sequence[SecurityContext], rng: Ran
             f"there are OSCORE contexts, and the module {error.name} that they need is not installed",
             hint="pip install 'waypost[oscore]'",
         ) from error
+    logging.getLogger("aiocoap").setLevel(logging.WARNING)  # what it tells of each nonce is nobody's business
     return Oscore(engine, contexts, rng)
 
 
