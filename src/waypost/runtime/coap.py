@@ -1,4 +1,4 @@
-"""A CoAP client on a UDP socket of its own.
+"""A CoAP client on a UDP socket of its own, over DTLS if it is given something to show.
 
 async with CoapClient("127.0.0.1", 5683) as client:
     response = await client.request(Code.GET, ("rd-lookup", "ep"))
@@ -16,8 +16,10 @@ from waypost.coap.request import Response
 from waypost.coap.transfer import Call, Failure
 from waypost.engine import Answer, Path, Send
 from waypost.errors import StateError, UnreachableError
+from waypost.identity.credentials import Credentials
+from waypost.runtime.dialing import DtlsDialer
 from waypost.runtime.host import Sender
-from waypost.runtime.udp import Address, endpoint, open_udp
+from waypost.runtime.udp import Address, UdpDriver, endpoint, open_udp
 
 ANSWER_MAX: Final = 8 << 20  # octets of one answer, all blocks together
 
@@ -25,24 +27,39 @@ ANSWER_MAX: Final = 8 << 20  # octets of one answer, all blocks together
 class CoapClient:
     """For one server.  Requests wait for each other: CoAP allows one at a time (RFC 7252, 4.7)."""
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, credentials: Credentials | None = None) -> None:
+        """`credentials` have one pre-shared key, or a certificate and whom to trust."""
         self._host = host
         self._port = port
+        self._credentials = credentials
+        self._url = f"{'coap' if credentials is None else 'coaps'}://{host}:{port}"
         self._peer = Peer(SystemRandom(), serve_nothing, itertools.count(1), answer_max=ANSWER_MAX)
         self._waiting: dict[int, asyncio.Future[object]] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     async def __aenter__(self) -> Self:
-        """Raises UnreachableError if the host has no address, or no way leads there."""
+        """Raises UnreachableError if the host has no address, or no way leads there.
+
+        Over DTLS also if it does not answer, and DeniedError if one end does not believe the other.
+        """
         self._loop = asyncio.get_running_loop()
         try:
             found = await self._loop.getaddrinfo(self._host, self._port, type=socket.SOCK_DGRAM)
             family, server = found[0][0], cast(Address, found[0][4])
             local = _local_address(family, server)
         except OSError as error:
-            raise UnreachableError(f"coap://{self._host}:{self._port}: {error.strerror}") from error
-        self._driver = open_udp(self, local, 0)
-        self._path = self._driver.path(endpoint(server))
+            raise UnreachableError(f"{self._url}: {error.strerror}") from error
+        if self._credentials is None:
+            self._driver: UdpDriver | DtlsDialer = open_udp(self, local, 0)
+            self._path = self._driver.path(endpoint(server))
+            return self
+        dialer = self._driver = DtlsDialer(self, local, endpoint(server), self._credentials)
+        self._path = dialer.path
+        try:
+            await dialer.opened()
+        except BaseException:
+            dialer.close()
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -77,11 +94,11 @@ class CoapClient:
         finally:
             self._waiting.pop(id, None)
         if isinstance(outcome, Failure):
-            raise UnreachableError(f"coap://{self._host}:{self._port}: {outcome.value}")
+            raise UnreachableError(f"{self._url}: {outcome.value}")
         assert isinstance(outcome, Response)
         return outcome
 
-    # what the UDP driver calls
+    # what the driver calls
 
     def link(self, send: Sender) -> int:
         self._send = send
@@ -94,6 +111,10 @@ class CoapClient:
         now = self._loop.time()
         for data, path in datagrams:
             self._peer.receive_datagram(data, path, now)
+        self._flush()
+
+    def closed(self, path: Path) -> None:
+        self._peer.closed(path, self._loop.time())
         self._flush()
 
     def _flush(self) -> None:
