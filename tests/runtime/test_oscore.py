@@ -197,6 +197,21 @@ def test_an_acknowledgement_of_its_own_leaves_as_it_is(script: Script, node: Nod
     assert script.received[3][1].peer.session == 0
 
 
+def test_a_message_id_that_is_used_anew_in_plain_names_the_plain_message(
+    script: Script, node: Node, device: Device
+) -> None:
+    node.receive(device.protect(get()))
+    respond(script, node, content(77, type=Type.CON))
+    script.effects += [Send(HOME, b"\x60\0\0\x4d"), Send(HOME, content(78, type=Type.CON))]
+    node.flush()
+    node.receive(bytes((0x60, 0, 0, 77)))
+    assert script.received[-1][1] is script.received[0][1]  # an acknowledgement of ours has the peer's id
+    script.effects.append(Send(HOME, content(77, type=Type.CON)))
+    node.flush()
+    node.receive(bytes((0x60, 0, 0, 77)))
+    assert script.received[-1][1] is HOME
+
+
 # observing
 
 
@@ -309,6 +324,21 @@ def test_who_has_another_context_is_refused_in_plain(
     assert script.received == []
     assert node.oscore.refused == {"context" if code == Code.UNAUTHORIZED else "decryption": 2}
     assert node.disk.rows == {}
+
+
+def test_who_asks_too_much_gets_no_refusal_either(script: Script, device: Device) -> None:
+    disk = Disk()
+    Node(script, disk=disk).receive(device.protect(get()))
+    oscore = Oscore(script, (LAMP,), Random(1), lambda path, now: 0 if path.peer.host == HOME.peer.host else 5)
+    oscore.restore(disk, 0.0)
+    refused = Device(SecurityContext(LAMP.who, SECRET[::-1], b"\x01", b"\x02")).protect(get())
+    for data in (refused, device.protect(get(2))):
+        for path, count in ((udp("198.51.100.1"), 0), (HOME, 1)):
+            oscore.receive_datagram(data, path, 1.0)
+            disk.carry_out(oscore, 1.0)
+            assert len(disk.sent) == count
+            disk.sent.clear()
+    assert oscore.refused == {"decryption": 2, "unproven": 2}
 
 
 def test_a_malformed_option_is_a_bad_option(script: Script, node: Node) -> None:

@@ -30,6 +30,7 @@ from waypost.coap.exchange import Duplicates
 from waypost.coap.message import Message, decode
 from waypost.coap.numbers import AMPLIFICATION_MAX, DUPLICATES_MAX, Code, Option, Type
 from waypost.coap.oscore import Head, answer_head, carries, partial_iv, request_head, unwrap, wrap
+from waypost.coap.peer import Admit, admit_all
 from waypost.codec import u64
 from waypost.engine import Apply, Commit, Effect, Endpoint, Path, Put, Rows, Send
 from waypost.errors import ConfigError, StoreError, WireError
@@ -43,7 +44,9 @@ HELD_MAX: Final = 1_024  # messages that wait for the disk to reserve sequence n
 OURS_MAX: Final = 16_384  # messages of ours whose acknowledgement or reset would be recognised
 ASKED_MAX: Final = 1_024  # requests of ours whose answer may come
 ECHO_SIZE: Final = 8  # octets
-OVERHEAD: Final = 128  # octets that protecting adds to a message at most: the option with its ids, the tag
+OVERHEAD: Final = (
+    32  # octets that protecting adds to an answer at most: the option, an outer Observe, the code, the tag
+)
 
 ROOM: Final = "oscore"
 META: Final = "meta"
@@ -70,7 +73,7 @@ class Protection:
 
 
 class Refusal(Enum):
-    """Why a request did not verify: a word for the metrics, and its answer (RFC 8613, 7.4 and 8.2)."""
+    """Why a request did not verify: a word for the metrics, and its answer's code and words (RFC 8613, 7.4 and 8.2)."""
 
     MALFORMED = ("malformed", Code.BAD_OPTION, b"Failed to decode COSE")
     CONTEXT = ("context", Code.UNAUTHORIZED, b"Security context not found")
@@ -89,10 +92,16 @@ class _Asked:
 
 
 class Oscore:
-    """`engine`, and what protects its messages.  Raises ConfigError for contexts that cannot stand together."""
+    """`engine`, and what protects its messages.  Raises ConfigError for contexts that cannot stand together.
 
-    def __init__(self, engine: AskableEngine, contexts: Sequence[SecurityContext], rng: Random) -> None:
+    `admit` is asked before what did not verify is answered; what did is the engine's to admit.
+    """
+
+    def __init__(
+        self, engine: AskableEngine, contexts: Sequence[SecurityContext], rng: Random, admit: Admit = admit_all
+    ) -> None:
         self._engine = engine
+        self._admit = admit
         self._contexts = [Context(settings, number) for number, settings in enumerate(contexts, 1)]
         self._by_id: dict[tuple[bytes | None, bytes | None], Context] = {}
         self._by_row: dict[bytes, Context] = {}
@@ -213,7 +222,9 @@ class Oscore:
         else:
             echo = self._echo(path.peer)
             if not _brings(inner, echo):
-                self._ask_back(message, protected, protection, echo)
+                self.refused["unproven"] += 1
+                if not self._admit(path, now):
+                    self._ask_back(message, protected, protection, echo)
                 return
             context.open_at(protection.number)
             protected = replace(protected, validated=True)  # what was sent to its address came back
@@ -248,7 +259,6 @@ class Oscore:
 
     def _ask_back(self, request: Message, path: Path, protection: Protection, echo: bytes) -> None:
         """It may be older than our start: let its sender show that it is not (RFC 8613, B.1.2).  Nothing is kept."""
-        self.refused["unproven"] += 1
         protection.nonce = None  # the same request may have been answered before the start
         type = _ACK if request.type == _CON else _NON
         answer = Message(type, Code.UNAUTHORIZED, request.id, request.token, [(Option.ECHO, echo)])
@@ -283,7 +293,7 @@ class Oscore:
         """In plain, and not to be kept by a proxy (RFC 8613, 8.2); a NON is refused in silence, as aiocoap does."""
         reason, code, words = refusal.value
         self.refused[reason] += 1
-        if message.type == _NON and path.message_max is None:
+        if (message.type == _NON and path.message_max is None) or self._admit(path, self._now):
             return
         type = _ACK if message.type == _CON else _NON
         answer = Message(type, code, message.id, message.token, [(Option.MAX_AGE, b"")], words)
@@ -316,10 +326,12 @@ class Oscore:
                 message = self._protect(effect)
                 if message is not None:
                     yield message
-            elif isinstance(effect, Commit) and effect.then:
-                yield replace(effect, then=tuple(self._protect_all(effect.then)))
-            else:
-                yield effect
+                continue
+            if isinstance(effect, Commit) and effect.then:
+                effect = replace(effect, then=tuple(self._protect_all(effect.then)))
+            elif self._ours and isinstance(effect, Send) and not effect.data[0] & 0x20:
+                self._ours.pop((effect.path.peer, effect.data[2] << 8 | effect.data[3]), None)  # its id is used anew
+            yield effect
 
     def _protect(self, send: Send) -> Send | None:
         """What to send instead; None if it waits for a sequence number, or cannot be sent."""
@@ -345,7 +357,7 @@ class Oscore:
         message.payload = context.encrypt(plaintext, protection.aad, nonce)
         protected = message.encode()
         self._keep(protection, protected, last=True)
-        if message.type != _ACK and send.path.message_max is None:
+        if message.type == _CON or (message.type == _NON and message.options[0][0] == Option.OBSERVE):
             _put(self._ours, (protection.peer, message.id), send.path, OURS_MAX)
         return Send(send.path, protected)
 

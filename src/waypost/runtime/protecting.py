@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from random import Random
 from typing import TYPE_CHECKING, Final
 
+from waypost.coap.peer import Admit, admit_all
 from waypost.errors import ConfigError
 from waypost.identity.oscore import SecurityContext
 from waypost.runtime.figures import Labelled
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 REASONS: Final = ("answer", "context", "decryption", "group", "malformed", "replay", "unproven")  # of a refusal
 
 
-def protect(engine: AskableEngine, contexts: Sequence[SecurityContext], rng: Random) -> "Oscore | None":
+def protect(
+    engine: AskableEngine, contexts: Sequence[SecurityContext], rng: Random, admit: Admit = admit_all
+) -> "Oscore | None":
     """Raises ConfigError for contexts that cannot stand together, or if the extra is not installed."""
     if not contexts:
         return None
@@ -31,7 +34,7 @@ def protect(engine: AskableEngine, contexts: Sequence[SecurityContext], rng: Ran
             hint="pip install 'waypost[oscore]'",
         ) from error
     logging.getLogger("aiocoap").setLevel(logging.WARNING)  # what it tells of each nonce is nobody's business
-    return Oscore(engine, contexts, rng)
+    return Oscore(engine, contexts, rng, admit)
 
 
 def counters(oscore: "Oscore | None") -> Mapping[str, int | Labelled]:
