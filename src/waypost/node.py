@@ -153,7 +153,7 @@ class Node:
             self._policy.decide,
             self._gate,
         )
-        self._oscore = protect(assembly, self._keys.shared.contexts, SystemRandom())
+        self._oscore = protect(assembly, self._keys.shared.contexts, SystemRandom(), self._gate)
         self._writer = Writer(store)
         self._host = Host(self._oscore or assembly, self._writer)
         listeners = await undo.enter_async_context(AsyncExitStack())  # after the host: what was taken is still answered

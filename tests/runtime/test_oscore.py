@@ -16,6 +16,7 @@ from waypost.coap.oscore import request_head
 from waypost.engine import Commit, Path, Send
 from waypost.errors import ConfigError, StoreError
 from waypost.identity import Identity
+from waypost.identity.admission import Gate
 from waypost.identity.oscore import SecurityContext
 from waypost.runtime.context import BLOCK, SEQUENCE_MAX, Context
 from waypost.runtime.oscore import HELD_MAX, Oscore, Refusal
@@ -572,7 +573,7 @@ def test_the_log_shows_neither_secret_nor_salt_nor_nonce(
     caplog.set_level(logging.DEBUG)
     device.protect(get())  # it tells its own
     caplog.clear()
-    node = protect(script, (LAMP,), Random(1))
+    node = protect(script, (LAMP,), Random(1), Gate(0, 1))
     assert node is not None
     node.restore(Disk(), 0.0)
     node.receive_datagram(device.protect(get(2)), HOME, 1.0)
@@ -583,7 +584,7 @@ def test_the_log_shows_neither_secret_nor_salt_nor_nonce(
 
 
 def test_a_node_without_contexts_is_as_it_was(script: Script) -> None:
-    assert protect(script, (), Random(1)) is None
+    assert protect(script, (), Random(1), Gate(0, 1)) is None
     assert counters(None)["oscore_unprotected"] == 0
 
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from random import Random
 from typing import TYPE_CHECKING, Final
 
-from waypost.coap.peer import Admit, admit_all
 from waypost.errors import ConfigError
+from waypost.identity.admission import Gate
 from waypost.identity.oscore import SecurityContext
 from waypost.runtime.figures import Labelled
 from waypost.runtime.host import AskableEngine
@@ -20,10 +20,8 @@ if TYPE_CHECKING:
 REASONS: Final = ("answer", "context", "decryption", "group", "malformed", "replay", "unproven")  # of a refusal
 
 
-def protect(
-    engine: AskableEngine, contexts: Sequence[SecurityContext], rng: Random, admit: Admit = admit_all
-) -> "Oscore | None":
-    """Raises ConfigError for contexts that cannot stand together, or if the extra is not installed."""
+def protect(engine: AskableEngine, contexts: Sequence[SecurityContext], rng: Random, gate: Gate) -> "Oscore | None":
+    """`gate` is the engine's own: what does not verify is counted there.  Raises ConfigError for contexts that cannot stand together, or if the extra is not installed."""
     if not contexts:
         return None
     try:
@@ -34,7 +32,7 @@ def protect(
             hint="pip install 'waypost[oscore]'",
         ) from error
     logging.getLogger("aiocoap").setLevel(logging.WARNING)  # what it tells of each nonce is nobody's business
-    return Oscore(engine, contexts, rng, admit)
+    return Oscore(engine, contexts, rng, lambda path, now: gate.take(path.who, path.peer.host, now))
 
 
 def counters(oscore: "Oscore | None") -> Mapping[str, int | Labelled]:
