@@ -21,7 +21,10 @@ REASONS: Final = ("answer", "context", "decryption", "group", "malformed", "repl
 
 
 def protect(engine: AskableEngine, contexts: Sequence[SecurityContext], rng: Random, gate: Gate) -> "Oscore | None":
-    """`gate` is the engine's own: what does not verify is counted there.  Raises ConfigError for contexts that cannot stand together, or if the extra is not installed."""
+    """`gate` is the engine's own: what does not verify is counted there.
+
+    Raises ConfigError for contexts that cannot stand together, or if the extra is not installed.
+    """
     if not contexts:
         return None
     try:
