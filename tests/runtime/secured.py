@@ -11,7 +11,7 @@ from waypost.identity.credentials import Credentials, SharedKey
 from waypost.runtime.associations import Associations, Ended, Limits, Opened, Received, Session
 from waypost.runtime.dtls import Association
 from waypost.runtime.host import wall_clock_ms
-from waypost.runtime.secure import Acceptor, connect
+from waypost.runtime.secure import Acceptor, Connector
 from waypost.sim import udp_path
 
 LAMP = bytes(range(7, 39))
@@ -83,10 +83,18 @@ class Server:
 
 
 class Client:
-    def __init__(self, server: Server, credentials: Credentials, port: int = 4001, host: str = "192.0.2.1") -> None:
+    def __init__(
+        self,
+        server: Server,
+        credentials: Credentials,
+        port: int = 4001,
+        host: str = "192.0.2.1",
+        *,
+        suites: bytes | None = None,
+    ) -> None:
         self.server = server
         self.path = udp_path(host, port)
-        self.association = Association(connect(credentials, wall_clock_ms, datagrams=True))
+        self.association = Association(Connector(credentials, wall_clock_ms, datagrams=True, suites=suites).connect())
         self.heard: list[bytes] = []
         self.sizes: list[int] = []  # of the datagrams that the server sent
 

@@ -62,6 +62,30 @@ def test_keys_and_certificates_are_taken_at_one_address(ours: Authority) -> None
     assert [session.who.kind for session in server.opened if session.who] == ["psk", "certificate"]
 
 
+def test_the_suites_of_small_devices_are_taken(ours: Authority) -> None:
+    """RFC 7252, 9.1.3.1 and 9.1.3.3: those that are mandatory."""
+    server = Server(ours.certify("peer", "node", lamp=LAMP))
+    for suite, has in (
+        (b"PSK-AES128-CCM8", holding(lamp=LAMP)),
+        (b"ECDHE-ECDSA-AES128-CCM8", ours.certify("device", "lamp")),
+    ):
+        client = Client(server, has, suites=suite).handshake()
+        assert client.association.channel.connection.get_cipher_name() == suite.decode()
+    assert len(server.opened) == 2
+
+
+def test_forward_secrecy_comes_first(server: Server) -> None:
+    client = Client(server, holding(lamp=LAMP)).handshake()
+    assert client.association.channel.connection.get_cipher_name() == "ECDHE-PSK-CHACHA20-POLY1305"
+
+
+@pytest.mark.parametrize("suite", [b"PSK-AES128-CBC-SHA256", b"AES128-SHA", b"ECDHE-ECDSA-AES128-SHA256"])
+def test_what_is_old_is_refused(ours: Authority, suite: bytes) -> None:
+    server = Server(ours.certify("peer", "node", lamp=LAMP))
+    client = Client(server, holding(lamp=LAMP), suites=suite).handshake()
+    assert (client.who, server.opened, server.associations.failed) == (None, [], {"protocol": 1})
+
+
 def test_a_certificate_of_ed25519_is_taken(ours: Authority) -> None:
     server = Server(ours.certify("peer", "node"))
     Client(server, ours.certify("device", "lamp-3", key=keys.make_ed25519())).handshake()

@@ -36,7 +36,7 @@ WITH_KEY: Final = (
     b"ECDHE-PSK-CHACHA20-POLY1305"
     b":PSK-AES128-GCM-SHA256:PSK-CHACHA20-POLY1305:PSK-AES256-GCM-SHA384:PSK-AES128-CCM:PSK-AES128-CCM8"
 )
-LEVEL: Final = b"@SECLEVEL=0"
+LEVEL: Final = b":@SECLEVEL=0"
 # Of TLS 1.3.  A pre-shared key goes with SHA-256 (RFC 8446, 4.2.11): another hash first, and OpenSSL passes it over.
 TLS_1_3: Final = b"TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_CCM_SHA256:TLS_AES_256_GCM_SHA384"
 GROUPS: Final = b"X25519:P-256:P-384"
@@ -190,10 +190,28 @@ class Acceptor:
         return Channel(_connection(self._context, datagrams=self._datagrams, server=True), credentials, self._wall_ms)
 
 
+class Connector:
+    """Makes clients' ends: each shows its one pre-shared key, or its certificate if it has none.
+
+    `suites`, in OpenSSL's words, are the only ones offered in TLS and DTLS 1.2.
+    """
+
+    def __init__(
+        self, credentials: Credentials, wall_ms: WallClock, *, datagrams: bool, suites: bytes | None = None
+    ) -> None:
+        self._credentials = credentials
+        self._wall_ms = wall_ms
+        self._datagrams = datagrams
+        self._context = _context(credentials, datagrams=datagrams, server=False, suites=suites)
+
+    def connect(self) -> Channel:
+        connection = _connection(self._context, datagrams=self._datagrams, server=False)
+        return Channel(connection, self._credentials, self._wall_ms)
+
+
 def connect(credentials: Credentials, wall_ms: WallClock, *, datagrams: bool) -> Channel:
-    """A client's end: it shows its one pre-shared key, or its certificate if it has none."""
-    context = _context(credentials, datagrams=datagrams, server=False)
-    return Channel(_connection(context, datagrams=datagrams, server=False), credentials, wall_ms)
+    """One client's end."""
+    return Connector(credentials, wall_ms, datagrams=datagrams).connect()
 
 
 def psk_trouble() -> str | None:
@@ -231,10 +249,12 @@ def _connection(context: SSL.Context, *, datagrams: bool, server: bool) -> SSL.C
     return connection
 
 
-def _context(credentials: Credentials, *, datagrams: bool, server: bool, cookies: bool = True) -> SSL.Context:
+def _context(
+    credentials: Credentials, *, datagrams: bool, server: bool, cookies: bool = True, suites: bytes | None = None
+) -> SSL.Context:
     context = SSL.Context(SSL.DTLS_METHOD if datagrams else SSL.TLS_METHOD)
     context.set_min_proto_version(DTLS_1_2 if datagrams else SSL.TLS1_2_VERSION)
-    context.set_cipher_list(b":".join((*_suites(credentials, server=server), LEVEL)))
+    context.set_cipher_list((suites or _suites(credentials, server=server)) + LEVEL)
     _require(_lib.SSL_CTX_set_ciphersuites(context._context, TLS_1_3) == 1)
     _require(_lib.SSL_CTX_set1_curves_list(context._context, GROUPS) == 1)
     _require(_lib.SSL_CTX_set1_sigalgs_list(context._context, SIGNATURES) == 1)
@@ -271,11 +291,11 @@ def _context(credentials: Credentials, *, datagrams: bool, server: bool, cookies
     return context
 
 
-def _suites(credentials: Credentials, *, server: bool) -> tuple[bytes, ...]:
+def _suites(credentials: Credentials, *, server: bool) -> bytes:
     """Who offers suites for keys has a key; who offers those for certificates may have none, and offers them too."""
     if not credentials.psks:
-        return (WITH_CERTIFICATE,)
-    return (WITH_KEY, WITH_CERTIFICATE) if server and credentials.chain else (WITH_KEY,)
+        return WITH_CERTIFICATE
+    return WITH_KEY + b":" + WITH_CERTIFICATE if server and credentials.chain else WITH_KEY
 
 
 def _require(done: bool) -> None:
