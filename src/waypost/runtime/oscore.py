@@ -44,9 +44,7 @@ HELD_MAX: Final = 1_024  # messages that wait for the disk to reserve sequence n
 OURS_MAX: Final = 16_384  # messages of ours whose acknowledgement or reset would be recognised
 ASKED_MAX: Final = 1_024  # requests of ours whose answer may come
 ECHO_SIZE: Final = 8  # octets
-OVERHEAD: Final = (
-    32  # octets that protecting adds to an answer at most: the option, an outer Observe, the code, the tag
-)
+OVERHEAD: Final = 32  # octets that protecting adds to an answer at most: two options, the code, the tag
 
 ROOM: Final = "oscore"
 META: Final = "meta"
