@@ -51,6 +51,24 @@ def test_all_criteria_must_match(house: Carried) -> None:
     assert house.names("ep=lamp", "ep=meter") == []
 
 
+@pytest.mark.parametrize(
+    "criteria", [(("ep", "lamp"), ("", "x")), (("ep", "lamp"), ("rt", "x" * 2_000)), (("ep", "lamp"),) * 17]
+)
+def test_what_cannot_be_is_refused_beside_a_name_that_is_held(
+    house: Carried, criteria: tuple[tuple[str, str | None], ...]
+) -> None:
+    assert isinstance(house.ask(Lookup(RES, criteria)), Refused)
+
+
+def test_an_answer_to_several_criteria_ends_with_what_it_lists(house: Carried) -> None:
+    found = house.ask(Lookup(RES, (("ep", "lamp"), ("rt", "power"))))
+    assert isinstance(found, Found)
+    assert (found.body, found.fresh is not None and found.fresh.ended) == (b"", False)
+    house.ask(register("lamp", b'</p>;rt="power"', d="up"))
+    assert found.fresh is not None
+    assert found.fresh.ended
+
+
 def test_a_value_matches_exactly_or_by_prefix(house: Carried) -> None:
     """RFC 9176, 6.2; L1."""
     assert house.names("ep=lam") == []
