@@ -8,7 +8,7 @@ from typing import Any, Final
 from waypost.assembly.engine import Assembly
 from waypost.codec import u64
 from waypost.engine import Answer, Apply, Commit, Effect
-from waypost.identity.policy import default
+from waypost.identity.policy import Decide, default
 from waypost.rd.engine import Settings
 
 START: Final = 100.0
@@ -18,8 +18,8 @@ WALL_MS: Final = 1_800_000_000_000
 class Embedded:
     """The real assembly; its commits are durable at once, its clock stands still unless told."""
 
-    def __init__(self) -> None:
-        self.assembly = Assembly(Random(1), Settings(), default().decide)
+    def __init__(self, decide: Decide | None = None) -> None:
+        self.assembly = Assembly(Random(1), Settings(), decide or default().decide)
         self.now = START
         self._rows: dict[str, dict[bytes, bytes]] = {}
         self._answers: dict[int, object] = {}

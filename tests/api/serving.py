@@ -3,7 +3,7 @@
 import asyncio
 import http.client
 import threading
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,10 +13,11 @@ from aiohttp import web
 
 from waypost.api.asking import Identify
 from waypost.api.changes import Rows
+from waypost.api.routes import ROUTES, Route
 from waypost.api.server import STALL_S, application
 from waypost.identity import OPERATOR, Identity
 from waypost.identity.admission import Gate
-from waypost.identity.policy import default
+from waypost.identity.policy import Decide, default
 from waypost.runtime.http import serve
 
 JSON = {"Content-Type": "application/json"}
@@ -90,11 +91,23 @@ def serving(
     hosts: Collection[str] = (),
     stall_s: float = STALL_S,
     identify: Identify = operator,
+    decide: Decide | None = None,
+    routes: Sequence[Route] = ROUTES,
 ) -> Iterator[Api]:
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
-    app = application(ask, ready, identify, default().decide, Gate(0, 1), rows=rows, hosts=hosts, stall_s=stall_s)
+    app = application(
+        ask,
+        ready,
+        identify,
+        decide or default().decide,
+        Gate(0, 1),
+        routes=routes,
+        rows=rows,
+        hosts=hosts,
+        stall_s=stall_s,
+    )
     server = asyncio.run_coroutine_threadsafe(serve(app, "127.0.0.1", 0), loop).result()
     try:
         yield Api(server.address.host, server.address.port)

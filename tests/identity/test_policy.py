@@ -151,6 +151,19 @@ def test_a_range_of_which_all_is_denied_is_denied() -> None:
     assert decision.reason
 
 
+def test_the_node_has_no_parts() -> None:
+    """Who may do all in a sector gives itself no token for all the others; nor does one with a narrowed token."""
+    landlord = policy([rule("psk:lamp-3", do="*", sector=["mine"]), rule("operator", do="*")])
+    narrow = Identity("token", "anna", ("admin",), (), ("mine",))
+    for action in Action:
+        assert not allows(landlord, LAMP, action, Target("node"))
+        assert allows(landlord, LAMP, action, Target("rd"))
+        assert allows(landlord, OPERATOR, action, Target("node"))
+        assert not allows(policy([rule("role:admin", do="*")]), narrow, action, Target("node"))
+        assert not allows(policy([rule(do="*")], [rule(do="*", name=["x"])]), OPERATOR, action, Target("node"))
+    assert "whole node" in landlord.decide(LAMP, Action.ADMINISTER, Target("node")).reason
+
+
 def test_all_of_a_range_needs_no_view() -> None:
     assert policy([rule(), rule(sector=["a"])]).decide(LAMP, Action.LOOK_UP, Target("rd")).view is None
 

@@ -5,7 +5,8 @@ What one rule denies no other allows; their order does not matter.  A pattern ma
 contain {name}, which is the asker's own name.
 
 A question about one name is allowed or not.  One about a range, such as a lookup, is allowed if any part of the
-range is, and then answered from those parts alone (`Decision.view`).
+range is, and then answered from those parts alone (`Decision.view`).  The node itself has no parts: a rule for some
+sectors or names, or a token for some, allows nothing of it.
 
 First come, first remembered: a thing is remembered for whoever made it, by certificate, key or token; for a stranger
 on a plain transport by the address, which can be forged and may change.  A rule with owner = "own" lets nobody else
@@ -45,6 +46,7 @@ __all__ = [
     "owner_of",
 ]
 
+NODE: Final = "node"  # the room of what is about the node as a whole
 MEMORY_MAX: Final = 4_096  # identities and actions whose rules are remembered, and ranges that were decided
 REVOKED_MAX: Final = 100_000
 
@@ -174,6 +176,8 @@ class Policy:
         seen = [part for part in within if not any(denied.covers(part) for denied in without)]
         if not seen:
             return Decision(False, self._why(who, action, target, rules))
+        if target.room == NODE:
+            return Decision(False, f"{action.value} is about the whole node, and {who.subject} may it in part only")
         return Decision(True, view=View(tuple(seen), tuple(without)))
 
     def _concerning(self, who: Identity, action: Action) -> tuple[Rule, ...]:
