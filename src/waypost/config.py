@@ -7,7 +7,6 @@ says what is wrong and where.
 
 import os
 import re
-import socket
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -19,6 +18,9 @@ from msgspec import NODEFAULT, Meta, Struct, ValidationError, convert, field, in
 
 from waypost.engine import Endpoint
 from waypost.errors import ConfigError
+from waypost.runtime.addresses import has_ipv6 as has_ipv6
+from waypost.runtime.addresses import listen_address as listen_address
+from waypost.runtime.addresses import loopback as loopback
 from waypost.runtime.local import default_directory
 
 FILE_NAME: Final = "config.toml"  # read from the state directory when it is there
@@ -30,20 +32,6 @@ HOST: Final = re.compile(r"[a-z0-9._-]*[a-z0-9]|[0-9a-f.]*:[0-9a-f.]*:[0-9a-f:.]
 
 Count = Annotated[int, Meta(ge=1, le=10**9)]
 Natural = Annotated[int, Meta(ge=0, le=10**9)]
-
-
-def loopback(port: int, *, ipv6: bool) -> tuple[str, ...]:
-    return (f"127.0.0.1:{port}", f"[::1]:{port}") if ipv6 else (f"127.0.0.1:{port}",)
-
-
-def has_ipv6() -> bool:
-    """Containers often have none, not even a loopback."""
-    try:
-        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
-            probe.bind(("::1", 0))
-    except OSError:
-        return False
-    return True
 
 
 class Log(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -114,6 +102,22 @@ class Http(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = ()
 
 
+class Https(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The same over TLS 1.3, with the node's certificate; a token or a client's certificate says who asks."""
+
+    listen: Annotated[
+        tuple[str, ...], Meta(description="Addresses and ports; port 0 takes a free one; empty turns HTTPS off.")
+    ] = ()
+
+
+class Peers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What nodes say to each other, over TLS 1.3 with certificates on both sides; others may join here."""
+
+    listen: Annotated[
+        tuple[str, ...], Meta(description="Addresses and ports; port 0 takes a free one; empty turns it off.")
+    ] = ("127.0.0.1:8481",)
+
+
 class Mdns(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Announcing the directory by DNS-SD over multicast DNS (RFC 9176, 4.1.2); it needs the extra `mdns`."""
 
@@ -177,6 +181,8 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     coap: Coap = Coap()
     coaps: Coaps = Coaps()
     http: Http = Http()
+    https: Https = Https()
+    peers: Peers = Peers()
     limits: Limits = Limits()
     mdns: Mdns = Mdns()
     rd: Rd = Rd()
@@ -191,7 +197,9 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 raise ConfigError(f"insecure: there is no listener {name!r}", hint=_did_you_mean(name, listeners))
         for name, listen in listeners.items():
             _check_listener(name, listen, declared=name in self.insecure)
-        _check_listener("coaps", self.coaps.listen, declared=True)  # whoever speaks there has shown who they are
+        # Who speaks there has shown who they are, or is a stranger who was told who we are.
+        for name, authenticated in (("coaps", self.coaps), ("https", self.https), ("peers", self.peers)):
+            _check_listener(name, authenticated.listen, declared=True)
         if self.coap.multicast and not ("udp" in self.coap.transports and any(map(_is_wildcard, self.coap.listen))):
             raise ConfigError(
                 "coap.multicast: no UDP listener hears groups",
@@ -294,22 +302,6 @@ def settle(flags: Mapping[str, str], environ: Mapping[str, str], file: Path | No
     return settled
 
 
-def listen_address(text: str) -> Endpoint:
-    """ "127.0.0.1:5683", "[::1]:5683" or "localhost:5683", which is 127.0.0.1.  Raises ConfigError."""
-    match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+|localhost)):([0-9]{1,5})", text)
-    try:
-        if match is None:
-            raise ValueError
-        host = ip_address((match[1] or match[2]).replace("localhost", "127.0.0.1"))
-        if (host.version == 6) != (match[1] is not None) or int(match[3]) > 65535:
-            raise ValueError
-    except ValueError:
-        raise ConfigError(
-            f"{text!r} is not an address and a port", hint="write 127.0.0.1:5683 or [::1]:5683; port 0 takes a free one"
-        ) from None
-    return Endpoint(str(host), int(match[3]))
-
-
 def _from_flags(flags: Mapping[str, str]) -> dict[str, Setting]:
     for path in flags:
         if path not in KEYS:
@@ -397,7 +389,7 @@ def _check_listener(name: str, listen: tuple[str, ...], *, declared: bool) -> No
         seen.add(address)
         if not declared and not ip_address(address.host).is_loopback:
             raise ConfigError(
-                f"{name}.listen: other machines can reach {text}, and access is not authenticated yet",
+                f"{name}.listen: other machines can reach {text}, and nothing there keeps what is said from others",
                 hint=f'listen on 127.0.0.1 or [::1], or declare it: insecure = ["{name}"], --insecure {name}',
             )
 
@@ -416,6 +408,8 @@ SECTIONS: Final[dict[str, type[Struct]]] = {
     "coap": Coap,
     "coaps": Coaps,
     "http": Http,
+    "https": Https,
+    "peers": Peers,
     "limits": Limits,
     "mdns": Mdns,
     "rd": Rd,

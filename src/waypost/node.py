@@ -14,14 +14,19 @@ import gc
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from random import SystemRandom
 from typing import Final, Self, TypeVar
 
-from waypost.api.asking import Asking
+from aiohttp import web
+
+from waypost.api.asking import Asking, only_peers
+from waypost.api.joining import Joining
+from waypost.api.routes import PEER_ROUTES
 from waypost.api.server import application
 from waypost.assembly.engine import Assembly
 from waypost.assembly.questions import Review
@@ -35,11 +40,12 @@ from waypost.runtime import associations, local
 from waypost.runtime.coaps import DtlsDriver, open_dtls, open_tls, require_keys
 from waypost.runtime.figures import Figures, Labelled, LastError
 from waypost.runtime.host import Host, wall_clock_ms
-from waypost.runtime.http import serve, serve_locally
+from waypost.runtime.http import HttpServer, Secured, serve, serve_locally
 from waypost.runtime.mdns import announcing
 from waypost.runtime.places import Places
 from waypost.runtime.protecting import counters, protect
 from waypost.runtime.tcp import TcpServer, open_tcp
+from waypost.runtime.tls import Contexts
 from waypost.runtime.udp import UdpDriver, open_udp
 from waypost.runtime.websocket import WebSockets
 from waypost.runtime.writer import Writer
@@ -59,8 +65,8 @@ log = logging.getLogger("waypost")
 class Node:
     """`name` and `listeners` are there once it runs.
 
-    The keys are "coap", "coap+tcp", "coaps", "coaps+tcp", "http", "coap+ws", then "coap2", …; a value is as
-    "127.0.0.1:5683".  "local" is the path of the node's own socket.
+    The keys are "coap", "coap+tcp", "coaps", "coaps+tcp", "http", "coap+ws", "https", "peers", then "coap2", …; a value
+    is as "127.0.0.1:5683".  "local" is the path of the node's own socket.
     """
 
     def __init__(self, config: Config | str | os.PathLike[str]) -> None:
@@ -68,6 +74,7 @@ class Node:
         self._udp: dict[str, UdpDriver] = {}  # by listener
         self._dtls: dict[str, DtlsDriver] = {}
         self._tls: dict[str, TcpServer] = {}
+        self._https: dict[str, HttpServer] = {}
         self._places: dict[str, Places] = {}
         self._last_error = LastError()
         self._started = 0.0  # of the loop's clock
@@ -203,31 +210,40 @@ class Node:
         config = self._config
         reader = Reader(config.dir)
         undo.callback(reader.close)
-        app = application(
-            self.ask,
-            self._ready,
-            Asking(self.ask, self._credentials).identify,
-            self._policy.decide,
-            self._gate,
-            self._measure,
-            rows=reader,
-            hosts=config.http.hosts,
+        identify = Asking(self.ask, self._credentials).identify
+        joining = Joining(self.ask, self._keys)
+        made = partial(
+            application, self.ask, self._ready, measure=self._measure, joining=joining, hosts=config.http.hosts
         )
+        app = made(identify, self._policy.decide, self._gate, rows=reader)
         over_websocket = "ws" in config.coap.transports
         if over_websocket:
-            WebSockets(self._host).serve_in(app)
+            WebSockets(self._host, identify).serve_in(app)
         path = config.dir / local.NAME
         own = await serve_locally(app, path)
         undo.push_async_callback(own.close)
         undo.callback(path.unlink, missing_ok=True)
         self.listeners["local"] = str(path)
         self._places["local"] = own.places
-        for number, address in enumerate(map(listen_address, config.http.listen), 1):
-            server = await serve(app, address.host, address.port)
+        await self._serve("http", config.http.listen, app, None, undo)
+        if over_websocket:
+            numbered = [name for name in self.listeners if name.startswith("http")]
+            self.listeners |= {name.replace("http", "coap+ws"): self.listeners[name] for name in numbered}
+        secured = Contexts(self._credentials).current
+        await self._serve("https", config.https.listen, app, secured, undo)
+        peers = made(partial(only_peers, identify), self._policy.decide, self._gate, routes=PEER_ROUTES)
+        await self._serve("peers", config.peers.listen, peers, secured, undo)
+
+    async def _serve(
+        self, kind: str, listen: Sequence[str], app: web.Application, secured: Secured | None, undo: AsyncExitStack
+    ) -> None:
+        for number, address in enumerate(map(listen_address, listen), 1):
+            server = await serve(app, address.host, address.port, secured=secured)
             undo.push_async_callback(server.close)
-            self._places[self._listening("http", number, server.address)] = server.places
-            if over_websocket:
-                self._listening("coap+ws", number, server.address)
+            name = self._listening(kind, number, server.address)
+            self._places[name] = server.places
+            if secured is not None:
+                self._https[name] = server
 
     def _ready(self) -> dict[str, bool]:
         return {"store": self._host.running, "listeners": True}
@@ -248,6 +264,7 @@ class Node:
                     {
                         **_each(self._dtls, lambda driver: driver.associations.done).values,
                         **_each(self._tls, lambda server: server.done).values,
+                        **_each(self._https, lambda server: server.done).values,
                     },
                 ),
                 "secure_handshakes_failed": Labelled(
@@ -255,6 +272,7 @@ class Node:
                     {
                         **_by_reason(self._dtls, lambda driver: driver.associations.failed).values,
                         **_by_reason(self._tls, lambda server: server.failed).values,
+                        **_by_reason(self._https, lambda server: server.failed).values,
                     },
                 ),
                 "udp_dropped": _each(self._udp, lambda driver: driver.dropped),

@@ -19,7 +19,7 @@ def clean_environment() -> dict[str, str]:
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Of the HTTP API, on the node's own socket: who asks there is the operator."""
     settings = ["--dir", str(tmp_path_factory.mktemp("node")), "--log-level", "warning"]
-    listeners = ["--coap-listen", "127.0.0.1:0", "--coaps-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"]
+    listeners = [f"--{name}-listen=127.0.0.1:0" for name in ("coap", "coaps", "http", "peers")]
     command = [sys.executable, "-m", "waypost", "run", *settings, *listeners]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=clean_environment()) as process:
         try:

@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-FREE = ["--coap-listen", "127.0.0.1:0", "--coaps-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"]
+FREE = [f"--{name}-listen=127.0.0.1:0" for name in ("coap", "coaps", "http", "peers")]
 READY_S = 2.0  # from nothing to ready, as is promised; half of it is what Python takes to import everything
 KEY = re.compile(r"-----BEGIN PRIVATE KEY-----(?:\n|\\n)[A-Za-z0-9+/=]{64}(?:\n|\\n)-----END PRIVATE KEY-----")
 

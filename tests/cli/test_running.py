@@ -13,7 +13,16 @@ from pathlib import Path
 import pytest
 
 END_S = 60.0
-FREE = ["--coap-listen", "127.0.0.1:0", "--coaps-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"]
+FREE = [
+    "--coap-listen",
+    "127.0.0.1:0",
+    "--coaps-listen",
+    "127.0.0.1:0",
+    "--http-listen",
+    "127.0.0.1:0",
+    "--peers-listen",
+    "127.0.0.1:0",
+]
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -47,7 +56,16 @@ def test_a_node_says_that_it_is_ready_and_ends_in_order(tmp_path: Path, number: 
         ready = json.loads(node.stdout.readline())
         assert ready["ready"] is True
         assert ready["node"]
-        assert list(ready["listeners"]) == ["coap", "coap+tcp", "coaps", "coaps+tcp", "local", "http", "coap+ws"]
+        assert list(ready["listeners"]) == [
+            "coap",
+            "coap+tcp",
+            "coaps",
+            "coaps+tcp",
+            "local",
+            "http",
+            "coap+ws",
+            "peers",
+        ]
         assert not any(address.endswith(":0") for address in ready["listeners"].values())
         node.send_signal(number)
         out, err = node.communicate(timeout=END_S)

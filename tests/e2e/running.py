@@ -54,7 +54,7 @@ def start(directory: Path, enter: tuple[str, ...] = (), /, **settings: object) -
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("WAYPOST_")}
     environment |= {"WAYPOST_DIR": str(directory), "WAYPOST_LOG_LEVEL": "warning", "WAYPOST_LOG_FORMAT": "json"}
-    environment |= {f"WAYPOST_{name}_LISTEN": f"{HOST}:0" for name in ("COAP", "COAPS", "HTTP")}
+    environment |= {f"WAYPOST_{name}_LISTEN": f"{HOST}:0" for name in ("COAP", "COAPS", "HTTP", "PEERS")}
     environment |= {"WAYPOST_" + key.replace("__", "_").upper(): str(value) for key, value in settings.items()}
     command = [*enter, sys.executable, "-m", "waypost", "run"]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)

@@ -74,12 +74,13 @@ class Story:
         self._directory = directory
         self._environment = {name: value for name, value in os.environ.items() if not name.startswith("WAYPOST_")}
         self._environment["WAYPOST_DIR"] = str(directory)
+        self.peers = ""  # of the node
 
     @contextmanager
     def running(self) -> Iterator[None]:
         """A node, which the verbs then talk to."""
         command = [sys.executable, "-m", "waypost", "run", "-o", self._form]
-        listen = {f"WAYPOST_{name}_LISTEN": "127.0.0.1:0" for name in ("COAP", "COAPS", "HTTP")}
+        listen = {f"WAYPOST_{name}_LISTEN": "127.0.0.1:0" for name in ("COAP", "COAPS", "HTTP", "PEERS")}
         with subprocess.Popen(
             command, env=self._environment | listen, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         ) as process:
@@ -87,11 +88,10 @@ class Story:
             try:
                 ready = process.stdout.readline()
                 self.take("run", ready)
-                self._environment["WAYPOST_URL"] = f"http://{json.loads(ready)['listeners']['http']}"
+                self.peers = f"https://{json.loads(ready)['listeners']['peers']}"
                 yield
             finally:
                 process.terminate()
-                self._environment.pop("WAYPOST_URL", None)
 
     def write(self, name: str, text: str) -> str:
         """A file beside the state directory; its name."""
@@ -137,7 +137,7 @@ def story(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         story.call("find", "rt=lamp")
         story.call("find", "--endpoints", "rt=lamp")
         story.call("status")
-        story.call("doctor", *(f"--{name}-listen=127.0.0.1:0" for name in ("coap", "coaps", "http")))
+        story.call("doctor", *(f"--{name}-listen=127.0.0.1:0" for name in ("coap", "coaps", "http", "peers")))
         story.call("report", "report.json")
         story.call("watch", "--once")
         story.call("export")
@@ -147,6 +147,7 @@ def story(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         story.call("evict", "door", "--for", "1h")
         story.call("evict", "--list")
         story.call("evict", "--undo", "door")
+        tell_of_tokens(story)
         story.call("find", "rt=*", "--url", "http://127.0.0.1:1", code=3)
     story.call("policy show")
     story.call("policy check")
@@ -158,6 +159,15 @@ def story(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     story.call("demo", "--once")
     tell_of_keys(story)
     return story
+
+
+def tell_of_tokens(story: Story) -> None:
+    story.call("token create", "ci", "--role", "reader", "--scope", "look-up", "--scope", "sector=floor-1*")
+    story.call("token create", "lamp-1", "--role", "device", "--join")
+    story.call("token list")
+    bearer, joining = story.lines["token create"]
+    story.call("token revoke", bearer["id"])
+    story.call("join", joining["token"], story.peers, "--out", "lamp-1-joined")
 
 
 def tell_of_keys(story: Story) -> None:

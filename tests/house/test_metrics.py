@@ -16,7 +16,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from waypost.api.meanings import MEANINGS
-from waypost.config import Coap, Coaps, Config, Http
+from waypost.config import Coap, Coaps, Config, Http, Https, Peers
 from waypost.node import Node
 
 ROOT: Final = Path(__file__).parents[2]
@@ -51,7 +51,10 @@ def families(tmp_path_factory: pytest.TempPathFactory) -> list[Metric]:
     async def text() -> str:
         listen = ("127.0.0.1:0",)
         directory = tmp_path_factory.mktemp("node")
-        config = Config(dir=directory, coap=Coap(listen=listen), coaps=Coaps(listen=listen), http=Http(listen=listen))
+        coap, http = (Coap(listen=listen), Coaps(listen=listen)), (Http(listen=listen), Https(listen=listen))
+        config = Config(
+            dir=directory, coap=coap[0], coaps=coap[1], http=http[0], https=http[1], peers=Peers(listen=listen)
+        )
         async with Node(config) as node:
             await asyncio.to_thread(fetch, f"{node.url}/livez")
             return await asyncio.to_thread(fetch, f"{node.url}/metrics")

@@ -16,16 +16,16 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
 START = (ROOT / "docs" / "start.md").read_text()
-IMPORTS = "import waypost\nfrom pathlib import Path\nfrom waypost.config import Coap, Coaps, Config, Http\n"
+IMPORTS = "import waypost\nfrom pathlib import Path\nfrom waypost.config import Coap, Coaps, Config, Http, Peers\n"
 ANY = "listen=('127.0.0.1:0',)"
-FREE = f"Config(dir=Path('state'), coap=Coap({ANY}), coaps=Coaps({ANY}), http=Http({ANY}))"
+FREE = f"Config(dir=Path('state'), coap=Coap({ANY}), coaps=Coaps({ANY}), http=Http({ANY}), peers=Peers({ANY}))"
 
 
 @pytest.fixture(scope="module")
 def listeners(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """`host:port` of a node's listeners, by name, from its ready line."""
     folder = tmp_path_factory.mktemp("node")
-    flags = ["--dir", str(folder), *(f"--{name}-listen=127.0.0.1:0" for name in ("coap", "coaps", "http"))]
+    flags = ["--dir", str(folder), *(f"--{name}-listen=127.0.0.1:0" for name in ("coap", "coaps", "http", "peers"))]
     command = [sys.executable, "-m", "waypost", "run", *flags]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as node:
         assert node.stdout is not None

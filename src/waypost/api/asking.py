@@ -107,6 +107,16 @@ class Asking:
         return Refusal(401, reason)
 
 
+async def only_peers(identify: Identify, request: web.Request) -> Identity:
+    """On the listener for peers, whatever the policy says: nodes alone, but for who comes to join.  Raises Refusal."""
+    who = await identify(request)
+    if request.path == "/v1/join" or (who.kind == "certificate" and "peer" in who.roles):
+        return who
+    if who == ANONYMOUS:
+        raise Refusal(401, "here nodes are answered, by the certificate that they show")
+    raise Refusal(403, f"here nodes are answered, and {who.subject} has not the role peer by a certificate")
+
+
 def is_local(request: web.Request) -> bool:
     """Whether it came by the socket in the state directory."""
     connection = request.get_extra_info("socket")

@@ -23,12 +23,14 @@ from waypost.api.schemas import (
     Endpoints,
     Evictions,
     Exported,
+    GivenToken,
     Imported,
     Link,
     Links,
     NodeStatus,
     Problem,
     Registered,
+    Tokens,
 )
 from waypost.errors import ConfigError, RemoteError, UnreachableError
 
@@ -183,6 +185,36 @@ class Lines:
 
 def get(id: str) -> Call[Endpoint]:
     return Call("GET", _path(id), Endpoint)
+
+
+def create_token(
+    name: str,
+    *,
+    roles: Iterable[str],
+    expires_s: int | None,
+    actions: Iterable[str],
+    sectors: Iterable[str],
+    join: bool,
+    hosts: Iterable[str],
+) -> Call[GivenToken]:
+    body = {
+        "name": name,
+        "roles": tuple(roles),
+        "expires_s": expires_s,
+        "actions": tuple(actions),
+        "sectors": tuple(sectors),
+        "join": join,
+        "hosts": tuple(hosts),
+    }
+    return Call("POST", "/v1/tokens", GivenToken, _json(body))
+
+
+def tokens() -> Call[Tokens]:
+    return Call("GET", "/v1/tokens", Tokens)
+
+
+def revoke_token(id: str) -> Call[None]:
+    return Call("DELETE", f"/v1/tokens/{quote(id, safe='')}", NoneType)
 
 
 def status() -> Call[NodeStatus]:

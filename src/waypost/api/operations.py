@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from typing import Final, NoReturn
 from urllib.parse import quote
 
-from msgspec import Struct
+from msgspec import Struct, to_builtins
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from waypost import __version__
-from waypost.api import lines, moving, reading, schemas
+from waypost.api import lines, moving, reading, schemas, tokens
 from waypost.api.calls import query_text
+from waypost.api.joining import Joining
 from waypost.api.metrics import Metrics
 from waypost.api.moving import Ask, Exports
 from waypost.api.problem import Refusal
@@ -26,6 +27,7 @@ from waypost.coap import links as linkformat
 from waypost.errors import WireError
 from waypost.identity import Identity
 from waypost.identity.policy import View
+from waypost.identity.token import Created, CreateToken, Declined, Listed, ListTokens, Revoked, RevokeToken
 from waypost.rd.questions import (
     Attributes,
     Busy,
@@ -54,6 +56,7 @@ Ready = Callable[[], Mapping[str, bool]]
 Measure = Callable[[], Figures]
 
 STATUSES: Final = {Reason.BAD_REQUEST: 400, Reason.FORBIDDEN: 403, Reason.NOT_FOUND: 404, Reason.TOO_LARGE: 413}
+DECLINED: Final = {"wrong": 400, "forbidden": 403, "not found": 404, "full": 503}  # of tokens
 BASE_NEEDED: Final = (
     "a base is needed over HTTP, as in coap://[2001:db8::1]: "
     "the address an HTTP request comes from is not where CoAP resources are"
@@ -73,6 +76,7 @@ class Request:
     source: str
     who: Identity
     view: View | None  # what of the room the policy lets it see; None: all
+    confidential: bool = False  # it came over TLS, or the node's own socket
     last_event: str | None = None  # the token of the last event that came on an earlier connection
 
 
@@ -88,11 +92,18 @@ class Reply:
 class Operations:
     """`ask` puts a question to the node; `ready` names what readiness depends on, and whether it is well.
 
-    `measure` tells what the drivers measured.
+    `measure` tells what the drivers measured; `joining` has the node's keys, and without it nobody joins.
     """
 
     def __init__(
-        self, ask: Ask, ready: Ready, measure: Measure, feed: Feed, metrics: Metrics, description: bytes
+        self,
+        ask: Ask,
+        ready: Ready,
+        measure: Measure,
+        feed: Feed,
+        metrics: Metrics,
+        description: bytes,
+        joining: Joining | None = None,
     ) -> None:
         self._ask = ask
         self._ready = ready
@@ -100,6 +111,7 @@ class Operations:
         self._feed = feed
         self._metrics = metrics
         self._description = description
+        self._joining = joining
         self._exports = Exports(ask)
 
     async def find_endpoints(self, request: Request) -> Reply:
@@ -189,6 +201,53 @@ class Operations:
         encode = lines.server_sent if request.media == EVENT_STREAM else lines.json_line
         return Reply(200, _encoded(watcher, encode))
 
+    async def create_token(self, request: Request) -> Reply:
+        wanted = reading.json(request.body, schemas.NewToken)
+        pin = self._keys().pin if wanted.join else ""
+        if wanted.hosts and not wanted.join:
+            raise Refusal(400, "only a token to join with has hosts")
+        create = CreateToken(
+            wanted.name, wanted.roles, request.who, wanted.expires_s, wanted.actions, wanted.sectors, pin, wanted.hosts
+        )
+        created = await self._ask(create)
+        if not isinstance(created, Created):
+            _refuse(created)
+        shown = to_builtins(tokens.shown(created.token))
+        return Reply(201, schemas.GivenToken(**shown, token=created.shown.text))
+
+    async def list_tokens(self, request: Request) -> Reply:
+        _no_query(request.query)
+        listed = await self._ask(ListTokens(request.who))
+        if not isinstance(listed, Listed):
+            _refuse(listed)
+        return Reply(200, schemas.Tokens(tuple(map(tokens.shown, listed.tokens))))
+
+    async def revoke_token(self, request: Request) -> Reply:
+        _no_query(request.query)
+        revoked = await self._ask(RevokeToken(request.id, request.who))
+        if not isinstance(revoked, Revoked):
+            _refuse(revoked)
+        return Reply(204, b"")
+
+    async def get_root(self, request: Request) -> Reply:
+        _no_query(request.query)
+        return Reply(200, self._keys().root())
+
+    async def join(self, request: Request) -> Reply:
+        if not request.confidential:
+            raise Refusal(403, "a token to join with is taken over TLS alone: https:// and the port of the peers")
+        wanted = reading.json(request.body, schemas.Join)
+        return Reply(201, await self._keys().join(wanted, request.source, request.who))
+
+    async def get_peer(self, request: Request) -> Reply:
+        _no_query(request.query)
+        return Reply(200, self._keys().peer())
+
+    def _keys(self) -> Joining:
+        if self._joining is None:
+            raise Refusal(503, "this node has no keys")
+        return self._joining
+
     async def get_status(self, request: Request) -> Reply:
         report, checks, figures = await self._report(), dict(self._ready()), self._measure()
         status = schemas.NodeStatus(
@@ -242,6 +301,8 @@ def _refuse(outcome: object) -> NoReturn:
     match outcome:
         case Refused(reason=reason, detail=detail, retry_s=retry_s):
             raise Refusal(STATUSES[reason], detail, retry_s=retry_s)
+        case Declined(reason=why, detail=detail):
+            raise Refusal(DECLINED[why], detail)
         case Busy(retry_s=retry_s, detail=detail):
             raise Refusal(503, detail, retry_s=retry_s)
         case _:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Final
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, to_builtins
 
 from waypost.api import schemas
 from waypost.api.operations import Operations, Reply, Request
@@ -97,6 +97,61 @@ _PAGING: Final = (
 )
 _ENDPOINT_ID: Final = Parameter("id", "The registration's id.", str, _ID, "path", True)
 _NEXT: Final = {"Link": 'The next page, with rel="next", if there is one (link-format only).'}
+
+_TOKEN: Final = schemas.Token(
+    "k3c5qz7a",
+    "ci",
+    ("reader",),
+    ("look-up",),
+    ("floor-1*",),
+    (),
+    False,
+    "2026-11-21T15:00:00Z",
+    "2026-12-21T15:00:00Z",
+    None,
+)
+_GIVEN: Final = schemas.GivenToken(**to_builtins(_TOKEN), token=f"wp_{_TOKEN.id}_…")
+_PEM: Final = "-----BEGIN CERTIFICATE-----\n…"
+
+# On the listeners for people and programs, and on that for peers.
+JOINING: Final = (
+    Route(
+        "GET",
+        "/v1/join",
+        Operations.get_root,
+        (Action.JOIN, NODE),
+        "The authority's root, for who has a token that pins it",
+        {200: Answer("It is believed by its fingerprint alone.", {JSON: schemas.Root(_PEM, "3f…")})},
+    ),
+    Route(
+        "POST",
+        "/v1/join",
+        Operations.join,
+        (Action.JOIN, NODE),
+        "Get a certificate for a token",
+        {
+            201: Answer(
+                "The token is used up.",
+                {JSON: schemas.Joined("peer", "node-2", _PEM, _PEM, "-----BEGIN PUBLIC KEY-----\n…", "{…}\n")},
+            )
+        },
+        bodies={JSON: schemas.Join("wpj_…", "-----BEGIN CERTIFICATE REQUEST-----\n…")},
+        body_required=True,
+        refusals=(408, 413, 415),
+    ),
+)
+
+PEER_ROUTES: Final = (
+    Route(
+        "GET",
+        "/v1/peer",
+        Operations.get_peer,
+        (Action.PEER, NODE),
+        "What the node is to other nodes",
+        {200: Answer("Its name, versions and capabilities.", {JSON: schemas.Peer("3f9c…", "0.1.0", 1, ("rd",))})},
+    ),
+    *JOINING,
+)
 
 ROUTES: Final = (
     Route(
@@ -274,6 +329,36 @@ ROUTES: Final = (
             )
         },
     ),
+    Route(
+        "POST",
+        "/v1/tokens",
+        Operations.create_token,
+        (Action.ADMINISTER, NODE),
+        "Give a token",
+        {201: Answer("It is on disk, as a hash; the text is shown this once.", {JSON: _GIVEN})},
+        bodies={JSON: schemas.NewToken("ci", ("reader",), 2_592_000, ("look-up",), ("floor-1*",))},
+        body_required=True,
+        refusals=(408, 413, 415),
+    ),
+    Route(
+        "GET",
+        "/v1/tokens",
+        Operations.list_tokens,
+        (Action.ADMINISTER, NODE),
+        "List the tokens that were given and have not expired",
+        {200: Answer("Oldest first.", {JSON: schemas.Tokens((_TOKEN,))})},
+    ),
+    Route(
+        "DELETE",
+        "/v1/tokens/{id}",
+        Operations.revoke_token,
+        (Action.ADMINISTER, NODE),
+        "Revoke a token",
+        {204: Answer("It is of no use any more.")},
+        (Parameter("id", "The token's id.", str, _TOKEN.id, "path", True),),
+        refusals=(404,),
+    ),
+    *JOINING,
     Route(
         "GET",
         "/v1/openapi.json",

@@ -197,6 +197,90 @@ class NodeStatus(Struct, frozen=True):
     last_error: str | None = None
 
 
+Role = Literal["admin", "device", "peer", "reader"]
+Seconds = Annotated[int, Meta(ge=1, description="For which it lives; 90 days, or 1 h to join with, if not given.")]
+
+
+class NewToken(Struct, frozen=True, forbid_unknown_fields=True):
+    """A token to give.
+
+    A bearer's: `name` is whose, `actions` and `sectors` narrow what the policy allows to its roles.  To join with: whom
+    its one role may be certified as, a star for any ending; `hosts` are what a peer's certificate may name.
+    """
+
+    name: Annotated[str, Meta(min_length=1, max_length=64, examples=["ci"])]
+    roles: tuple[Role, ...] = ()
+    expires_s: Seconds | None = None
+    actions: tuple[str, ...] = ()
+    sectors: tuple[str, ...] = ()
+    join: bool = False
+    hosts: tuple[str, ...] = ()
+
+
+class Token(Struct, frozen=True):
+    """`used` is when, to the hour; of one to join with, when it was used up.  Times are RFC 3339."""
+
+    id: str
+    name: str
+    roles: tuple[str, ...]
+    actions: tuple[str, ...]
+    sectors: tuple[str, ...]
+    hosts: tuple[str, ...]
+    join: bool
+    created: str
+    expires: str
+    used: str | None
+
+
+class GivenToken(Token, frozen=True):
+    """`token` is shown this once."""
+
+    token: str = ""
+
+
+class Tokens(Struct, frozen=True):
+    tokens: tuple[Token, ...]
+
+
+class Join(Struct, frozen=True, forbid_unknown_fields=True):
+    """`request` is a certificate request (PKCS #10) in PEM; `name` may be left out where the token is for one alone.
+
+    A token for another `role`, if one is given, is not used up.
+    """
+
+    token: Annotated[str, Meta(max_length=256)]
+    request: Annotated[str, Meta(max_length=16_384)]
+    name: Annotated[str, Meta(max_length=64)] | None = None
+    role: Role | None = None
+
+
+class Joined(Struct, frozen=True):
+    """All in PEM, and `trust` as the file trust.json has it, which the operator's key has signed."""
+
+    role: str
+    name: str
+    certificate: str
+    root: str
+    operator: str
+    trust: str
+
+
+class Root(Struct, frozen=True):
+    """Of the authority, in PEM; `fingerprint` is SHA-256 of its key, as a token to join with has it."""
+
+    certificate: str
+    fingerprint: str
+
+
+class Peer(Struct, frozen=True):
+    """What a node says of itself to others; `protocol` is the version of what nodes say to each other."""
+
+    name: str
+    version: str
+    protocol: int
+    capabilities: tuple[str, ...]
+
+
 class Problem(Struct, frozen=True, omit_defaults=True):
     """RFC 9457.  `type` points to the problem's entry in the API description; `request` finds it in the log."""
 

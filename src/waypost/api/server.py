@@ -8,7 +8,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from contextlib import aclosing
 from functools import partial
 from typing import Final
@@ -23,6 +23,7 @@ from msgspec import Struct
 from waypost.api import openapi, reading
 from waypost.api.asking import Identify, is_local
 from waypost.api.changes import Rows
+from waypost.api.joining import Joining
 from waypost.api.metrics import Metrics
 from waypost.api.moving import Ask
 from waypost.api.operations import Measure, Operations, Ready, Reply, Request
@@ -34,6 +35,7 @@ from waypost.errors import StateError
 from waypost.identity import ANONYMOUS, Identity
 from waypost.identity.admission import Gate
 from waypost.identity.policy import Decide, View
+from waypost.identity.token import redacted
 from waypost.runtime.figures import Figures
 
 BODY_MAX: Final = 1 << 18  # octets; a registration's links are a quarter of it at most
@@ -57,11 +59,15 @@ def application(
     gate: Gate,
     measure: Measure = Figures,
     *,
+    routes: Sequence[Route] = ROUTES,
+    joining: Joining | None = None,
     rows: Rows | None = None,
     hosts: Collection[str] = (),
     stall_s: float = STALL_S,
 ) -> web.Application:
     """`identify` says who asks, and `decide` whether they may, before anything else is done with a request.
+
+    `joining` has the node's keys; without it nobody joins.
 
     `rows` are those of the change feed; without them there is nothing to watch.
 
@@ -70,10 +76,10 @@ def application(
     """
     metrics = Metrics()
     feed = Feed(ask, rows, decide)
-    operations = Operations(ask, ready, measure, feed, metrics, openapi.text())
+    operations = Operations(ask, ready, measure, feed, metrics, openapi.text(), joining)
     app = web.Application(middlewares=[_guard(metrics, [host.lower() for host in hosts])], client_max_size=BODY_MAX)
     app.on_shutdown.append(lambda _: feed.close())  # or the server would wait for those who watch
-    for route in ROUTES:
+    for route in routes:
         handler = _handler(route, operations, _Door(identify, decide, gate), stall_s)
         if route.method == "GET":
             app.router.add_get(route.path, handler)  # and HEAD
@@ -150,6 +156,7 @@ async def _read(request: web.Request, route: Route, who: Identity, view: View | 
         source=request.remote or "",
         who=who,
         view=view,
+        confidential=is_local(request) or request.secure,
         last_event=request.headers.get("Last-Event-ID"),
     )
 
@@ -176,7 +183,7 @@ async def _stream(
         await response.write_eof()
     except Exception as error:
         if not isinstance(error, ConnectionError | TimeoutError | StateError):
-            log.error("request %s %r broke off", request.method, request.path, exc_info=error)
+            log.error("request %s %r broke off", request.method, redacted(request.path), exc_info=error)
         if request.transport is not None:
             request.transport.abort()
     return response
@@ -248,9 +255,10 @@ def _problem(request: web.Request, error: Exception) -> web.Response:
         case _:
             number = secrets.token_hex(8)
             status, detail = 500, "the node could not do this; its log says why, under the number of the request"
-            log.error("request %s: %s %r failed", number, request.method, request.path, exc_info=error)
-    path = request.raw_path.partition("?")[0].encode("utf-8", "surrogateescape")
-    document = problem(status, detail, quote(path, safe="/%:@!$&'()*+,;=~"), request=number)
+            log.error("request %s: %s %r failed", number, request.method, redacted(request.path), exc_info=error)
+    # What was asked for is told back, but for a token: answers are logged and passed on.
+    path = redacted(request.raw_path.partition("?")[0]).encode("utf-8", "surrogateescape")
+    document = problem(status, redacted(detail), quote(path, safe="/%:@!$&'()*+,;=~"), request=number)
     return web.Response(
         status=status, body=msgspec.json.encode(document), headers={"Content-Type": PROBLEM_JSON, **headers}
     )

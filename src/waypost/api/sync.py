@@ -18,11 +18,13 @@ from waypost.api.schemas import (
     Event,
     Eviction,
     Exported,
+    GivenToken,
     Imported,
     Link,
     Links,
     NodeStatus,
     Registered,
+    Token,
 )
 from waypost.errors import RemoteError, UnreachableError
 from waypost.runtime import local
@@ -95,6 +97,31 @@ class SyncClient:
     def readmit(self, id: str) -> None:
         """Let the name back in that was evicted with this id."""
         self._call(calls.readmit(id))
+
+    def create_token(
+        self,
+        name: str,
+        *,
+        roles: Iterable[str] = (),
+        expires_s: int | None = None,
+        actions: Iterable[str] = (),
+        sectors: Iterable[str] = (),
+        join: bool = False,
+        hosts: Iterable[str] = (),
+    ) -> GivenToken:
+        """Give a token; its text is shown this once."""
+        return self._call(
+            calls.create_token(
+                name, roles=roles, expires_s=expires_s, actions=actions, sectors=sectors, join=join, hosts=hosts
+            )
+        )
+
+    def tokens(self) -> tuple[Token, ...]:
+        """Those that were given and have not expired."""
+        return (self._call(calls.tokens())).tokens
+
+    def revoke_token(self, id: str) -> None:
+        self._call(calls.revoke_token(id))
 
     def take(self, lines: bytes, *, dry_run: bool = False) -> Imported:
         """Import lines of an export: at most 1,000, in 256 KiB.  Those imported are on disk."""

@@ -32,7 +32,7 @@ class NodeProcess:
         """Until it is ready.  Raises UnreachableError with what the node said if it ends or is not ready in time."""
         log = self._directory / "log"
         settings = {"dir": str(self._directory / "state"), "coap-listen": self.coap, "http-listen": self.http}
-        settings["coaps-listen"] = ""
+        settings |= {"coaps-listen": "", "peers-listen": ""}
         settings["coap-transports"] = "udp"  # the number of a free UDP port may be taken over TCP
         flags = [f"--{name}={value}" for name, value in settings.items()]
         with log.open("ab") as stderr:

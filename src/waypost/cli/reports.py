@@ -136,6 +136,20 @@ class Readmitted(Struct, frozen=True):
     readmitted: Literal[True] = True
 
 
+class TokenRevoked(Struct, frozen=True):
+    id: str
+    revoked: Literal[True] = True
+
+
+class Joined(Struct, frozen=True):
+    """Keys were written into `folder`; `domain` is that of the authority's root."""
+
+    name: str
+    role: str
+    folder: str
+    domain: str
+
+
 class Written(Struct, frozen=True):
     """What an export wrote into a file."""
 

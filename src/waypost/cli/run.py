@@ -44,7 +44,8 @@ def run(file: Path | None, output: str, **options: Any) -> None:
     except ConfigError as error:
         # The listener that could not be opened names its address; say which key that is.
         raise ConfigError(
-            str(error), hint=error.hint or "choose others with --coap-listen, --coaps-listen, --http-listen"
+            str(error),
+            hint=error.hint or "choose others with --coap-listen, --coaps-listen, --http-listen, --peers-listen",
         ) from error
 
 

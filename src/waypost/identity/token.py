@@ -105,7 +105,7 @@ class Authenticate:
 class Redeem:
     """Use up a token to join with.  Answered with Redeemed, or Declined.
 
-    `name` None is the one that the token is for; `taken` are names that others are certified as.
+    `name` and `role` None are those that the token is for; `taken` are names that others are certified as.
     """
 
     shown: Shown
@@ -113,6 +113,7 @@ class Redeem:
     hosts: tuple[str, ...]
     who: Identity
     taken: frozenset[str] = frozenset()
+    role: str | None = None
 
 
 TokenQuestion = CreateToken | FirstToken | ListTokens | RevokeToken | Authenticate | Redeem

@@ -209,6 +209,8 @@ class Tokens:
             return Declined("forbidden", "the token was used already: each can be used once")
         if wall_ms >= token.until_ms:
             return Declined("forbidden", "the token has expired")
+        if question.role not in (None, token.roles[0]):
+            return Declined("forbidden", f"the token certifies a {token.roles[0]}, not a {question.role}")
         name = token.name if question.name is None else question.name
         if question.name is None and name.endswith("*"):
             return Declined("forbidden", f"the token is for any name as {name}: say which name")

@@ -15,6 +15,7 @@ import asyncio
 import logging
 import socket
 import ssl
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +65,8 @@ class HttpServer:
         self._secured = secured
         self._handshakes: set[asyncio.Task[None]] = set()
         self.places = Places(limits.connections, limits.connections_per_source)
-        self.failed = 0  # handshakes
+        self.done = 0  # handshakes
+        self.failed: Counter[str] = Counter()  # by reason
 
     async def listen(self, host: str, port: int) -> None:
         loop = asyncio.get_running_loop()
@@ -80,6 +82,7 @@ class HttpServer:
         self._server.close()
         for handshake in self._handshakes:
             handshake.cancel()
+        await asyncio.gather(*self._handshakes, return_exceptions=True)
         await self._runner.cleanup()
 
     def _connection(self) -> asyncio.Protocol:
@@ -103,10 +106,8 @@ class HttpServer:
             inside = await asyncio.get_running_loop().start_tls(
                 transport, connection, self._secured(), server_side=True, ssl_handshake_timeout=self._handshake_s
             )
-        except (OSError, ConfigError, asyncio.CancelledError) as error:  # ssl.SSLError is an OSError
-            self.failed += 1
-            if isinstance(error, ConfigError):
-                log.error("the keys cannot be used: %s", error)
+        except (OSError, asyncio.CancelledError) as error:  # ssl.SSLError is an OSError
+            self.failed[reason_of(error)] += 1
             transport.abort()
             connection.gone()
             if isinstance(error, asyncio.CancelledError):
@@ -115,6 +116,7 @@ class HttpServer:
         if inside is None:  # closed meanwhile
             connection.gone()
         else:
+            self.done += 1
             connection.secured(inside)
 
 
@@ -175,6 +177,19 @@ class _Connection(asyncio.Protocol):
         inner, self._inner = self._inner, None
         if inner is not None and self._begun:
             inner.connection_lost(error)
+
+
+def reason_of(error: BaseException) -> str:
+    """Why a handshake failed, in one of few words."""
+    match error:
+        case ssl.SSLError() if "certificate" in str(error).lower() or "unknown ca" in str(error).lower():
+            return "certificate"
+        case ssl.SSLError():
+            return "protocol"
+        case ConnectionAbortedError():  # as asyncio tells its deadline
+            return "deadline"
+        case _:
+            return "closed"
 
 
 async def serve(

@@ -34,18 +34,18 @@ class Contexts:
 def server_context(credentials: Credentials) -> ssl.SSLContext:
     """A client may show a certificate, of one of the roots and for clients; if it shows another, it is let go."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    _show(context, credentials)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.load_verify_locations(cadata=b"".join(credentials.anchors).decode())
     context.verify_mode = ssl.CERT_OPTIONAL
     context.num_tickets = 0
     context.set_alpn_protocols(["http/1.1"])
-    return context
-
-
-def client_context(credentials: Credentials) -> ssl.SSLContext:
-    """To another node: it shows a certificate of one of the roots, as a server.  Which peer it is, ask certified()."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    _show(context, credentials)
+    # The library reads a file: one without a name, in memory.
+    file = os.memfd_create("keys", os.MFD_CLOEXEC)
+    try:
+        os.write(file, credentials.key + b"\n" + credentials.chain)
+        context.load_cert_chain(f"/proc/self/fd/{file}")
+    finally:
+        os.close(file)
     return context
 
 
@@ -58,15 +58,3 @@ def chain_of(connection: Any) -> tuple[bytes, ...]:
         return tuple(connection.get_unverified_chain())
     shown = connection._sslobj.get_unverified_chain() or ()
     return tuple(ssl.PEM_cert_to_DER_cert(certificate.public_bytes()) for certificate in shown) or (own,)
-
-
-def _show(context: ssl.SSLContext, credentials: Credentials) -> None:
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.load_verify_locations(cadata=b"".join(credentials.anchors).decode())
-    # The library reads a file: one without a name, in memory.
-    file = os.memfd_create("keys", os.MFD_CLOEXEC)
-    try:
-        os.write(file, credentials.key + b"\n" + credentials.chain)
-        context.load_cert_chain(f"/proc/self/fd/{file}")
-    finally:
-        os.close(file)

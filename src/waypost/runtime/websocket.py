@@ -8,13 +8,14 @@ Source: RFC 8323, 4 and 8; RFC 6455, 4.2.2 and 10.2 (origin).
 
 import asyncio
 from collections import deque
+from collections.abc import Awaitable, Callable
 from typing import Final
 from urllib.parse import urlsplit
 
 from aiohttp import WSMsgType, web
 
 from waypost.coap.stream import MESSAGE_MAX, Stream
-from waypost.identity import ANONYMOUS
+from waypost.identity import ANONYMOUS, Identity
 from waypost.runtime.connection import LINGER_S, SEND_BUFFER_HIGH, SEND_BUFFER_MAX, Connection, ConnectionReceiver
 from waypost.runtime.udp import endpoint
 
@@ -22,9 +23,15 @@ WELL_KNOWN: Final = "/.well-known/coap"  # RFC 8323, 8.3
 SUBPROTOCOL: Final = "coap"
 
 
+Identify = Callable[[web.Request], Awaitable[Identity]]
+
+
 class WebSockets:
-    def __init__(self, host: ConnectionReceiver) -> None:
+    """`identify` says who asks, or raises what its application makes a refusal of; without it, strangers."""
+
+    def __init__(self, host: ConnectionReceiver, identify: Identify | None = None) -> None:
         self._host = host
+        self._identify = identify
         self._sessions: dict[_Session, None] = {}
 
     def serve_in(self, app: web.Application) -> None:
@@ -40,9 +47,13 @@ class WebSockets:
         origin = request.headers.get("Origin")
         if origin is not None and urlsplit(origin).netloc.lower() != request.host.lower():
             raise web.HTTPForbidden(reason="a page of another origin has no access")
+        peer = request.get_extra_info("peername")
+        if not isinstance(peer, tuple):
+            raise web.HTTPNotFound(reason="CoAP has no place on the node's own socket")
+        who = ANONYMOUS if self._identify is None else await self._identify(request)
         socket = web.WebSocketResponse(protocols=(SUBPROTOCOL,), max_msg_size=MESSAGE_MAX, compress=False)
         await socket.prepare(request)
-        session = _Session(self._host, request, socket)
+        session = _Session(self._host, request, socket, who)
         self._sessions[session] = None
         try:
             await session.run()
@@ -58,7 +69,9 @@ class WebSockets:
 class _Session:
     """One connection: the handler's own task reads, another writes."""
 
-    def __init__(self, host: ConnectionReceiver, request: web.Request, socket: web.WebSocketResponse) -> None:
+    def __init__(
+        self, host: ConnectionReceiver, request: web.Request, socket: web.WebSocketResponse, who: Identity
+    ) -> None:
         self._socket = socket
         self._transport = request.transport
         self._stream = Stream(asyncio.get_running_loop().time(), sized=False)
@@ -66,7 +79,7 @@ class _Session:
         self._size = 0  # octets waiting
         self._moved = asyncio.Event()  # something is to be written, or was
         peer, local = (endpoint(request.get_extra_info(name)) for name in ("peername", "sockname"))
-        self._connection = Connection(host, self._stream, "ws", peer, local, ANONYMOUS, self._write, self._end)
+        self._connection = Connection(host, self._stream, "ws", peer, local, who, self._write, self._end)
 
     def release(self) -> None:
         self._stream.release()

@@ -1,0 +1,105 @@
+"""Joining: a certificate for a token, from the node that has the authority's key.
+
+What is wrong with a request is found out first; then the token is used up, on disk; then the certificate is made.  So
+no token gives two certificates, and at worst, when the node dies in between, a token is lost.
+
+Source: notes on reliability, D1 (bootstrap).
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from ipaddress import ip_address
+from typing import Final
+
+from waypost import __version__
+from waypost.api.moving import Ask
+from waypost.api.problem import Refusal
+from waypost.api.schemas import Join, Joined, Peer, Root
+from waypost.errors import ConfigError, WireError
+from waypost.identity import Identity
+from waypost.identity.certificates import CERTIFICATE_DAYS, DNS_NAME, Subject, read_request
+from waypost.identity.certificates import Request as Wanted
+from waypost.identity.keys import fingerprint
+from waypost.identity.token import Declined, Redeem, Redeemed, Shown
+from waypost.storage.keyring import LOOPBACK, Keyring
+
+PROTOCOL: Final = 1  # of what nodes say to each other
+CAPABILITIES: Final = ("rd",)  # what this node can do for others
+
+
+class Joining:
+    """`ask` puts a question to the node, `keyring` has its keys."""
+
+    def __init__(
+        self, ask: Ask, keyring: Keyring, wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
+    ) -> None:
+        self._ask = ask
+        self._keyring = keyring
+        self._wall_ms = wall_ms
+        self._alone = asyncio.Lock()
+
+    @property
+    def pin(self) -> str:
+        """What a token pins: the fingerprint of the root's key, in hexadecimal."""
+        return fingerprint(self._keyring.root.public)
+
+    def root(self) -> Root:
+        return Root(self._keyring.root.pem.decode(), self.pin)
+
+    def peer(self) -> Peer:
+        return Peer(self._keyring.name, __version__, PROTOCOL, CAPABILITIES)
+
+    async def join(self, wanted: Join, source: str, who: Identity) -> Joined:
+        """Raises Refusal, and then nothing has changed."""
+        shown, request = _read(wanted)
+        async with self._alone:
+            taken = await asyncio.to_thread(self._taken)
+            known = {*LOOPBACK, source}
+            hosts = tuple(host for host in request.hosts if host not in known)
+            revoked = self._keyring.credentials(self._wall_ms()).trust.revoked.tokens
+            if shown.id in revoked:
+                raise Refusal(403, "the token is revoked")
+            redeemed = await self._ask(Redeem(shown, wanted.name, hosts, who, taken, wanted.role))
+            if isinstance(redeemed, Declined):
+                raise Refusal(403, redeemed.detail)
+            assert isinstance(redeemed, Redeemed)
+            hosts = request.hosts if redeemed.role == "peer" else ()
+            subject = Subject(redeemed.role, redeemed.name, hosts, CERTIFICATE_DAYS)
+            return await asyncio.to_thread(self._certify, subject, request)
+
+    def _taken(self) -> frozenset[str]:
+        """Names under certificates that are still good.  Raises Refusal if none can be made here."""
+        if not self._keyring.has_authority:
+            raise Refusal(503, "the authority's key is kept elsewhere: no certificate can be made now")
+        now_ms = self._wall_ms()
+        revoked = self._keyring.credentials(now_ms).trust.revoked.certificates
+        good = (one for one in self._keyring.issued() if now_ms < one.not_after_ms and one.serial not in revoked)
+        return frozenset(one.name for one in good)
+
+    def _certify(self, subject: Subject, request: Wanted) -> Joined:
+        try:
+            made = self._keyring.issue(subject, request.public, self._wall_ms())
+        except ConfigError as error:
+            raise Refusal(503, "the authority's key is kept elsewhere: no certificate can be made now") from error
+        operator, trust = (self._keyring.read(name, bytes).decode() for name in ("operator.pub", "trust.json"))
+        return Joined(subject.role, subject.name, made.pem.decode(), self._keyring.root.pem.decode(), operator, trust)
+
+
+def _read(wanted: Join) -> tuple[Shown, Wanted]:
+    try:
+        shown, request = Shown.read(wanted.token), read_request(wanted.request.encode())
+    except (WireError, UnicodeEncodeError) as error:
+        raise Refusal(400, str(error)) from None
+    for host in request.hosts:
+        _require_host(host)
+    return shown, request
+
+
+def _require_host(host: str) -> None:
+    """One that a certificate can be made for again."""
+    try:
+        ip_address(host)
+    except ValueError:
+        if not DNS_NAME.fullmatch(host):
+            raise Refusal(400, "the request names a host that is neither a DNS name nor an address") from None
