@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-BENCH = Path(__file__).parents[2] / "bench" / "rd.py"
+BENCHES = Path(__file__).parents[2] / "bench"
+BENCH = BENCHES / "rd.py"
 
 
 @pytest.mark.peer("gcc", "aiocoap-rd", "coap-server-notls")
@@ -26,3 +27,15 @@ def test_the_bench_of_the_directory_measures_every_server(tmp_path: Path) -> Non
     }
     assert remarks == {}
     assert page.read_text().startswith("# Performance\n")
+
+
+@pytest.mark.peer("aiocoap-rd", "pip:DTLSSocket")
+def test_the_bench_of_secured_transports_measures_every_transport(tmp_path: Path) -> None:
+    figures = tmp_path / "figures.json"
+    command: list[str | Path] = [sys.executable, BENCHES / "tls.py", "--quick", "--json", figures]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads(figures.read_text())
+    for transport in ("TCP", "DTLS, key", "DTLS, key, CCM_8", "DTLS, certificate", "TLS, key", "TLS, certificate"):
+        assert {f"handshakes: {transport}", f"lookups: {transport}"} <= report["waypost"].keys()
+    assert "handshakes: DTLS, key, CCM_8" in report["aiocoap-rd"]
