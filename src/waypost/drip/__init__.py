@@ -1,0 +1,7 @@
+"""DRiP, the registry mesh: nodes that vote on who holds a key, and gossip what each of them says.
+
+Draft-wendt-modern-drip, made safe: one vote for each version of a key, ballots, a majority of a signed roster.
+
+Read `rules.py` first, the few decisions that safety rests on; then `messages.py`, `voter.py`, `proposer.py`,
+`reader.py`, `roster.py` (epochs), and `engine.py`, which joins them.
+"""

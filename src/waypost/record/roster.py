@@ -1,0 +1,130 @@
+"""Who votes: the roster of one epoch, and the network that the first of them founds.
+
+A roster is itself a voted record, of the key ROSTER, whose version is the epoch and whose value is the roster in
+canonical JSON.  The first has no votes: the network's id is its hash, so whoever knows the id knows it.
+
+Source: notes on DRiP, 4.2, 4.4 and 4.9; the home of a new key by highest random weight (Thaler and Ravishankar, 1998).
+"""
+
+from hashlib import sha256
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta, Struct
+
+from waypost.errors import WireError
+from waypost.record.record import RECORD_MAX, Place, Record, Stamp
+from waypost.record.wire import Namespace, NodeName, PublicKey, Version, decode, encode
+
+ROSTER: Final[Place] = ("_network", "roster")
+VOTERS_MAX: Final = 31
+LEARNERS_MAX: Final = 256
+CREATORS_MAX: Final = 64
+
+
+class Member(Struct, frozen=True):
+    """A node, from one installation to the next: one that lost its disk comes back as another `incarnation`."""
+
+    name: NodeName
+    incarnation: Version
+    key: PublicKey  # of the node, which signs its votes
+    url: Annotated[str, Meta(max_length=255)]
+    organisation: Annotated[str, Meta(max_length=64)]
+
+
+class Creator(Struct, frozen=True):
+    """Whoever has `key` may make new keys of the namespace that begin with `prefix`."""
+
+    namespace: Namespace
+    prefix: Annotated[str, Meta(max_length=255)]
+    key: PublicKey
+
+
+class Policy(Struct, frozen=True):
+    """`quorum`: how many votes commit; less than a majority, as 0, means a majority.
+
+    `operator` holds the first roster and may make any key.
+    """
+
+    operator: PublicKey
+    quorum: Annotated[int, Meta(ge=0, le=VOTERS_MAX)]
+    creators: Annotated[tuple[Creator, ...], Meta(max_length=CREATORS_MAX)]
+
+
+class Roster(Struct, frozen=True):
+    epoch: Version
+    voters: Annotated[tuple[Member, ...], Meta(min_length=1, max_length=VOTERS_MAX)]
+    learners: Annotated[tuple[Member, ...], Meta(max_length=LEARNERS_MAX)]
+    policy: Policy
+
+    @property
+    def quorum(self) -> int:
+        """Any two of so many voters have one in common."""
+        return max(len(self.voters) // 2 + 1, self.policy.quorum)
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        return tuple(member.name for member in self.voters + self.learners)
+
+    def voter(self, name: str) -> Member | None:
+        return next((member for member in self.voters if member.name == name), None)
+
+    def home(self, place: Place) -> str:
+        """Of a key that does not exist yet."""
+        text = "/".join(place).encode()
+        return max(self.voters, key=lambda member: sha256(member.name.encode() + b"\n" + text).digest()).name
+
+    def encode(self) -> bytes:
+        return encode(self)
+
+    @classmethod
+    def decode(cls, data: bytes) -> "Roster":
+        roster = decode(data, _decoder, RECORD_MAX)
+        roster.require_sound()
+        return roster
+
+    def require_sound(self) -> None:
+        """Raises WireError for what the types of the fields cannot say."""
+        if len(set(self.nodes)) != len(self.nodes):
+            raise WireError("a roster names each node once")
+        if len({member.key for member in self.voters}) != len(self.voters):
+            raise WireError("no two voters have the same key")
+        if self.policy.quorum > len(self.voters):
+            raise WireError("the quorum is larger than the electorate")
+
+
+_decoder: Final = msgspec.json.Decoder(Roster)
+
+
+def network_of(first: Roster) -> str:
+    """The network's id: 64 hexadecimal digits that name its first roster."""
+    return sha256(b"waypost network v1\n" + encode(first)).hexdigest()
+
+
+def first_record(first: Roster) -> Record:
+    """The record of a network's first roster: nobody signs it, for the network's id vouches for it."""
+    namespace, key = ROSTER
+    return Record(
+        namespace=namespace,
+        key=key,
+        version=1,
+        prev="",
+        holder=first.policy.operator,
+        home=first.voters[0].name,
+        value=first.encode().decode(),
+        author="",
+        hlc=Stamp(0, 0),
+        txid="0" * 32,
+        cites=(),
+        signature="",
+    )
+
+
+def roster_in(record: Record) -> Roster:
+    """The roster that a record of the key ROSTER holds.  Raises WireError."""
+    if record.place != ROSTER or record.value is None:
+        raise WireError("the record holds no roster")
+    roster = Roster.decode(record.value.encode(errors="surrogatepass"))
+    if roster.epoch != record.version:
+        raise WireError("a roster's epoch is the version of its record")
+    return roster
