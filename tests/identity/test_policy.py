@@ -204,7 +204,9 @@ def test_roles_do_not_save_who_is_revoked() -> None:
     assert not allows(rules, ANNA._replace(roles=("peer",)), Action.PEER, Target("node"))
 
 
-@pytest.mark.parametrize("subject", ["anonymous", "operator", "anyone", "role:device", "psk", "psk:", "", "user:anna"])
+@pytest.mark.parametrize(
+    "subject", ["anonymous", "operator", "anyone", "operator:x", "role:device", "psk", "psk:", "", "user:anna"]
+)
 def test_only_those_with_a_name_can_be_revoked(subject: str) -> None:
     rules = default()
     with pytest.raises(StateError):
@@ -245,7 +247,7 @@ def test_the_rules_that_decide_are_told() -> None:
 
 def test_memory_of_many_askers_changes_no_decision() -> None:
     rules = policy([rule("psk:7*", name=["{name}"]), rule("psk:7*", do="read")])
-    for number in range(module.MEMORY_MAX + 100):
+    for number in range(2 * module.MEMORY_MAX + 100):
         who = Identity("psk", str(number))
         meant = str(number).startswith("7")
         assert allows(rules, who, Action.LOOK_UP, one("", str(number))) == meant
@@ -370,6 +372,14 @@ def test_what_two_spans_share_is_what_is_in_both(one_span: Span, other: Span) ->
         in_both = one_span.covers(Span(name)) and other.covers(Span(name))
         assert in_both == (both is not None and both.covers(Span(name)))
     assert not Span("a").covers(Span("a", True))
+
+
+def test_who_names_no_sector_is_in_the_one_without_a_name() -> None:
+    view = policy([rule(sector=[""])]).decide(LAMP, Action.LOOK_UP, Target("rd")).view
+    assert view is not None
+    assert view.shows(None, "x")
+    assert view.shows("", "x")
+    assert not view.shows("x", "x")
 
 
 def test_a_view_of_nothing_shows_nothing() -> None:

@@ -191,13 +191,13 @@ class Policy:
         return rules
 
     def _compile(self, who: Identity, action: Action) -> Iterable[Rule]:
+        if who.actions and action.value not in who.actions:
+            return
         for kind, number, written in self.written:
             allows = kind == "allow"
             if not any(item in ("*", action.value) for item in written.do):
                 continue
             if not any(_is(item, who) for item in written.who):
-                continue
-            if allows and who.actions and action.value not in who.actions:
                 continue
             rooms = None if "*" in written.rooms else frozenset(written.rooms)
             sectors, names = _sectors(written, who, allows=allows), _spans(written.name, who)
