@@ -40,7 +40,9 @@ def end(error: BaseException, *, as_json: bool) -> Exit:
 
 
 def _tell(error: BaseException, code: Exit, *, as_json: bool) -> None:
-    sentence, hint = sentence_of(error), hint_of(error)
+    from waypost.identity.token import redacted  # only when something is wrong
+
+    sentence, hint = redacted(sentence_of(error)), hint_of(error)
     if as_json:
         click.echo(encode(Error(sentence, hint, code)), err=True)
         return

@@ -37,6 +37,8 @@ SECRET_MAX: Final = 64
 DISTINCT_MIN: Final = 6  # of 16 random octets fewer differ once in 10^13
 SAMPLES: Final = (b"changeme", b"change-me", b"secret", b"password", b"passwort", b"example", b"default", b"waypost")
 
+COULD_BE_SECRET: Final = re.compile(r"[0-9A-Fa-f]{24,}", re.ASCII)  # in a message
+
 T = TypeVar("T")
 
 
@@ -78,6 +80,13 @@ class WrittenContext(Struct, frozen=True, forbid_unknown_fields=True):
 
 def read_shared(data: bytes, where: str) -> Shared:
     """`where` is the file's name.  Raises ConfigError, and nothing else, for what is not as it must be."""
+    try:
+        return _read(data, where)
+    except ConfigError as error:  # a secret may stand where a name belongs
+        raise ConfigError(COULD_BE_SECRET.sub("…", str(error)), hint=error.hint) from None
+
+
+def _read(data: bytes, where: str) -> Shared:
     try:
         document = tomllib.loads(data.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
