@@ -84,7 +84,7 @@ def test_a_node_joins_and_is_a_peer_of_the_one_that_gave_the_token(first: Node, 
 def test_what_joining_writes_is_for_its_owner_alone(first: Node, tmp_path: Path) -> None:
     waypost("join", token(first, "lamp-1", "device"), peers(first), "--out", str(tmp_path / "lamp"))
     assert stat.S_IMODE((tmp_path / "lamp").stat().st_mode) == 0o700
-    assert sorted(files(tmp_path / "lamp")) == ["ca.pem", "crt.pem", "key.pem"]
+    assert sorted(files(tmp_path / "lamp")) == ["ca.crt", "lamp-1.crt", "lamp-1.pem"]
     assert {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "lamp").iterdir()} == {0o600}
 
 
@@ -151,9 +151,9 @@ def test_a_token_for_several_names_needs_one_and_takes_nobodys(first: Node, tmp_
 
 
 def test_a_host_that_the_token_does_not_name_is_refused(first: Node, tmp_path: Path) -> None:
-    line = (peers(first), "--dir", str(tmp_path / "n"), "--host", "bank.example")
+    line = (peers(first), "--dir", str(tmp_path / "n"), "--san", "bank.example")
     assert "bank.example" in waypost("join", token(first, "node-3", "peer"), *line, code=4)
-    assert waypost("join", token(first, "node-3", "peer", "--host", "bank.example"), *line)["name"] == "node-3"
+    assert waypost("join", token(first, "node-3", "peer", "--san", "bank.example"), *line)["name"] == "node-3"
 
 
 def test_a_directory_with_keys_keeps_them_unless_they_are_to_be_replaced(first: Node, tmp_path: Path) -> None:

@@ -287,6 +287,19 @@ def test_a_name_that_is_taken_is_certified_again_only_by_a_token_for_it_alone(ke
     assert kept.ask(Redeem(exact, "lamp-3", (), ANONYMOUS, taken)) == Redeemed("device", "lamp-3")
 
 
+def test_what_would_be_answered_can_be_asked_and_uses_nothing_up(kept: Kept) -> None:
+    shown = kept.create(JOIN)
+    assert kept.ask(Redeem(shown, "lamp-3", (), ANONYMOUS, dry=True)) == Redeemed("device", "lamp-3")
+    assert "for the name" in kept.ask(Redeem(shown, "door", (), ANONYMOUS, dry=True)).detail
+    assert kept.ask(Redeem(shown, "lamp-3", (), ANONYMOUS)) == Redeemed("device", "lamp-3")
+
+
+def test_a_token_for_one_role_gives_no_other(kept: Kept) -> None:
+    shown = kept.create(JOIN)
+    assert "certifies a device" in kept.ask(Redeem(shown, "lamp-3", (), ANONYMOUS, role="peer")).detail
+    assert kept.ask(Redeem(shown, "lamp-3", (), ANONYMOUS, role="device")) == Redeemed("device", "lamp-3")
+
+
 def test_an_expired_token_joins_nobody(kept: Kept) -> None:
     shown = kept.create(JOIN)
     assert "expired" in kept.ask(Redeem(shown, "lamp-3", (), ANONYMOUS), 3_600.0).detail

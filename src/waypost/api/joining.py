@@ -7,8 +7,10 @@ Source: notes on reliability, D1 (bootstrap).
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from ipaddress import ip_address
 from typing import Final
 
@@ -18,6 +20,7 @@ from waypost.api.problem import Refusal
 from waypost.api.schemas import Join, Joined, Peer, Root
 from waypost.errors import ConfigError, WireError
 from waypost.identity import Identity
+from waypost.identity.admission import Buckets
 from waypost.identity.certificates import CERTIFICATE_DAYS, DNS_NAME, Subject, read_request
 from waypost.identity.certificates import Request as Wanted
 from waypost.identity.keys import fingerprint
@@ -25,7 +28,11 @@ from waypost.identity.token import Declined, Redeem, Redeemed, Shown
 from waypost.storage.keyring import LOOPBACK, Keyring
 
 PROTOCOL: Final = 1  # of what nodes say to each other
+LINES_PER_SECOND: Final = 1.0  # of the log about those who may not join
+LINES: Final = 20  # and at once
 CAPABILITIES: Final = ("rd",)  # what this node can do for others
+
+log = logging.getLogger(__name__)
 
 
 class Joining:
@@ -38,6 +45,7 @@ class Joining:
         self._keyring = keyring
         self._wall_ms = wall_ms
         self._alone = asyncio.Lock()
+        self._lines = Buckets(LINES_PER_SECOND, LINES)  # of the log
 
     @property
     def pin(self) -> str:
@@ -52,21 +60,32 @@ class Joining:
 
     async def join(self, wanted: Join, source: str, who: Identity) -> Joined:
         """Raises Refusal, and then nothing has changed."""
-        shown, request = _read(wanted)
-        async with self._alone:
-            taken = await asyncio.to_thread(self._taken)
-            known = {*LOOPBACK, source}
-            hosts = tuple(host for host in request.hosts if host not in known)
-            revoked = self._keyring.credentials(self._wall_ms()).trust.revoked.tokens
-            if shown.id in revoked:
-                raise Refusal(403, "the token is revoked")
-            redeemed = await self._ask(Redeem(shown, wanted.name, hosts, who, taken, wanted.role))
-            if isinstance(redeemed, Declined):
-                raise Refusal(403, redeemed.detail)
-            assert isinstance(redeemed, Redeemed)
-            hosts = request.hosts if redeemed.role == "peer" else ()
-            subject = Subject(redeemed.role, redeemed.name, hosts, CERTIFICATE_DAYS)
-            return await asyncio.to_thread(self._certify, subject, request)
+        try:
+            shown, request = _read(wanted)
+            hosts = tuple(host for host in request.hosts if host not in (*LOOPBACK, source))
+            redeem = Redeem(shown, wanted.name, hosts, who, role=wanted.role)
+            await self._redeem(replace(redeem, dry=True))  # strangers get no further
+            async with self._alone:
+                taken = await asyncio.to_thread(self._taken)
+                redeemed = await self._redeem(replace(redeem, taken=taken))
+                hosts = request.hosts if redeemed.role == "peer" else ()
+                subject = Subject(redeemed.role, redeemed.name, hosts, CERTIFICATE_DAYS)
+                joined = await asyncio.to_thread(self._certify, subject, request)
+        except Refusal as error:
+            if not self._lines.take("all", asyncio.get_running_loop().time()):
+                log.warning("refused to let %s join: %s", source or "the local socket", error)
+            raise
+        log.info("%s joined from %s as a %s", joined.name, source or "the local socket", joined.role)
+        return joined
+
+    async def _redeem(self, redeem: Redeem) -> Redeemed:
+        if redeem.shown.id in self._keyring.credentials(self._wall_ms()).trust.revoked.tokens:
+            raise Refusal(403, "the token is revoked")
+        redeemed = await self._ask(redeem)
+        if isinstance(redeemed, Declined):
+            raise Refusal(403, redeemed.detail)
+        assert isinstance(redeemed, Redeemed)
+        return redeemed
 
     def _taken(self) -> frozenset[str]:
         """Names under certificates that are still good.  Raises Refusal if none can be made here."""

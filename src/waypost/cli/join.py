@@ -22,7 +22,7 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.argument("token")
 @click.argument("url")
 @click.option("--name", help="As whom, where the token is for several names.")
-@click.option("--host", "hosts", multiple=True, help="Where a node will be reached besides the loopback.")
+@click.option("--san", "hosts", multiple=True, help="Where a node will be reached besides the loopback.")
 @click.option("--dir", "directory", envvar="WAYPOST_DIR", type=FOLDER, help="A node's state directory.")
 @click.option("--out", type=FOLDER, help="In place of --dir: a new folder for a device's key and certificate.")
 @click.option("--replace", is_flag=True, help="Replace the state directory's own authority; it stays in keys.before.")
@@ -92,7 +92,8 @@ def _as_device(text: str, url: str, folder: Path, name: str | None, hosts: tuple
     new = folder.with_name(folder.name + ".new")
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(mode=0o700, parents=True)
-    files = {"key.pem": write_private(key), "crt.pem": enrolled.certificate.pem, "ca.pem": enrolled.root.pem}
+    name = enrolled.name
+    files = {f"{name}.pem": write_private(key), f"{name}.crt": enrolled.certificate.pem, "ca.crt": enrolled.root.pem}
     write_new({new / file: data for file, data in files.items()})
     new.rename(folder)
     return enrolled

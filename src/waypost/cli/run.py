@@ -141,6 +141,8 @@ def log_to_standard_error(log: Log) -> None:
 
     import structlog
 
+    from waypost.identity.token import redacted
+
     steps: list[structlog.typing.Processor] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -153,6 +155,7 @@ def log_to_standard_error(log: Log) -> None:
         # A traceback without the values of variables, which the renderer would show: some are secrets.
         plain = structlog.dev.plain_traceback
         last = [structlog.dev.ConsoleRenderer(colors=colors, pad_event_to=0, exception_formatter=plain)]
+    last.append(lambda _, __, line: redacted(str(line)))  # whatever the rest of the program has put there
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(

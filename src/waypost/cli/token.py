@@ -23,7 +23,7 @@ def token() -> None:
 @click.option("--expires", "expires_s", type=Duration(), help="As in 12h or 30d. [90d; with --join 1h]")
 @click.option("--scope", "scopes", multiple=True, metavar="ACTION|sector=PATTERN", help="All it may do of what it may.")
 @click.option("--join", is_flag=True, help="To join with, once: NAME is whom it certifies, as in node-2 or lamp-*.")
-@click.option("--host", "hosts", multiple=True, help="With --join: where the peer may be reached.")
+@click.option("--san", "hosts", multiple=True, help="With --join: where the peer may be reached.")
 @node_option
 @output_option
 def create(

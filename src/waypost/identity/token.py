@@ -105,7 +105,8 @@ class Authenticate:
 class Redeem:
     """Use up a token to join with.  Answered with Redeemed, or Declined.
 
-    `name` and `role` None are those that the token is for; `taken` are names that others are certified as.
+    `name` and `role` None are those that the token is for; `taken` are names that others are certified as.  With `dry`
+    it is only said what would be answered.
     """
 
     shown: Shown
@@ -114,6 +115,7 @@ class Redeem:
     who: Identity
     taken: frozenset[str] = frozenset()
     role: str | None = None
+    dry: bool = False
 
 
 TokenQuestion = CreateToken | FirstToken | ListTokens | RevokeToken | Authenticate | Redeem

@@ -186,8 +186,11 @@ class Tokens:
             self._counts.refused += 1
             self._answer(id, wrong)
             return
-        self._counts.redeemed += 1
         redeemed = Redeemed(token.roles[0], question.name or token.name)
+        if question.dry:
+            self._answer(id, redeemed)
+            return
+        self._counts.redeemed += 1
         self._answer(id, redeemed, self._keep(replace(token, used_ms=wall_ms)))
 
     # how it is found out

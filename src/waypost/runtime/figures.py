@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from waypost.identity.token import redacted
+
 TEXT_MAX: Final = 300  # characters of an error
 
 
@@ -50,4 +52,4 @@ class LastError(logging.Handler):
         self.text: str | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.text = record.getMessage()[:TEXT_MAX]
+        self.text = redacted(record.getMessage())[:TEXT_MAX]
