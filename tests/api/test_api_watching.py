@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, closing
 from typing import Any, Final
 
 import msgspec
@@ -14,6 +14,7 @@ from serving import Api, serving
 
 from waypost.api.changes import BATCH
 from waypost.api.problem import Refusal
+from waypost.api.sync import SyncClient
 from waypost.api.watching import WATCHERS_MAX, WATCHERS_PER_SOURCE_MAX, Feed, Told
 from waypost.assembly.questions import Review
 from waypost.identity import ANONYMOUS, Identity
@@ -289,6 +290,40 @@ async def test_a_watcher_that_waits_hears_of_it_when_the_node_is_told_of_the_cha
         async with asyncio.timeout(10):
             last, _ = await asyncio.gather(anext(events), revoke())
         assert last.kind == "reset"
+
+
+def test_a_client_whose_view_has_changed_begins_anew_by_itself() -> None:
+    """And forgets what it may not see any more: the reset says so."""
+    node, policy = Embedded(), default()
+    mine = Policy.read(
+        {
+            "allow": [
+                {"who": ["operator"], "do": ["watch"], "sector": ["mine"]},
+                {"who": ["operator"], "do": ["register"]},
+            ]
+        },
+        "test",
+    )
+    with serving(node.ask, rows=node, decide=policy.decide) as api, SyncClient(api.url) as client:
+        client.register("safe", d="other", base="coap://h")
+        client.register("lamp", d="mine", base="coap://h")
+        told: list[tuple[str, str | None]] = []
+        with closing(client.watch()) as events:
+            for event in events:
+                told.append((event.event, event.ep))
+                if event.event == "synced" and len(told) > 3:
+                    break
+                if event.event == "synced":
+                    policy.adopt(mine)
+                    client.register("safe", d="other", base="coap://moved")
+    assert told == [
+        ("put", "lamp"),
+        ("put", "safe"),
+        ("synced", None),
+        ("reset", None),
+        ("put", "lamp"),
+        ("synced", None),
+    ]
 
 
 STEPS = st.lists(

@@ -55,7 +55,7 @@ class Watch:
             self._wait_s = WAIT_S
             if event.token is not None or event.event == "reset":
                 self._token = event.token
-            self._partial = event.token is None
+            self._partial = event.token is None and event.event != "reset"
             if event.event != "heartbeat":
                 yield event
 

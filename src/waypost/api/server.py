@@ -104,11 +104,13 @@ class _Door:
             raise Refusal(429, "too many requests: come back later", retry_s=retry_s)
         return who, self._view(who, route)
 
-    async def still(self, request: web.Request, route: Route, admitted: Admitted) -> bool:
-        """Whether nothing has changed: what is revoked or narrowed ends at once, streams that are open too."""
+    async def still(self, request: web.Request, who: Identity) -> bool:
+        """Whether it is who asked: what is revoked or narrowed ends at once, streams that are open too.
+
+        What the policy says now, whoever makes a stream asks for each piece, and can say so at its end.
+        """
         try:
-            who = await self._identify(request)
-            return (who, self._view(who, route)) == admitted
+            return await self._identify(request) == who
         except Refusal:
             return False
 
@@ -125,7 +127,7 @@ def _handler(route: Route, operations: Operations, door: _Door, stall_s: float) 
         wanted = await _read(request, route, *admitted)
         reply = await route.operation(operations, wanted)
         if isinstance(reply.body, AsyncGenerator):
-            still = partial(door.still, request, route, admitted)
+            still = partial(door.still, request, wanted.who)
             return await _stream(request, reply.body, wanted.media, still, stall_s)
         return _write(reply, reply.body, wanted.media)
 
