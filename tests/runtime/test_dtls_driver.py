@@ -6,6 +6,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from random import Random
+from typing import cast
 
 import pytest
 from connections import Answering
@@ -170,6 +171,46 @@ def test_random_datagrams_do_no_harm() -> None:
                     stranger.sendto(noise, driver.udp.address[:2])
             assert (await lamp.request(Code.GET, ("x",))).payload == b"1"
             assert len(host.paths) == 1
+
+    asyncio.run(story())
+
+
+class Lossy(asyncio.DatagramProtocol):
+    """Between one client and a server: loses the first datagram of each way that `loses` names, by its 14th octet."""
+
+    def __init__(self, server: Endpoint, loses: set[int]) -> None:
+        self.server = server[:2]
+        self.loses = loses
+        self.client: tuple[str, int] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.DatagramTransport, transport)
+
+    def datagram_received(self, data: bytes, address: tuple[str, int]) -> None:
+        if address != self.server:
+            self.client = address
+        kind = data[13] if data[3:5] == bytes(2) else -1
+        if kind in self.loses:
+            self.loses.remove(kind)
+        elif self.client is not None:
+            self.transport.sendto(data, self.client if address == self.server else self.server)
+
+
+@pytest.mark.parametrize("lost", [{1}, {3}, {2}, {16}], ids=["hello", "cookie", "server's", "client's"])
+def test_what_is_lost_of_a_handshake_is_sent_again(lost: set[int]) -> None:
+    """RFC 6347, 4.2.4: after a second, by whoever waits for the next flight."""
+
+    async def story() -> None:
+        host, has = Numbering(), holding(lamp=LAMP)
+        async with serving(host, has) as driver:
+            between, proxy = await asyncio.get_running_loop().create_datagram_endpoint(
+                lambda: Lossy(driver.udp.address, lost), local_addr=("127.0.0.1", 0)
+            )
+            port = between.get_extra_info("sockname")[1]
+            async with CoapClient("127.0.0.1", port, has) as lamp:
+                assert (await lamp.request(Code.GET, ("x",))).payload == b"1"
+            assert proxy.loses == set()
+            between.close()
 
     asyncio.run(story())
 
