@@ -18,6 +18,7 @@ from waypost.api.routes import PEER_ROUTES, ROUTES
 from waypost.api.watching import Feed
 from waypost.cli.verbs import call, waypost
 from waypost.identity import OPERATOR, Identity
+from waypost.identity.policy import Policy
 from waypost.rd.questions import Evict, Register, Registered, Remove
 
 EVERY = tuple({(route.method, route.path): route for route in (*ROUTES, *PEER_ROUTES)}.values())
@@ -168,6 +169,23 @@ def test_routes_about_one_thing(api: Api, route: tuple[str, str], asker: str) ->
         assert refused(answer, asker) or answer.status < 300
         if method == "GET":
             assert api.ask("HEAD", path.replace("{id}", HOUSE.locations[thing])).status == answer.status
+
+
+def test_a_renewal_whose_answer_may_not_be_read_changes_nothing(api: Api) -> None:
+    HOUSE.begin()
+    HOUSE.policy.adopt(
+        Policy.read(
+            {"allow": [{"who": ["role:device"], "do": ["renew"]}, {"who": ["operator"], "do": ["*"]}]}, "no reading"
+        )
+    )
+    try:
+        where = f"/v1/endpoints/{HOUSE.locations['lamp']}"
+        HOUSE.asker = "lamp"
+        assert api.ask("PATCH", where, b'{"lt":777}', JSON).status == 403
+        HOUSE.asker = "operator"
+        assert api.ask("GET", where).json["lt"] == 600
+    finally:
+        HOUSE.policy.adopt(policy())
 
 
 @pytest.mark.parametrize("asker", ASKERS)

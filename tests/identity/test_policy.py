@@ -14,6 +14,7 @@ from waypost.identity.policy import ALL, Action, Policy, Span, Target, View, def
 
 LAMP = Identity("psk", "lamp-3", ("device",))
 ANNA = Identity("certificate", "anna", ("admin", "reader"))
+NARROW = Identity("token", "board", ("device",), ("look-up", "read"), ("a*", "b"))
 EVERYBODY = (ANONYMOUS, OPERATOR, LAMP, ANNA, Identity("token", "anna"), Identity("oscore", "lamp-3", ("device",)))
 SECTORS = ("", "a", "ab", "b")
 NAMES = ("", "lamp-3", "lamp-30", "anna", "x")
@@ -164,6 +165,16 @@ def test_the_node_has_no_parts() -> None:
     assert "whole node" in landlord.decide(LAMP, Action.ADMINISTER, Target("node")).reason
 
 
+def test_what_was_decided_of_a_range_is_remembered() -> None:
+    rules = policy([rule(sector=["a"])])
+    first = rules.decide(LAMP, Action.LOOK_UP, Target("rd"))
+    assert rules.decide(LAMP, Action.LOOK_UP, Target("rd")) is first
+    held = rules.remembered
+    for number in range(9):
+        rules.decide(LAMP, Action.LOOK_UP, one("a", str(number)))
+    assert rules.remembered == held, "there is no end of names"
+
+
 def test_all_of_a_range_needs_no_view() -> None:
     assert policy([rule(), rule(sector=["a"])]).decide(LAMP, Action.LOOK_UP, Target("rd")).view is None
 
@@ -287,7 +298,7 @@ written = st.fixed_dictionaries(
     },
 )
 owned = written.flatmap(lambda table: st.sampled_from([table, {**table, "do": ["register"], "owner": "own"}]))
-askers = st.sampled_from(EVERYBODY)
+askers = st.sampled_from([*EVERYBODY, NARROW])
 actions = st.sampled_from([Action.LOOK_UP, Action.REGISTER, Action.READ])
 spans = st.sampled_from([ALL, Span("a", True), Span("lamp-", True), Span(""), Span("a"), Span("lamp-3")])
 
@@ -311,6 +322,8 @@ def meant(item: str, who: Identity) -> bool:
 
 
 def concerns(table: Mapping[str, Any], who: Identity, action: Action, sector: str, name: str, owner: str) -> bool:
+    if who is NARROW and (action not in (Action.LOOK_UP, Action.READ) or not (sector[:1] == "a" or sector == "b")):
+        return False
     return (
         any(meant(item, who) for item in table["who"])
         and any(item in ("*", action.value) for item in table["do"])

@@ -156,6 +156,7 @@ class Operations:
     async def renew_endpoint(self, request: Request) -> Reply:
         _no_query(request.query)
         wanted = reading.json(request.body or b"{}", schemas.Renewal)
+        await self.get_endpoint(request)  # who may not read the answer changes nothing
         renew = Renew(request.id, wanted.lt, wanted.base, None, wanted.attributes, request.source, request.who)
         outcome = await self._ask(renew)
         if not isinstance(outcome, Renewed):

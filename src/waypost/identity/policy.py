@@ -200,7 +200,7 @@ class Policy:
             if not any(_is(item, who) for item in written.who):
                 continue
             rooms = None if "*" in written.rooms else frozenset(written.rooms)
-            sectors, names = _sectors(written, who, allows=allows), _spans(written.name, who)
+            sectors, names = _sectors(written, who), _spans(written.name, who)
             scopes = tuple(Scope(sector, name) for sector in sectors for name in names)
             yield Rule(allows, number, rooms, written.owner == "own", scopes)
 
@@ -239,10 +239,10 @@ def _spans(patterns: Iterable[str], who: Identity) -> list[Span]:
     return [Span(start.replace(OWN_NAME, who.name), prefix) for start, prefix in spans]
 
 
-def _sectors(written: Written, who: Identity, *, allows: bool) -> list[Span]:
-    """Those of the rule; what narrows an asker narrows what is allowed, never what is denied."""
+def _sectors(written: Written, who: Identity) -> list[Span]:
+    """Those of the rule, narrowed by what narrows the asker: of the others nothing is allowed that could be denied."""
     spans = _spans(written.sector, who)
-    if not (allows and who.sectors):
+    if not who.sectors:
         return spans
     return [both for span in spans for own in who.sectors if (both := span.meets(pattern(own))) is not None]
 
@@ -250,7 +250,7 @@ def _sectors(written: Written, who: Identity, *, allows: bool) -> list[Span]:
 # What a node without a policy file goes by.  `waypost init` and the first start write it out.
 DEFAULT: Final = """\
 # Who may do what.  Nothing is allowed that no rule allows; docs/policy.md tells what can stand here, and
-# `waypost policy test` what a rule would do.  A node reads this file when it starts.
+# `waypost policy test` what a rule would do.  A node reads this file when it starts, and on SIGHUP.
 
 # Whoever can reach a listener may look around.
 [[allow]]
