@@ -345,3 +345,29 @@ def test_what_is_imported_is_whose_the_line_says() -> None:
     node.ask(Import(line, None, 600.0, LAMP.subject))
     assert node.device(ANNA, who=TAKER).post("/rd?ep=a").code == Code.FORBIDDEN
     assert node.device(ANNA, who=LAMP).post("/rd?ep=a").code == Code.CREATED
+
+
+def test_to_evict_takes_no_right_to_remove_and_the_other_way_round() -> None:
+    """Whoever may only remove keeps nobody out, not even by the way."""
+    for do, outcome in (("evict", Removed()), ("remove", None)):
+        node = Node(policy=policy(ALL, tenant("look-up", do), tenant("evict", who="certificate:nobody")))
+        held = node.device(BORIS, who=OPERATOR).register("/rd?ep=lamp&d=mine").removeprefix("/reg/")
+        answer = asked(node, Evict(held, 60, TENANT))
+        kept_out = asked(node, Evictions(OPERATOR)).evictions
+        if outcome is None:
+            assert isinstance(answer, Refused)
+            assert kept_out == ()
+        else:
+            assert answer == outcome
+            assert [entry.ep for entry in kept_out] == ["lamp"]
+
+
+def test_who_registers_simply_is_known_by_its_address_too() -> None:
+    """RFC 9176, 5.1: what is its own it may register again."""
+    node = Node(policy=default())
+    anna = node.device(ANNA)
+    anna.register("/rd?ep=a")
+    anna.inbox.clear()
+    anna.put(anna.message(Code.POST, "/.well-known/rd?ep=a"))
+    (request,) = anna.inbox
+    assert request.code == Code.GET, "its links are asked for"
