@@ -102,17 +102,17 @@ class Home:
     def port(self, listener: str) -> int:
         return port_of(self.listeners[listener])
 
-    def verb(self, *line: str, **more: str) -> bytes:
-        """All that it says; whether it succeeds is not the question here."""
+    def call(self, *line: str, told: bytes = b"", **more: str) -> bytes:
+        """All that a verb says to what it is told on standard input; whether it succeeds is not the question here."""
+        command = [sys.executable, "-m", "waypost", *line]
         done = subprocess.run(
-            [sys.executable, "-m", "waypost", *line],
-            env=environment(self.directory, **more),
-            capture_output=True,
-            timeout=60,
-            check=False,
+            command, input=told, env=environment(self.directory, **more), capture_output=True, timeout=60, check=False
         )
-        said = done.stdout + done.stderr
-        self.heard[f"waypost {' '.join(line)} {''.join(more)}"] = said
+        return done.stdout + done.stderr
+
+    def verb(self, *line: str, told: bytes = b"", **more: str) -> bytes:
+        """As call(), and it is searched."""
+        said = self.heard[f"{len(self.heard)} waypost {' '.join(line)}"] = self.call(*line, told=told, **more)
         return said
 
     def ask(self, method: str, target: str, body: bytes | None = None, **headers: str) -> int:
@@ -137,7 +137,8 @@ def home(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     home.canaries = secrets(home.directory, first)
     process = home.start()
     try:
-        use_http(home, TOKEN.findall(first))
+        use_http(home, [*TOKEN.findall(first), create(home, "dashboard", "--role", "admin")])
+        use_join(home)
         use_coap(home)
         use_oscore(home)
         use_keys(home, home.port("coaps"), over_dtls)
@@ -186,6 +187,25 @@ def secrets(directory: Path, first: bytes) -> list[Canary]:
         Canary("wrong token", WRONG_TOKEN.secret),
         Canary("token to join with", JOIN_TOKEN.secret),
     ]
+
+
+def create(home: Home, *line: str) -> bytes:
+    """A token, which is shown this once."""
+    (text,) = TOKEN.findall(home.call("token", "create", *line))
+    home.canaries.append(of_token(f"token {' '.join(line)}", text.decode()))
+    return bytes(text)
+
+
+def use_join(home: Home) -> None:
+    """With a token that is right, again with it, and with others."""
+    url, folder = f"https://{home.listeners['peers']}", home.directory.with_name(f"lamp-8-{home.form}")
+    token = create(home, "lamp-8", "--role", "device", "--join")
+    for shown in (token, token, token[:-1], token[: token.rindex(b"_")], JOIN_TOKEN.text.encode()):
+        home.verb("join", "-", url, "--out", str(folder), told=shown)
+        body = json.dumps({"token": shown.decode()}).encode()
+        home.ask("POST", "/v1/join", body, Content_Type="application/json")
+    home.canaries.append(of_key("key of who joined", (folder / "lamp-8.pem").read_bytes()))
+    home.verb("join", "-", f"{url}/{token.decode()}", "--out", f"{folder}-2", told=token)
 
 
 def use_http(home: Home, tokens: list[bytes]) -> None:
@@ -300,6 +320,7 @@ def use_verbs(home: Home) -> None:
         home.verb("status", "--url", url, "-o", form, WAYPOST_TOKEN=token)
         home.verb("config", "show", "-o", form, WAYPOST_TOKEN=token)
         home.verb("export", "--url", url, "-o", form, WAYPOST_TOKEN=token)
+        home.verb("export", "--url", f"https://{home.listeners['https']}", "-o", form, WAYPOST_TOKEN=token)
         home.verb("find", "--url", f"{url}/{token}", "-o", form)
     report = home.directory.with_name(f"report-{home.form}")
     home.verb("report", str(report), "--log", str(home.log))
@@ -345,15 +366,16 @@ def spoil_secrets(home: Home) -> None:
         SECRETS.replace('["device"]', f'["{good}"]'),
     ):
         file.write_text(spoiled)
-        said = home.verb("run" if home.form == "json" else "doctor")
-        assert b"secrets" in said
-        home.heard[f"secrets spoiled {len(home.heard)}"] = said
+        assert b"secrets" in home.verb("run" if home.form == "json" else "doctor")
     file.write_text(SECRETS)
     for name in KEY_FILES:
         key = home.directory / "keys" / name
         pem = key.read_bytes()
         key.write_bytes(pem[:-40])
-        home.heard[f"a start with {name} cut short"] = home.verb("run")
+        line = (
+            ["init"] if name == "tls.pem" else ["ca", "issue", "lamp-9", "--role", "device", "--out", f"{home.log}.d"]
+        )
+        assert name.encode() in home.verb(*line)
         key.write_bytes(pem)
 
 

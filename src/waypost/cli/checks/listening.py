@@ -17,7 +17,8 @@ from waypost.cli.reports import Finding
 from waypost.config import Config, has_ipv6, listen_address
 from waypost.engine import Endpoint
 
-AUTHENTICATED: Final = ("coaps", "https", "peers")  # listeners on which one shows who one is
+KEYED: Final = ("coaps",)  # listeners on which everybody shows who they are
+SECURED: Final = ("https", "peers")  # and those on which one may
 OVER_UDP: Final = ("udp", "dtls")
 
 
@@ -137,12 +138,14 @@ def check_reach(config: Config) -> list[Finding]:
         outside = [text for text in listen if not ip_address(listen_address(text).host).is_loopback]
         if not outside:
             continue
-        where = ", ".join(outside)
-        if name in AUTHENTICATED:
-            findings.append(fine("reach", f"{name}: other machines can reach {where}, and must say who they are"))
+        sentence = f"{name}: other machines can reach {', '.join(outside)}"
+        if name in KEYED:
+            findings.append(fine("reach", f"{sentence}, and must say who they are"))
+        elif name in SECURED:
+            findings.append(fine("reach", f"{sentence}; who shows no token and no certificate is a stranger"))
         else:
-            sentence = f"{name}: other machines can reach {where}, and nobody there must say who they are"
-            findings.append(warn("reach", sentence, "the policy should let strangers do little; coaps has keys"))
+            hint = "the policy should let strangers do little; coaps and https are there for the others"
+            findings.append(warn("reach", f"{sentence}, and nobody there must say who they are", hint))
     return findings or [fine("reach", "only this machine can reach the listeners")]
 
 
