@@ -278,6 +278,17 @@ async def test_a_watcher_whose_view_has_changed_is_told_to_begin_anew_and_nothin
 
 
 @story
+async def test_what_was_read_for_a_watcher_is_not_told_once_it_may_not_see_it(watched: Watched) -> None:
+    for name in ("a", "b", "c"):
+        await watched.register(name)
+    watched.who = TENANT
+    async with watched.watching() as events:
+        assert (await anext(events)).kind == "put"
+        watched.policy.revoke("psk:tenant")
+        assert [event.kind async for event in events] == ["reset"]
+
+
+@story
 async def test_a_watcher_that_waits_hears_of_it_when_the_node_is_told_of_the_change(watched: Watched) -> None:
     watched.who = TENANT
     async with watched.watching() as events:
