@@ -26,6 +26,7 @@ from waypost.errors import DeniedError, StateError
 from waypost.identity import Identity
 from waypost.identity.anchors import Trust
 from waypost.identity.credentials import Credentials, SharedKey
+from waypost.runtime.records import SUITES, Secrets
 
 # Suites of TLS and DTLS 1.2, best first.
 WITH_CERTIFICATE: Final = (
@@ -144,6 +145,19 @@ class Channel:
             with suppress(SSL.Error):  # in the middle of its handshake
                 self.connection.shutdown()
             self._end(CLOSED, "closed by this node")
+
+    def release(self) -> Secrets | None:
+        """What the handshake has agreed on, and OpenSSL is let go; None, and nothing done, for another suite."""
+        connection = self.connection
+        suite = connection.get_cipher_name()
+        if suite is None or suite not in SUITES:
+            return None
+        master, ours, theirs = connection.master_key(), connection.server_random(), connection.client_random()
+        assert master is not None
+        assert ours is not None
+        assert theirs is not None
+        del self.connection
+        return Secrets(suite, master, theirs, ours)
 
     def find_key(self, name: bytes) -> bytes:
         """The peer shows that it knows this key; empty if there is none of that name."""
