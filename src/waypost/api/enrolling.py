@@ -19,7 +19,7 @@ from waypost.api import calls
 from waypost.api.calls import Call, Origin
 from waypost.api.schemas import Join, Joined, Role, Root
 from waypost.errors import ConfigError, DeniedError, RemoteError, UnreachableError, WireError
-from waypost.identity.anchors import Trust, our_anchor, read_trust
+from waypost.identity.anchors import Seen, Trust, our_anchor, read_trust, require_current
 from waypost.identity.certificates import Certificate, make_request, read_certificate
 from waypost.identity.chains import certified
 from waypost.identity.keys import PrivateKey, fingerprint, read_public
@@ -162,5 +162,6 @@ def _require(enrolled: Enrolled, key: PrivateKey, trust: Trust, wall_ms: int) ->
     if not isinstance(operator, Ed25519PublicKey):
         raise DeniedError("the operator's key is not an Ed25519 key")
     stated = read_trust(enrolled.trust, operator)
+    require_current(stated, Seen(), wall_ms)
     if all(fingerprint(anchor.certificate.public) != fingerprint(enrolled.root.public) for anchor in stated.anchors):
         raise DeniedError("the trust file does not have the root")

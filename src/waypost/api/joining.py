@@ -15,12 +15,13 @@ from ipaddress import ip_address
 from typing import Final
 
 from waypost import __version__
+from waypost.api.asking import FAILURES, FAILURES_PER_SECOND
 from waypost.api.moving import Ask
 from waypost.api.problem import Refusal
 from waypost.api.schemas import Join, Joined, Peer, Root
 from waypost.errors import ConfigError, WireError
 from waypost.identity import Identity
-from waypost.identity.admission import Buckets
+from waypost.identity.admission import Buckets, prefix_of
 from waypost.identity.certificates import CERTIFICATE_DAYS, DNS_NAME, Subject, read_request
 from waypost.identity.certificates import Request as Wanted
 from waypost.identity.keys import fingerprint
@@ -28,8 +29,6 @@ from waypost.identity.token import Declined, Redeem, Redeemed, Shown
 from waypost.storage.keyring import LOOPBACK, Keyring
 
 PROTOCOL: Final = 1  # of what nodes say to each other
-LINES_PER_SECOND: Final = 1.0  # of the log about those who may not join
-LINES: Final = 20  # and at once
 CAPABILITIES: Final = ("rd",)  # what this node can do for others
 
 log = logging.getLogger(__name__)
@@ -45,7 +44,8 @@ class Joining:
         self._keyring = keyring
         self._wall_ms = wall_ms
         self._alone = asyncio.Lock()
-        self._lines = Buckets(LINES_PER_SECOND, LINES)  # of the log
+        self._failures = Buckets(FAILURES_PER_SECOND, FAILURES)
+        self._lines = Buckets(FAILURES_PER_SECOND, FAILURES)  # of the log
 
     @property
     def pin(self) -> str:
@@ -72,8 +72,12 @@ class Joining:
                 subject = Subject(redeemed.role, redeemed.name, hosts, CERTIFICATE_DAYS)
                 joined = await asyncio.to_thread(self._certify, subject, request)
         except Refusal as error:
-            if not self._lines.take("all", asyncio.get_running_loop().time()):
+            now = asyncio.get_running_loop().time()
+            if not self._lines.take("all", now):
                 log.warning("refused to let %s join: %s", source or "the local socket", error)
+            retry_s = self._failures.take(prefix_of(source), now) if error.code == 403 else 0
+            if retry_s:
+                raise Refusal(429, "too many that may not join: come back later", retry_s=retry_s) from error
             raise
         log.info("%s joined from %s as a %s", joined.name, source or "the local socket", joined.role)
         return joined
