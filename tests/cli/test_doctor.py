@@ -430,14 +430,23 @@ def test_a_node_that_sends_more_than_three_times_what_came_fails() -> None:
     for answer, times, state in ((bytes(12), 1, "ok"), (bytes(13), 1, "fail"), (bytes(7), 2, "fail")):
         with Server(answer, times) as server:  # the smallest of all datagrams has four octets
             found = only(amplifying.check_amplification(server.listeners))
-            assert (found.state, len(answer) * times) == (state, int(found.sentence.split(" ")[0]))
+            assert (found.state, f": {len(answer) * times} octets for 4 at most" in found.sentence) == (state, True)
+
+
+def test_a_node_that_answers_a_hello_with_more_than_three_of_its_size_fails() -> None:
+    size = len(amplifying.client_hello())
+    for answer, state in ((bytes(44), "ok"), (bytes(3 * size), "ok"), (bytes(3 * size + 1), "fail")):
+        with Server(answer) as server:
+            found = only(amplifying.check_amplification({"coaps": server.listeners["coap"]}))
+            assert (found.state, f": {len(answer)} octets for {size} at most" in found.sentence) == (state, True)
 
 
 def test_a_node_that_does_not_answer_fails_soon() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
         silent.bind(("127.0.0.1", 0))
-        found = only(amplifying.check_amplification({"coap": f"127.0.0.1:{silent.getsockname()[1]}"}))
-    assert (found.state, "nothing answers" in found.sentence) == ("fail", True)
+        at = f"127.0.0.1:{silent.getsockname()[1]}"
+        for found in amplifying.check_amplification({"coap": at, "coaps": at}):
+            assert (found.state, "nothing answers" in found.sentence) == ("fail", True)
     assert states(amplifying.check_amplification({})) == ["skipped"]
 
 

@@ -8,8 +8,9 @@ Source: RFC 9175, 2.4 and 2.6; RFC 7252, 11.3; notes on reliability, D1.
 
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import count
+from random import SystemRandom
 from typing import Final, NamedTuple
 
 from waypost.cli.checks import fail, fine, skip
@@ -40,27 +41,35 @@ class Ratio(NamedTuple):
     kind: str
 
 
-def check_amplification(listeners: dict[str, str]) -> list[Finding]:
+def check_amplification(listeners: Mapping[str, str]) -> list[Finding]:
     """`listeners` are those of the running node."""
-    at = listeners.get("coap")
-    if at is None:
-        return [skip("amplification", "no node runs here that offers CoAP over UDP")]
-    host, port, *_ = listen_address(at)
-    worst, tried = _worst(Endpoint(WILDCARDS.get(host, host), port))
+    findings = []
+    if "coap" in listeners:
+        findings.append(_judge(f"coap on {listeners['coap']}", *_worst(listeners["coap"], datagrams(), PING, PONG)))
+    if "coaps" in listeners:
+        # No ping there: what answers a ClientHello is alive.
+        hellos = [("ClientHello", client_hello())] * 3
+        findings.append(_judge(f"coaps on {listeners['coaps']}", *_worst(listeners["coaps"], hellos, b"", b"")))
+    return findings or [skip("amplification", "no node runs here that offers CoAP over UDP")]
+
+
+def _judge(where: str, worst: Ratio | None, tried: int) -> Finding:
     if worst is None:
-        return [fail("amplification", f"nothing answers at {at}", "is the node overloaded?  waypost status")]
-    sentence = f"{worst.came} octets for {worst.sent} at most ({worst.kind}), of {tried} kinds of datagrams"
+        return fail("amplification", f"{where}: nothing answers", "is the node overloaded?  waypost status")
+    sentence = f"{where}: {worst.came} octets for {worst.sent} at most ({worst.kind}), of {tried} datagrams"
     if worst.value > AMPLIFICATION_MAX:
-        return [fail("amplification", f"{sentence}: forged requests make more of what they cost", "tell the authors")]
-    return [fine("amplification", sentence)]
+        return fail("amplification", f"{sentence}: a forger makes more of them than they cost", "tell the authors")
+    return fine("amplification", sentence)
 
 
-def _worst(node: Endpoint) -> tuple[Ratio | None, int]:
-    """And how many kinds were tried."""
+def _worst(at: str, kinds: Iterable[tuple[str, bytes]], ping: bytes, pong: bytes) -> tuple[Ratio | None, int]:
+    """And how many were tried."""
+    host, port, *_ = listen_address(at)
+    node = Endpoint(WILDCARDS.get(host, host), port)
     end = time.monotonic() + ALL_S
     ratios = []
-    for kind, data in datagrams():
-        came = _exchange(node, data)
+    for kind, data in kinds:
+        came = _exchange(node, data, ping, pong)
         if came is not None:
             ratios.append(Ratio(came / len(data), came, len(data), kind))
         if time.monotonic() > end or (came is None and not ratios):
@@ -68,25 +77,40 @@ def _worst(node: Endpoint) -> tuple[Ratio | None, int]:
     return max(ratios, default=None), len(ratios)
 
 
-def _exchange(node: Endpoint, data: bytes) -> int | None:
-    """Octets that came back; None if the node does not even answer a ping."""
+def _exchange(node: Endpoint, data: bytes, ping: bytes, pong: bytes) -> int | None:
+    """Octets that came back; None if the node does not even answer a ping, or nothing where there is no ping."""
     with socket.socket(socket.AF_INET6 if ":" in node.host else socket.AF_INET, socket.SOCK_DGRAM) as victim:
         victim.connect((node.host, node.port))
         victim.settimeout(ANSWER_S)
         came, alive = 0, False
         try:
             victim.send(data)
-            victim.send(PING)
-            while not (alive and came):
+            if ping:
+                victim.send(ping)
+            while not (ping and alive and came):
                 answer = victim.recv(65_536)
-                if answer == PONG:
+                if not ping or answer == pong:
                     alive = True
                     victim.settimeout(AFTER_S)
-                else:
+                if not ping or answer != pong:
                     came += len(answer)
         except OSError:  # also a TimeoutError: nothing more comes
             pass
         return came if alive else None
+
+
+def client_hello() -> bytes:
+    """The datagram with which a client begins that has a pre-shared key, and no cookie yet (RFC 6347, 4.2.1)."""
+    from waypost.identity import Identity
+    from waypost.identity.anchors import Trust
+    from waypost.identity.credentials import Credentials, SharedKey
+    from waypost.runtime.dtls import Association
+    from waypost.runtime.secure import connect
+
+    key = SharedKey(SystemRandom().randbytes(32), Identity("psk", "doctor"))
+    association = Association(connect(Credentials(b"", b"", Trust(), {b"doctor": key}), lambda: 0, datagrams=True))
+    association.start(0.0)
+    return association.take_output()[0]
 
 
 def datagrams() -> Iterator[tuple[str, bytes]]:
