@@ -25,8 +25,6 @@ from waypost.rd.questions import (
     Kind,
     Locations,
     Lookup,
-    Probe,
-    Question,
     Read,
     Readmit,
     Reason,
@@ -41,10 +39,10 @@ ANYTHING: Final = Target(ROOM)
 BY_ADDRESS: Final = "source:"  # how an owner begins who is known by nothing else
 
 AtLocation = Renew | Remove | Read | Evict
+About = AtLocation | Register | Import | Readmit  # one name; a Probe is about that of its Register
 
 ACTIONS: Final = {
     Register: Action.REGISTER,
-    Probe: Action.REGISTER,
     Renew: Action.RENEW,
     Remove: Action.REMOVE,
     Read: Action.READ,
@@ -74,7 +72,7 @@ def decide_range(decide: Decide, question: Lookup | Locations | Export | Evictio
 
 
 def decide_one(
-    decide: Decide, question: Question, sector: str | None, name: str, registration: Registration | None
+    decide: Decide, question: About, sector: str | None, name: str, registration: Registration | None
 ) -> Refused | None:
     """`registration` is the one under that name, if there is any."""
     asker, source = _asker(question)
@@ -97,7 +95,7 @@ def decide_at(decide: Decide, question: AtLocation, registration: Registration |
     return absent(decide, question, f"there is no registration {question.location[:64]}: register again")
 
 
-def absent(decide: Decide, question: Question, detail: str) -> Refused:
+def absent(decide: Decide, question: About, detail: str) -> Refused:
     """What an asker hears of what is not there: `detail`, if there is anything that it may do so."""
     decision = decide(_asker(question)[0], _action(question), ANYTHING)
     return Refused(Reason.NOT_FOUND, detail) if decision.allowed else Refused(Reason.FORBIDDEN, decision.reason)
@@ -111,7 +109,7 @@ def decide_members(decide: Decide, question: Register, registrations: Iterable[R
     return None
 
 
-def sees(decide: Decide, question: Question, registration: Registration) -> bool:
+def sees(decide: Decide, question: About, registration: Registration) -> bool:
     """Whether its asker may know of the registration."""
     asker, source = _asker(question)
     target = Target(ROOM, Span(registration.d or ""), Span(registration.ep), registration.owner, source)
@@ -131,17 +129,15 @@ def is_free(registration: Registration) -> bool:
     return not registration.visible and registration.owner.startswith(BY_ADDRESS)
 
 
-def _asker(question: Question) -> tuple[Identity, str]:
+def _asker(question: About) -> tuple[Identity, str]:
     match question:
-        case Probe():
-            return question.register.who, question.register.source
         case Register() | Renew() | Remove():
             return question.who, question.source
         case _:
             return question.who, ""
 
 
-def _action(question: Question) -> Action:
+def _action(question: About) -> Action:
     evicts = isinstance(question, Remove) and question.evicts
     return Action.EVICT if evicts else ACTIONS[type(question)]
 
