@@ -12,6 +12,8 @@ from serving import JSON, Api, serving
 
 from waypost.api.asking import FAILURES, Asking
 from waypost.identity import OPERATOR
+from waypost.identity.anchors import Revoked, Trust
+from waypost.identity.credentials import Credentials
 from waypost.identity.token import Created, CreateToken, RevokeToken, Shown
 
 LAMP = b'{"ep": "lamp", "base": "coap://lamp"}'
@@ -99,6 +101,15 @@ def test_what_was_wrong_with_a_token_is_not_told(api: Api, node: Embedded) -> No
     assert {answer.status for answer in answers} == {401}
     assert len({answer.body for answer in answers}) == 1
     assert api.ask("GET", "/livez", headers=bearer(good)).status == 200
+
+
+def test_a_token_that_the_trust_file_revokes_is_nobodys(node: Embedded) -> None:
+    first, second = created(node, "admin"), created(node, "admin")
+    trust = Trust(revoked=Revoked(tokens=frozenset({first.id})))
+    asking = Asking(node.ask, lambda: Credentials(b"", b"", trust, {}))
+    with serving(node.ask, identify=asking.identify) as api:
+        assert api.ask("GET", "/v1/evictions", headers=bearer(first)).status == 401
+        assert api.ask("GET", "/v1/evictions", headers=bearer(second)).status == 200
 
 
 def test_a_wrong_token_makes_nobody_a_stranger(api: Api) -> None:

@@ -99,6 +99,14 @@ def test_a_token_is_used_once(first: Node, tmp_path: Path) -> None:
     assert (state(first) / "keys" / "issued.jsonl").read_bytes() == issued
 
 
+def test_a_token_that_the_authority_revoked_changes_nothing(first: Node, tmp_path: Path) -> None:
+    given = token(first, "lamp-9", "device")
+    ids = Revoked(tokens=frozenset({given.split("_")[1]}))
+    revoke(Keyring.open_made(state(first)), ids, time.time_ns() // 1_000_000)
+    assert "revoked" in waypost("join", given, peers(first), "--out", str(tmp_path / "a"), code=4)
+    assert not (tmp_path / "a").exists()
+
+
 def test_an_expired_token_changes_nothing(first: Node, tmp_path: Path) -> None:
     given = token(first, "lamp-3", "device", "--expires", "1s")
     time.sleep(1.1)
@@ -305,6 +313,10 @@ def test_the_nodes_own_socket_is_the_operators(first: Node) -> None:
     path = first.listeners["local"]
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
     assert curl("--unix-socket", path, "http://x/v1/evictions")[0] == 200
+    reader = waypost("token", "create", "r", "--role", "reader", WAYPOST_DIR=str(state(first)))["token"]
+    for text, status in (("wp_wrong", 401), (reader, 403)):
+        shown = ("-H", f"Authorization: Bearer {text}")
+        assert curl(*shown, "--unix-socket", path, "http://x/v1/evictions")[0] == status, "what is shown decides"
     assert curl(f"{first.http}/v1/evictions")[0] == 401
 
 

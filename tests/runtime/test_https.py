@@ -97,7 +97,9 @@ def test_a_client_shows_a_certificate_or_none(home: Home) -> None:
     asyncio.run(story())
 
 
-def test_a_certificate_of_a_stranger_and_an_expired_one_end_the_handshake(home: Home) -> None:
+def test_a_certificate_of_a_stranger_and_an_expired_one_end_the_handshake(
+    home: Home, caplog: pytest.LogCaptureFixture
+) -> None:
     async def story() -> None:
         async with home.serving() as server:
             for wrong in (authority().certify("peer", "n"), home.authority.certify("peer", "n", days_ago=60)):
@@ -106,6 +108,9 @@ def test_a_certificate_of_a_stranger_and_an_expired_one_end_the_handshake(home: 
                 await asyncio.sleep(0)
             assert server.failed == {"certificate": 2}
             assert server.done == 0
+        first, second = (record.getMessage() for record in caplog.records)
+        assert first.startswith("refused the certificate of 127.0.0.1: ")
+        assert "expired" in second
 
     asyncio.run(story())
 

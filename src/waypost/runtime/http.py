@@ -26,6 +26,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler, Middleware
 
 from waypost.errors import ConfigError
+from waypost.identity.admission import Buckets
 from waypost.runtime import local
 from waypost.runtime.places import Places, source_of
 from waypost.runtime.udp import endpoint
@@ -65,6 +66,7 @@ class HttpServer:
         self._secured = secured
         self._handshakes: set[asyncio.Task[None]] = set()
         self.places = Places(limits.connections, limits.connections_per_source)
+        self._lines = Buckets(1.0, 20)  # of the log, a second and at once
         self.done = 0  # handshakes
         self.failed: Counter[str] = Counter()  # by reason
 
@@ -107,7 +109,7 @@ class HttpServer:
                 transport, connection, self._secured(), server_side=True, ssl_handshake_timeout=self._handshake_s
             )
         except (OSError, asyncio.CancelledError) as error:  # ssl.SSLError is an OSError
-            self.failed[reason_of(error)] += 1
+            self._note(error, transport)
             transport.abort()
             connection.gone()
             if isinstance(error, asyncio.CancelledError):
@@ -118,6 +120,15 @@ class HttpServer:
         else:
             self.done += 1
             connection.secured(inside)
+
+    def _note(self, error: BaseException, transport: asyncio.Transport) -> None:
+        """Count it, and say what was wrong with a certificate: the peer hears no more than that it is let go."""
+        reason = reason_of(error)
+        self.failed[reason] += 1
+        if reason == "certificate" and not self._lines.take("all", asyncio.get_running_loop().time()):
+            peer = transport.get_extra_info("peername")
+            detail = getattr(error, "verify_message", "") or getattr(error, "reason", "")
+            log.warning("refused the certificate of %s: %s", peer[0] if peer else "a peer that has left", detail)
 
 
 class _Connection(asyncio.Protocol):
