@@ -14,11 +14,12 @@ from msgspec import structs
 from waypost.api.schemas import NodeStatus
 from waypost.cli.checks import amplifying, carry_out, disk, fine, guarding, listening, machine, paths
 from waypost.cli.checks.running import Running, check_node, find, holder
+from waypost.cli.doctor import place_of
 from waypost.cli.node import Place
 from waypost.cli.reports import Finding
 from waypost.cli.verbs import call
-from waypost.config import Coap, Coaps, Config, Http
-from waypost.engine import Commit, Put
+from waypost.config import Coap, Coaps, Config, Http, has_ipv6
+from waypost.engine import Commit, Endpoint, Put
 from waypost.errors import ConfigError
 from waypost.identity import certificates, keys
 from waypost.identity.anchors import seal_trust
@@ -214,7 +215,8 @@ def test_files_that_others_may_read_are_each_named(keyring: Keyring, tmp_path: P
     for path, mode in ((keyring.folder, "700"), (keyring.folder / "node.pem", "600"), (tmp_path / "waypost.db", "600")):
         assert f"chmod {mode} {path}" in [finding.hint for finding in found]
     tmp_path.chmod(0o777)
-    assert len(guarding.check_permissions(tmp_path)) == 5
+    (tmp_path / "keys.before").mkdir(0o755)
+    assert len(guarding.check_permissions(tmp_path)) == 6
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
@@ -247,6 +249,9 @@ def test_an_expired_certificate_fails_and_one_that_ends_soon_is_warned_of(keyrin
     for days, state in ((-1, "fail"), (0, "fail"), (29, "fail"), (1, "warn")):  # 29: not valid before
         ends(days)
         assert guarding.check_certificates(tmp_path, NOW)[0].state == state, days
+    assert "start it again" in str(guarding.check_certificates(tmp_path, NOW)[0].hint)
+    (keyring.folder / "ca.pem").unlink()
+    assert "bring keys/ca.pem back" in str(guarding.check_certificates(tmp_path, NOW)[0].hint)
     assert states(guarding.check_certificates(tmp_path, NOW + 30 * DAY_MS))[1:] == ["ok", "ok"]
 
 
@@ -377,6 +382,20 @@ def test_the_loopback_carries_large_datagrams() -> None:
     assert (found.state, "lo " in found.sentence) == ("ok", True)
 
 
+def test_the_way_to_a_peer_is_measured() -> None:
+    """Whether its port is open does not matter; what is sent there is another version's, for CoAP."""
+    for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+        if family == socket.AF_INET6 and not has_ipv6():
+            continue
+        with socket.socket(family, socket.SOCK_DGRAM) as peer:
+            peer.bind((host, 0))
+            at = Endpoint(*peer.getsockname()[:2])
+            found = only(paths.check_path(at))
+            assert (found.state, f"to {host} may have" in found.sentence) == ("ok", True)
+            assert set(peer.recv(65_536)) == {0}
+        assert states(paths.check_path(at)) == ["ok"]
+
+
 def test_few_files_are_warned_of_and_too_few_fail(tmp_path: Path) -> None:
     limits = tmp_path / "limits"
     for most, state in (("100", "fail"), ("1024", "warn"), ("65536", "ok"), ("unlimited", "ok")):
@@ -481,6 +500,14 @@ def test_a_check_that_fails_or_hangs_is_a_finding_and_a_bug_is_none() -> None:
 
 
 LISTEN = [f"--{name}-listen=127.0.0.1:0" for name in listening.listening(Config(dir=Path("nowhere")))]
+
+
+def test_a_node_is_asked_where_it_was_said_or_where_it_should_be(tmp_path: Path) -> None:
+    config = Config(dir=tmp_path, http=Http(listen=("127.0.0.1:18480",)))
+    assert place_of(config, "http://127.0.0.1:1").url == "http://127.0.0.1:1"
+    assert place_of(config, None).url == "http://127.0.0.1:18480"
+    (tmp_path / "waypost.sock").touch()
+    assert place_of(config, None).url == f"unix://{tmp_path}/waypost.sock"
 
 
 def test_the_exit_code_is_two_if_anything_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 SOON_DAYS: Final = 30
 DAY_MS: Final = 86_400_000
+KEYS: Final = "keys*"  # also those that were there before the node joined another's
 OURS: Final = "waypost.*"  # database, log, lock, socket, backups
 WRITTEN: Final = (FILE_NAME, "policy.toml")  # no secrets; but who writes them decides
 
@@ -39,10 +40,10 @@ def _wrong(directory: Path) -> Iterator[Finding]:
         sentence = f"{directory} belongs to user {owner}, and this is user {os.geteuid()}"
         yield fail("permissions", sentence, "run the node, and the doctor, as its owner")
     yield from _look(directory, owner, 0o022, "go-w")
-    keys = directory / "keys"
-    private = [*directory.glob(OURS), *(keys.iterdir() if keys.is_dir() else ())]
-    if keys.is_dir():
-        yield from _look(keys, owner, 0o077, "700")
+    folders = [folder for folder in directory.glob(KEYS) if folder.is_dir()]
+    for folder in sorted(folders):
+        yield from _look(folder, owner, 0o077, "700")
+    private = [*directory.glob(OURS), *(path for folder in folders for path in folder.iterdir())]
     for path in sorted(private):
         yield from _look(path, owner, 0o077, "600")
     for name in WRITTEN:
@@ -83,7 +84,12 @@ def _certificate(what: str, keyring: "Keyring", name: str, wall_ms: int) -> Iter
         yield skip("certificates", f"{path} is not there yet")
         return
     found: Certificate = keyring.read(name, read_certificate)
-    hint = "waypost ca rotate" if found.is_authority else "the node renews it when keys/ca.pem is there: start it again"
+    if found.is_authority:
+        hint = "waypost ca rotate"
+    elif keyring.has_authority:
+        hint = "the node renews it: start it again"
+    else:
+        hint = "bring keys/ca.pem back and start the node again, or let it join again: waypost join"
     if wall_ms < found.not_before_ms:
         sentence = f"{what} is not valid before {day(found.not_before_ms)}"
         yield fail("certificates", sentence, "is the clock right?")
