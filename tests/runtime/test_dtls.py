@@ -11,7 +11,7 @@ from secured import LAMP, OTHER_LAMP, Authority, Client, Server, authority, hold
 
 from waypost.engine import Endpoint
 from waypost.identity import Identity, keys
-from waypost.runtime.associations import HANDSHAKE_S, Limits
+from waypost.runtime.associations import HANDSHAKE_S, SILENT_S, Limits
 from waypost.runtime.hello import COOKIE_LIFETIME, ClientHello, Cookies
 from waypost.runtime.secure import MTU
 from waypost.sim import udp_path
@@ -260,6 +260,14 @@ def test_an_idle_association_is_ended_with_a_word() -> None:
     server.associations.handle_timer(90.0)
     client.hear(server.take())
     assert (client.ended, len(server.ended), server.associations.ended) == ("closed", 1, {"idle": 1})
+
+
+def test_who_says_nothing_after_the_handshake_is_ended_soon(server: Server) -> None:
+    Client(server, holding(lamp=LAMP), 1).handshake(now=0.0)
+    Client(server, holding(lamp=LAMP), 2).handshake(now=0.0).say(b"here", now=1.0)
+    server.associations.handle_timer(SILENT_S)
+    server.take()
+    assert [session.key[0].port for session in server.ended] == [1]
 
 
 def test_a_client_that_leaves_is_forgotten(server: Server) -> None:

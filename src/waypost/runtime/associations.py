@@ -27,6 +27,7 @@ from waypost.runtime.places import Places, source_of
 from waypost.runtime.secure import CLOSED, DEADLINE, Channel
 
 HANDSHAKE_S: Final = 15.0  # seconds for a handshake: three retransmissions
+SILENT_S: Final = 60.0  # seconds until the first word: an association takes fifty times the memory until then
 RECORD_TYPES: Final = range(20, 24)  # RFC 7983: what begins with another octet is not for us
 ALERT: Final = 21
 APPLICATION_DATA: Final = 23
@@ -227,7 +228,7 @@ class Associations:
             self._end(next(iter(self._open.values())), "room")
         self._open[session.key] = session
         self._of_source.setdefault(session.source, {})[session.key] = None
-        self._idle.set(session.key, now + self._limits.idle_s)
+        self._idle.set(session.key, now + min(SILENT_S, self._limits.idle_s))
         self.done += 1
         self._send_output(session)
         self._effects.append(Opened(session))
