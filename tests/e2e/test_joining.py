@@ -1,5 +1,6 @@
 """Nodes and devices join by a token, over real listeners; curl, which we did not write, is a peer like any other."""
 
+import asyncio
 import json
 import os
 import stat
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 from running import Node, running
 
-from waypost import SyncClient
+from waypost import Client, RemoteError, SyncClient, UnreachableError
 from waypost.identity.anchors import Revoked
 from waypost.identity.certificates import Subject, issue, make_root
 from waypost.identity.keys import PrivateKey, make_p256, read_private, write_private
@@ -77,6 +78,7 @@ def test_a_node_joins_and_is_a_peer_of_the_one_that_gave_the_token(first: Node, 
             shown = ("--cert", str(own / "tls.crt"), "--key", str(own / "tls.pem"), "--cacert", str(own / "ca.crt"))
             status, said = curl(*shown, f"{peers(other)}/v1/peer")
             assert status == 200
+            assert (said["name"] == "node-2") == (other is second)
             assert said["capabilities"] == ["rd"]
             assert said["protocol"] == 1
 
@@ -320,6 +322,25 @@ def test_the_nodes_own_socket_is_the_operators(first: Node) -> None:
     assert curl(f"{first.http}/v1/evictions")[0] == 401
 
 
+def test_the_asynchronous_client_asks_by_the_socket_and_over_https(first: Node) -> None:
+    url, root = f"https://{first.listeners['https']}", state(first) / "keys" / "ca.crt"
+
+    async def story() -> None:
+        async with Client(f"unix://{first.listeners['local']}") as local:
+            assert await local.evictions() == ()
+            given = await local.create_token("async", roles=["admin"])
+            async with Client(url, token=given.token, ca=root) as client:
+                assert await client.evictions() == ()
+                await local.revoke_token(given.id)
+                with pytest.raises(RemoteError, match="not one of this node's"):
+                    await client.evictions()
+        async with Client(url) as stranger:
+            with pytest.raises(UnreachableError):
+                await stranger.status()
+
+    asyncio.run(story())
+
+
 def test_python_clients_ask_over_https_with_a_token(first: Node) -> None:
     url, root = f"https://{first.listeners['https']}", state(first) / "keys" / "ca.crt"
     with SyncClient(f"unix://{first.listeners['local']}") as local:
@@ -327,5 +348,5 @@ def test_python_clients_ask_over_https_with_a_token(first: Node) -> None:
         with SyncClient(url, token=given.token, ca=root) as client:
             assert client.evictions() == ()
             local.revoke_token(given.id)
-            with pytest.raises(Exception, match="not one of this node's"):
+            with pytest.raises(RemoteError, match="not one of this node's"):
                 client.evictions()

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -12,8 +13,11 @@ from connections import Answering, Talker
 from waypost.coap.message import Message
 from waypost.coap.stream import MESSAGE_MAX, OPEN_MAX
 from waypost.engine import Endpoint
-from waypost.runtime.http import HttpServer, serve
-from waypost.runtime.websocket import WELL_KNOWN, WebSockets
+from waypost.identity import ANONYMOUS, Identity
+from waypost.runtime.http import HttpServer, serve, serve_locally
+from waypost.runtime.websocket import WELL_KNOWN, Identify, WebSockets
+
+LAMP = Identity("token", "lamp", ("device",))
 
 
 class Client:
@@ -42,9 +46,9 @@ class Client:
 
 
 @asynccontextmanager
-async def serving(host: Answering) -> AsyncIterator[HttpServer]:
+async def serving(host: Answering, identify: Identify | None = None) -> AsyncIterator[HttpServer]:
     app = web.Application()
-    WebSockets(host).serve_in(app)
+    WebSockets(host, identify).serve_in(app)
     server = await serve(app, "127.0.0.1", 0)
     try:
         async with asyncio.timeout(20):
@@ -79,6 +83,53 @@ def test_requests_come_with_their_path_and_are_answered() -> None:
             path = host.paths[0]
             assert (path.transport, path.validated, path.message_max) == ("ws", True, MESSAGE_MAX)
             assert path.local == Endpoint("127.0.0.1", server.address.port)
+
+    asyncio.run(story())
+
+
+def test_a_connection_is_whose_its_first_request_says() -> None:
+    async def identify(request: web.Request) -> Identity:
+        if request.headers.get("Authorization") != "Bearer wp_lamp":
+            raise web.HTTPUnauthorized
+        return LAMP
+
+    async def story() -> None:
+        host = Answering()
+        async with serving(host, identify) as server:
+            async with connected(server, Authorization="Bearer wp_lamp") as client:
+                await client.ask(b"a")
+                await client.read(1)
+            with pytest.raises(aiohttp.WSServerHandshakeError, match="401"):
+                async with connected(server, Authorization="Bearer wp_door"):
+                    pass
+        assert [path.who for path in host.paths] == [LAMP]
+
+    asyncio.run(story())
+
+
+def test_without_anybody_to_say_it_is_a_strangers() -> None:
+    async def story() -> None:
+        host = Answering()
+        async with serving(host) as server, connected(server) as client:
+            await client.ask(b"a")
+            await client.read(1)
+        assert [path.who for path in host.paths] == [ANONYMOUS]
+
+    asyncio.run(story())
+
+
+def test_the_nodes_own_socket_has_no_coap(tmp_path: Path) -> None:
+    async def story() -> None:
+        app = web.Application()
+        WebSockets(Answering()).serve_in(app)
+        server = await serve_locally(app, tmp_path / "socket")
+        try:
+            connector = aiohttp.UnixConnector(str(tmp_path / "socket"))
+            async with aiohttp.ClientSession(connector=connector) as session:
+                with pytest.raises(aiohttp.WSServerHandshakeError, match="404"):
+                    await session.ws_connect("http://localhost" + WELL_KNOWN, protocols=("coap",))
+        finally:
+            await server.close()
 
     asyncio.run(story())
 

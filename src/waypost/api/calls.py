@@ -51,13 +51,14 @@ P = TypeVar("P", Endpoints, Links)
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[T]):
-    """A request, and the type of its answer's body."""
+    """A request, and the type of its answer's body; `repeatable` if it may be made twice as well as once."""
 
     method: str
     target: str  # path and query
     answer: type[T]
     body: bytes | None = None
     media: str = JSON  # of the body
+    repeatable: bool = True
 
     @property
     def headers(self) -> dict[str, str]:
@@ -206,7 +207,7 @@ def create_token(
         "join": join,
         "hosts": tuple(hosts),
     }
-    return Call("POST", "/v1/tokens", GivenToken, _json(body))
+    return Call("POST", "/v1/tokens", GivenToken, _json(body), repeatable=False)
 
 
 def tokens() -> Call[Tokens]:

@@ -260,8 +260,8 @@ class Client:
                     if len(body) > calls.ANSWER_MAX:
                         break
         except aiohttp.ServerDisconnectedError as error:
-            if again:
-                # The node closed the idle connection; every call of ours may be made twice.
+            if again and call.repeatable:
+                # The node closed the idle connection.
                 return await self._call(call, again=False)
             raise calls.unreachable(self._origin, error) from error
         except (OSError, aiohttp.ClientError) as error:

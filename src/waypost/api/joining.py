@@ -22,7 +22,14 @@ from waypost.api.schemas import Join, Joined, Peer, Root
 from waypost.errors import ConfigError, WireError
 from waypost.identity import Identity
 from waypost.identity.admission import Buckets, prefix_of
-from waypost.identity.certificates import CERTIFICATE_DAYS, DNS_NAME, Subject, read_request
+from waypost.identity.certificates import (
+    CERTIFICATE_DAYS,
+    DNS_NAME,
+    Subject,
+    identity_of,
+    read_certificates,
+    read_request,
+)
 from waypost.identity.certificates import Request as Wanted
 from waypost.identity.keys import fingerprint
 from waypost.identity.token import Declined, Redeem, Redeemed, Shown
@@ -56,7 +63,9 @@ class Joining:
         return Root(self._keyring.root.pem.decode(), self.pin)
 
     def peer(self) -> Peer:
-        return Peer(self._keyring.name, __version__, PROTOCOL, CAPABILITIES)
+        own, *_ = read_certificates(self._keyring.credentials(self._wall_ms()).chain)
+        _, _, name = identity_of(own)
+        return Peer(name, __version__, PROTOCOL, CAPABILITIES)
 
     async def join(self, wanted: Join, source: str, who: Identity) -> Joined:
         """Raises Refusal, and then nothing has changed."""

@@ -273,7 +273,10 @@ class Root(Struct, frozen=True):
 
 
 class Peer(Struct, frozen=True):
-    """What a node says of itself to others; `protocol` is the version of what nodes say to each other."""
+    """What a node says of itself to others.
+
+    `name` is that of its certificate, `protocol` the version of what nodes say to each other.
+    """
 
     name: str
     version: str

@@ -232,8 +232,8 @@ class SyncClient:
             body = response.read(calls.ANSWER_MAX + 1)
         except (OSError, HTTPException) as error:
             self._connection.close()
-            if kept and isinstance(error, ConnectionError):
-                # The node closed the idle connection; every call of ours may be made twice.
+            if kept and isinstance(error, ConnectionError) and call.repeatable:
+                # The node closed the idle connection.
                 return self._call(call)
             raise calls.unreachable(self._origin, error) from error
         return calls.read(call, response.status, dict(response.headers), body)
