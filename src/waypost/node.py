@@ -32,6 +32,7 @@ from waypost.assembly.engine import Assembly
 from waypost.assembly.questions import Review
 from waypost.config import Config, listen_address
 from waypost.engine import Endpoint
+from waypost.errors import ConfigError
 from waypost.identity.admission import Gate
 from waypost.identity.credentials import Credentials
 from waypost.identity.token import Created, FirstToken
@@ -53,10 +54,13 @@ from waypost.storage import Reader, Store
 from waypost.storage.keyring import Keyring
 from waypost.storage.policy import NAME as POLICY
 from waypost.storage.policy import open_policy, read_policy
+from waypost.storage.revoked import subjects
 
 # A directory of many small objects that stay: the old are looked at seldom, and the young in portions that keep
 # nobody waiting, 1 ms for the first generation and 10 ms for the second.
 GC_THRESHOLDS: Final = (20_000, 10, 1_000)
+
+REVOCATIONS_EVERY_S: Final = 2.0  # between two looks at whose certificates are revoked
 
 T = TypeVar("T")
 log = logging.getLogger("waypost")
@@ -114,7 +118,7 @@ class Node:
     async def take_policy(self) -> None:
         """Go by the policy file as it is now; what it does not allow any more ends.
 
-        Raises ConfigError for one that is wrong, and StateError once the node has stopped: nothing has changed then.
+        Raises ConfigError for one that is wrong, and nothing has changed; StateError once the node has stopped.
         """
         self._policy.adopt(await asyncio.to_thread(read_policy, self._config.dir / POLICY))
         await self.ask(Review())
@@ -126,6 +130,31 @@ class Node:
         """
         self._policy.revoke(subject)
         await self.ask(Review())
+
+    async def _follow_revocations(self) -> None:
+        """Whose certificates are revoked is so in the sessions that go on, too; until they have another."""
+        gone: frozenset[str] = frozenset()
+        before: object = (frozenset(), None)
+        while True:
+            await asyncio.sleep(REVOCATIONS_EVERY_S)
+            revoked = self._credentials().trust.revoked.certificates
+            now = (revoked, self._keys.issued_stamp if revoked else None)
+            if now == before:
+                continue
+            before = now
+            try:
+                issued = await asyncio.to_thread(self._keys.issued)
+            except ConfigError as error:
+                log.warning("who was certified cannot be read: %s", error)
+                continue
+            now_gone = subjects(issued, revoked, wall_clock_ms())
+            for subject in now_gone - gone:
+                self._policy.revoke(subject)
+            for subject in gone - now_gone:
+                self._policy.reinstate(subject)
+            if now_gone != gone:
+                gone = now_gone
+                await self.ask(Review())
 
     async def wait(self) -> None:
         """Until the node has stopped; raises what made it fail."""
@@ -166,6 +195,8 @@ class Node:
         listeners = await undo.enter_async_context(AsyncExitStack())  # after the host: what was taken is still answered
         undo.push_async_callback(self._host.stop)
         await self._host.start(store)
+        following = asyncio.create_task(self._follow_revocations())
+        undo.callback(following.cancel)
         self.name = assembly.name
         await self._listen_to_coap(listeners)
         await self._listen_to_coaps(listeners)

@@ -371,3 +371,12 @@ def test_who_registers_simply_is_known_by_its_address_too() -> None:
     anna.put(anna.message(Code.POST, "/.well-known/rd?ep=a"))
     (request,) = anna.inbox
     assert request.code == Code.GET, "its links are asked for"
+
+
+def test_what_is_anothers_is_hidden_from_who_may_read_only_its_own() -> None:
+    own = {"who": ["role:device"], "do": ["read", "register", "remove"], "owner": "own"}
+    node = Node(policy=policy(own))
+    held = node.device(ANNA, who=LAMP).register("/rd?ep=a")
+    for code in (Code.GET, Code.DELETE):
+        assert node.device(BORIS, who=TAKER).ask(code, held).code == Code.NOT_FOUND
+    assert node.device(BORIS, who=LAMP).ask(Code.GET, held).code == Code.CONTENT

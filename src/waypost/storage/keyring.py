@@ -230,6 +230,11 @@ class Keyring:
         """All that the authority has certified, oldest first."""
         return self.read("issued.jsonl", _read_issued) if self.has("issued.jsonl") else []
 
+    @property
+    def issued_stamp(self) -> tuple[int, int]:
+        """Another whenever one more is issued."""
+        return self._stamp_of("issued.jsonl")
+
     def has(self, name: str) -> bool:
         return (self.folder / name).exists()
 
