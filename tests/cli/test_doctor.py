@@ -18,7 +18,7 @@ from waypost.cli.doctor import place_of
 from waypost.cli.node import Place
 from waypost.cli.reports import Finding
 from waypost.cli.verbs import call
-from waypost.config import Coap, Coaps, Config, Http, has_ipv6
+from waypost.config import Coap, Coaps, Config, Http, Https, has_ipv6
 from waypost.engine import Commit, Endpoint, Put
 from waypost.errors import ConfigError
 from waypost.identity import certificates, keys
@@ -146,12 +146,12 @@ def test_a_node_without_a_listener_is_warned_of(tmp_path: Path) -> None:
 
 
 def test_who_can_reach_the_listeners_is_told(tmp_path: Path) -> None:
-    coap, coaps = Coap(listen=("0.0.0.0:5683",)), Coaps(listen=("0.0.0.0:5684",))
-    config = Config(dir=tmp_path, insecure=("coap",), coap=coap, coaps=coaps)
-    assert {finding.sentence.partition(":")[0]: finding.state for finding in listening.check_reach(config)} == {
-        "coap": "warn",
-        "coaps": "ok",
-    }
+    coap, coaps, https = Coap(listen=("0.0.0.0:1",)), Coaps(listen=("0.0.0.0:2",)), Https(listen=("0.0.0.0:3",))
+    config = Config(dir=tmp_path, insecure=("coap",), coap=coap, coaps=coaps, https=https)
+    told = {finding.sentence.partition(":")[0]: finding for finding in listening.check_reach(config)}
+    assert {name: finding.state for name, finding in told.items()} == {"coap": "warn", "coaps": "ok", "https": "ok"}
+    assert "must say who" in told["coaps"].sentence
+    assert "is a stranger" in told["https"].sentence
     assert listening.is_reachable(config)
     assert not listening.is_reachable(Config(dir=tmp_path))
     assert "only this machine" in only(listening.check_reach(Config(dir=tmp_path))).sentence
@@ -315,14 +315,16 @@ def test_a_policy_that_lets_strangers_do_what_operators_should_is_warned_of(tmp_
 
 @pytest.mark.parametrize(("took_s", "state"), [(1e-6, "warn"), (0.002, "ok"), (0.2, "warn")])
 def test_a_disk_too_fast_to_be_true_or_slow_is_warned_of(tmp_path: Path, took_s: float, state: str) -> None:
-    now = [0.0]
+    now, syncs = [0.0], []
 
     def sync(fd: int) -> None:
-        assert os.fstat(fd).st_size > 0
+        syncs.append(os.fstat(fd).st_size)
         now[0] += took_s
 
     assert states(disk.check_sync(tmp_path, sync, lambda: now[0])) == [state]
     assert now[0] < disk.SYNCS_S + took_s * 2, "it does not go on for ever on a slow disk"
+    assert syncs == [4_096 * number for number in range(1, len(syncs) + 1)]
+    assert len(syncs) == disk.SYNCS or now[0] > disk.SYNCS_S
     assert list(tmp_path.iterdir()) == []
 
 
@@ -410,10 +412,12 @@ def test_a_small_receive_buffer_is_warned_of(tmp_path: Path) -> None:
     assert states(machine.check_receive_buffer(NOBODY, rmem_max)) == ["skipped"]
     rmem_max.write_text("212992\n")
     assert states(machine.check_receive_buffer(NOBODY, rmem_max)) == ["warn"]
-    had = Running(7, status(gauges={'udp_receive_buffer_bytes{listener="coap"}': 4 << 20}))
+    had = Running(7, receive_buffers=(8 << 20, 4 << 20))
     assert states(machine.check_receive_buffer(had, rmem_max)) == ["ok"], "what the node got counts"
     rmem_max.write_text("4194304\n")
     assert states(machine.check_receive_buffer(NOBODY, rmem_max)) == ["ok"]
+    few = Running(7, receive_buffers=(4 << 20, 1 << 20))
+    assert states(machine.check_receive_buffer(few, rmem_max)) == ["warn"]
 
 
 # amplification
@@ -473,6 +477,7 @@ def test_no_datagram_of_the_self_test_registers_anything() -> None:
     """A name or a lifetime that is wrong, links that are, or no name at all."""
     kinds = dict(amplifying.datagrams())
     assert len(kinds) > 250
+    assert {"CON POST /rd-lookup/ep", "NON GET /.well-known/core observe", "ping"} <= set(kinds)
     posts = [kind for kind in kinds if "POST /rd" in kind and "/rd-lookup" not in kind]
     assert sorted(kind.partition("/rd ")[2] for kind in posts) == sorted(
         2 * ["broken links", "no lifetime", "no name", "a block too far"]

@@ -11,6 +11,8 @@ import pytest
 from running import HOST, Node, running
 
 from waypost import SyncClient
+from waypost.cli.checks.running import find
+from waypost.cli.node import Place
 from waypost.config import KEYS
 
 
@@ -37,6 +39,7 @@ def test_a_node_that_is_well_is_found_so_and_left_as_it_was(tmp_path: Path) -> N
         assert {item["sentence"] for item in found["port"]} >= {f"coap on {coap} (udp): this node's"}
         assert [item["state"] for item in found["amplification"]] == ["ok", "ok"], found["amplification"]
         assert f"coaps on {coaps}" in found["amplification"][1]["sentence"]
+        assert find(Path(node.listeners["local"]).parent, Place(f"unix://{node.listeners['local']}")).receive_buffers
         assert client.status().gauges["registrations"] == 0
         assert list(client.find()) == []
 
@@ -45,11 +48,11 @@ def test_a_node_that_is_well_is_found_so_and_left_as_it_was(tmp_path: Path) -> N
 def test_a_narrow_interface_is_warned_of() -> None:
     """RFC 8200, 5."""
     program = (
-        "from waypost.cli.checks import paths; "
-        "print([finding.state for finding in (*paths.check_interfaces(outside=True), *paths.check_path(None))])"
+        "from waypost.cli.checks.paths import check_interfaces, check_path; "
+        "print([it.state for it in (*check_interfaces(outside=True), *(check_path(None) if '%s' else ()))])"
     )
-    for mtu, states in ((1_200, ["warn", "warn"]), (1_500, ["ok", "ok"])):
-        script = f"ip link set lo mtu {mtu} up; exec {sys.executable} -c '{program}'"
+    for link, states in (("mtu 1200 up", ["warn", "warn"]), ("mtu 1500 up", ["ok", "ok"]), ("", ["skipped"])):
+        script = f'ip link set lo {link or "down"}; exec {sys.executable} -c "{program % link}"'
         command = ["unshare", "--map-root-user", "--net", "sh", "-c", script]
         done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
         assert done.stdout == f"{states}\n", done.stderr

@@ -25,7 +25,6 @@ READY_S: Final = 30.0  # a third of what systemd waits for
 FILES_LEAST: Final = 256
 FILES_WANTED: Final = 2_048  # 512 connections each of HTTP, CoAP over TCP and over TLS, and the database
 RMEM_WANTED: Final = 4 << 20  # octets; runtime/udp.py asks for as many
-RMEM_GAUGE: Final = "udp_receive_buffer_bytes"
 
 SYNCHRONIZED: Final = Path("/run/systemd/timesync/synchronized")
 RMEM_MAX: Final = Path("/proc/sys/net/core/rmem_max")
@@ -111,8 +110,7 @@ def check_files(running: Running, limits: Path | None = None) -> list[Finding]:
 
 def check_receive_buffer(running: Running, rmem_max: Path = RMEM_MAX) -> list[Finding]:
     """What the running node got, else what the system would give."""
-    gauges = running.status.gauges if running.status else {}
-    had = [value for name, value in gauges.items() if name.startswith(RMEM_GAUGE)]
+    had = running.receive_buffers
     try:
         octets = min(had) if had else int(rmem_max.read_text())
     except OSError:

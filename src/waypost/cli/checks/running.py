@@ -2,8 +2,10 @@
 
 import fcntl
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from waypost.api.schemas import NodeStatus
 from waypost.cli.checks import fail, fine, skip, warn
@@ -12,16 +14,21 @@ from waypost.cli.reports import Finding
 from waypost.errors import RemoteError, UnreachableError
 from waypost.storage.store import LOCK
 
-ANSWER_S = 5.0
+ANSWER_S: Final = 5.0
+BUFFER: Final = re.compile(r"^waypost_udp_receive_buffer_bytes\{.*\} (\S+)$", re.M)  # in metrics
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """`process` is 0 if nobody has locked the directory; `status` None if the node did not say, for `reason`."""
+    """`process` is 0 if nobody has locked the directory; `status` None if the node did not say, for `reason`.
+
+    `receive_buffers` are the octets that its sockets for UDP have.
+    """
 
     process: int = 0
     status: NodeStatus | None = None
     reason: str = ""
+    receive_buffers: tuple[int, ...] = ()
 
     @property
     def listeners(self) -> dict[str, str]:
@@ -35,9 +42,13 @@ def find(directory: Path, at: Place) -> Running:
         return Running()
     try:
         with at.client(ANSWER_S) as node:
-            return Running(process, node.status())
+            return Running(process, node.status(), receive_buffers=_buffers(node.metrics()))
     except (RemoteError, UnreachableError) as error:
         return Running(process, reason=str(error))
+
+
+def _buffers(metrics: str) -> tuple[int, ...]:
+    return tuple(int(float(octets)) for octets in BUFFER.findall(metrics))
 
 
 def holder(directory: Path) -> int:
