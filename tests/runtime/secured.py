@@ -8,7 +8,7 @@ from waypost.identity import Identity, keys
 from waypost.identity.anchors import Trust, our_anchor
 from waypost.identity.certificates import DAY_MS, Certificate, Subject, issue, make_root
 from waypost.identity.credentials import Credentials, SharedKey
-from waypost.runtime.associations import Associations, Ended, Limits, Opened, Received, Session
+from waypost.runtime.associations import Associations, Ended, Failed, Limits, Opened, Received, Session
 from waypost.runtime.dtls import Association
 from waypost.runtime.host import wall_clock_ms
 from waypost.runtime.secure import Acceptor, Connector
@@ -60,6 +60,7 @@ class Server:
         self.opened: list[Session] = []
         self.ended: list[Session] = []
         self.received: list[bytes] = []
+        self.failures: list[str] = []
 
     def receive(self, data: bytes, path: Path, now: float) -> list[tuple[Path, bytes]]:
         """What it sends at that."""
@@ -78,6 +79,8 @@ class Server:
                     self.received.append(data)
                 case Ended(session):
                     self.ended.append(session)
+                case Failed(_, detail):
+                    self.failures.append(detail)
         self.associations.check()
         return sent
 

@@ -122,11 +122,14 @@ def test_a_wrong_key_is_met_with_silence_until_our_deadline(server: Server) -> N
     server.take()
     assert server.associations.handshakes == 0
     assert server.associations.failed == {"deadline": 1}
+    assert server.failures == ["deadline"]
 
 
 def test_an_unknown_name_is_told(server: Server) -> None:
     client = Client(server, holding(lamb=LAMP)).handshake()
     assert (client.ended, server.associations.failed) == ("key", {"key": 1})
+    assert len(server.failures) == 1
+    assert LAMP not in server.failures[0].encode()
 
 
 def test_renewed_credentials_are_used_from_the_next_handshake_on(server: Server) -> None:

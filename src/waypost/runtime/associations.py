@@ -80,7 +80,15 @@ class Ended:
     session: Session
 
 
-Effect = Send | Opened | Received | Ended
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A handshake, with the reason in words; no secret is in them."""
+
+    path: Path
+    detail: str
+
+
+Effect = Send | Opened | Received | Ended | Failed
 
 
 class Associations:
@@ -236,8 +244,10 @@ class Associations:
     def _fail(self, session: Session, reason: str) -> None:
         self.failed[reason] += 1
         self._leave_handshakes(session)
+        detail = session.association.channel.detail or reason
         session.association.close()
         self._send_output(session)
+        self._effects.append(Failed(session.path, detail))
 
     def _leave_handshakes(self, session: Session) -> None:
         del self._handshakes[session.key]

@@ -9,6 +9,7 @@ Source: RFC 7252, 9.1; RFC 8323, 9.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -17,12 +18,14 @@ from random import SystemRandom
 from waypost.engine import Path, Send
 from waypost.errors import ConfigError
 from waypost.identity.credentials import Credentials
-from waypost.runtime.associations import Associations, Ended, Limits, Opened, Received, Session
+from waypost.runtime.associations import Associations, Ended, Failed, Limits, Opened, Received, Session
 from waypost.runtime.connection import ConnectionReceiver
 from waypost.runtime.host import Sender, wall_clock_ms
 from waypost.runtime.secure import Acceptor, psk_trouble
 from waypost.runtime.tcp import TcpServer, open_tcp
 from waypost.runtime.udp import open_udp
+
+log = logging.getLogger(__name__)
 
 
 class DtlsDriver:
@@ -82,6 +85,8 @@ class DtlsDriver:
                         batch.append((data, path))
                 case Opened(session):
                     self._open(session)
+                case Failed(path, detail):
+                    log.debug("handshake of %s failed: %s", path.peer.host, detail)
                 case Ended(session):
                     self._deliver(batch)
                     batch = []
