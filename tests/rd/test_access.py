@@ -16,8 +16,10 @@ from waypost.rd.questions import (
     Evictions,
     Export,
     Import,
+    Kind,
     Located,
     Locations,
+    Lookup,
     Page,
     Question,
     Read,
@@ -380,3 +382,10 @@ def test_what_is_anothers_is_hidden_from_who_may_read_only_its_own() -> None:
     for code in (Code.GET, Code.DELETE):
         assert node.device(BORIS, who=TAKER).ask(code, held).code == Code.NOT_FOUND
     assert node.device(BORIS, who=LAMP).ask(Code.GET, held).code == Code.CONTENT
+
+
+def test_a_narrowed_answer_is_not_one_to_be_given_again(two: tuple[Node, str, str]) -> None:
+    node, _, _ = two
+    for who, again in ((OPERATOR, True), (TENANT, False)):
+        for value in ("lamp", "none"):
+            assert (asked(node, Lookup(Kind.RESOURCES, (("rt", value),), who=who)).fresh is not None) == again
