@@ -86,15 +86,20 @@ class Rule:
     rooms: frozenset[str] | None  # None: all
     own: bool
     scopes: tuple[Scope, ...]
+    everywhere: bool  # its only scope is all there is
+
+    def concerns(self, who: Identity, target: Target) -> bool:
+        """Whether it is about the target's room and owner."""
+        if self.rooms is not None and target.room not in self.rooms:
+            return False
+        return not self.own or not target.owner or target.owner == owner_of(who, target.source)
 
     def parts(self, who: Identity, target: Target) -> Iterable[Scope]:
         """The parts of the target's range that the rule is about."""
-        if self.rooms is not None and target.room not in self.rooms:
-            return ()
-        if self.own and target.owner and target.owner != owner_of(who, target.source):
+        if not self.concerns(who, target):
             return ()
         asked = Scope(target.sector, target.name)
-        if self.scopes == (EVERYWHERE,):
+        if self.everywhere:
             return (asked,)
         return [part for scope in self.scopes if (part := scope.meets(asked)) is not None]
 
@@ -164,6 +169,10 @@ class Policy:
 
     def _decide(self, who: Identity, action: Action, target: Target) -> Decision:
         rules = self._concerning(who, action)
+        if rules and rules[-1].allows:  # none denies, for those come last: one that allows it all is enough
+            for rule in rules:
+                if rule.everywhere and rule.concerns(who, target):
+                    return ALLOWED
         asked = Scope(target.sector, target.name)
         within: dict[Scope, None] = {}
         without: dict[Scope, None] = {}
@@ -202,7 +211,7 @@ class Policy:
             rooms = None if "*" in written.rooms else frozenset(written.rooms)
             sectors, names = _sectors(written, who), _spans(written.name, who)
             scopes = tuple(Scope(sector, name) for sector in sectors for name in names)
-            yield Rule(allows, number, rooms, written.owner == "own", scopes)
+            yield Rule(allows, number, rooms, written.owner == "own", scopes, scopes == (EVERYWHERE,))
 
     def _why(self, who: Identity, action: Action, target: Target, rules: Iterable[Rule]) -> str:
         if who.subject in self._revoked:
