@@ -229,11 +229,8 @@ class Tokens:
         return None
 
     def _forbidden(self, who: Identity) -> Declined | None:
-        """Tokens are given for the whole node: who may administer a part of it may not give them."""
         decision = self._decide(who, Action.ADMINISTER, NODE)
-        if decision.allowed and decision.view is None:
-            return None
-        return Declined("forbidden", decision.reason or "you may not administer the whole node")
+        return None if decision.allowed else Declined("forbidden", decision.reason)
 
     # keeping
 
