@@ -211,6 +211,18 @@ def test_a_peer_that_leaves_in_its_handshake_is_counted_and_forgotten() -> None:
     asyncio.run(story())
 
 
+def test_a_peer_that_does_not_finish_its_handshake_is_dropped() -> None:
+    async def story() -> None:
+        server = await open_tcp(Answering(), "127.0.0.1", 0, Limits(handshake_s=0.05), accept=refused)
+        async with asyncio.timeout(20), connected(server, holding(lamp=LAMP)) as client:
+            while await client.reader.read(1 << 16):
+                pass
+            assert server.failed == {"deadline": 1}
+        await server.close()
+
+    asyncio.run(story())
+
+
 def test_connections_of_one_source_are_limited_before_a_handshake() -> None:
     async def story() -> None:
         server = await open_tcp(Answering(), "127.0.0.1", 0, Limits(8, 1), accept=refused)

@@ -13,7 +13,7 @@ from waypost.engine import Endpoint
 from waypost.identity import Identity, keys
 from waypost.runtime.associations import HANDSHAKE_S, SILENT_S, Limits
 from waypost.runtime.hello import COOKIE_LIFETIME, ClientHello, Cookies
-from waypost.runtime.secure import MTU
+from waypost.runtime.secure import MTU, WITH_CERTIFICATE, WITH_KEY
 from waypost.sim import udp_path
 
 WHO = Identity("psk", "lamp", ("device",))
@@ -72,6 +72,13 @@ def test_the_suites_of_small_devices_are_taken(ours: Authority) -> None:
         client = Client(server, has, suites=suite).handshake()
         assert client.association.channel.connection.get_cipher_name() == suite.decode()
     assert len(server.opened) == 2
+
+
+def test_who_has_a_key_uses_it_and_needs_no_certificate(ours: Authority) -> None:
+    """Many offer every suite that they know."""
+    server = Server(ours.certify("peer", "node", lamp=LAMP))
+    Client(server, holding(lamp=LAMP), suites=WITH_CERTIFICATE + b":" + WITH_KEY).handshake()
+    assert [session.who for session in server.opened] == [WHO]
 
 
 def test_forward_secrecy_comes_first(server: Server) -> None:
@@ -136,6 +143,10 @@ def test_renewed_credentials_are_used_from_the_next_handshake_on(server: Server)
     server.credentials = holding(lamp=OTHER_LAMP)
     Client(server, holding(lamp=OTHER_LAMP)).handshake()
     assert len(server.opened) == 1
+    home = authority()
+    server.credentials = home.certify("peer", "node")
+    Client(server, home.certify("device", "lamp"), 4002).handshake()
+    assert len(server.opened) == 2
 
 
 # Before there is anything to keep
@@ -177,6 +188,19 @@ def test_a_cookie_is_for_one_address_one_client_and_a_short_time(server: Server)
     assert not cookies.accepts(peer, brought(cookie, bytes([1]) * 32), 0.0)
     assert not cookies.accepts(peer, hello, 0.0)
     assert not Cookies(Random(2)).accepts(peer, brought(cookie), 0.0)
+
+
+def test_a_hello_with_the_cookie_of_another_address_gets_a_cookie_and_no_more(server: Server) -> None:
+    client = Client(server, holding(lamp=LAMP))
+    client.association.start(0.0)
+    (first,) = client.association.take_output()
+    client.hear(server.receive(first, client.path, 0.0))
+    (second,) = client.association.take_output()
+    ((_, answer),) = server.receive(second, udp_path("192.0.2.66", 4001), 0.0)
+    assert len(answer) < len(second)
+    assert server.associations.handshakes == 0
+    server.receive(second, client.path, 0.0)
+    assert server.associations.handshakes == 1
 
 
 def test_plain_coap_and_other_strangers_get_no_answer(server: Server) -> None:
@@ -316,6 +340,13 @@ def test_a_handshake_that_fails_leaves_the_association_alone(server: Server) -> 
     client.say(b"after")
     assert server.received == [b"in between", b"after"]
     assert server.ended == []
+
+
+def test_a_handshake_that_is_begun_anew_takes_the_place_of_the_first(server: Server) -> None:
+    Client(server, holding(lamp=OTHER_LAMP)).handshake()
+    Client(server, holding(lamp=LAMP)).handshake()
+    assert len(server.opened) == 1
+    assert server.associations.handshakes == 0
 
 
 def test_a_repeated_hello_of_an_association_begins_nothing(server: Server) -> None:

@@ -80,6 +80,18 @@ def test_what_came_before_records_took_over_is_not_heard_again(opened: Open, our
     assert server.received == [b"first"]
 
 
+def test_numbers_go_on_where_openssl_stopped(ours: Authority) -> None:
+    """A nonce that was used twice would give the key away; the other end would take the record for a repeated one."""
+    server = Server(ours.certify("peer", "node", lamp=LAMP))
+    client = Client(server, holding(lamp=LAMP)).handshake()
+    for message in (b"before", b"and again"):
+        server.associations.send(server.opened[0], message, 0.0)
+    client.say(b"zero")
+    server.associations.send(server.opened[0], b"after", 0.0)
+    client.hear(server.take())
+    assert client.heard == [b"before", b"and again", b"after"]
+
+
 def test_a_forged_number_keeps_nobody_out(ours: Authority) -> None:
     """Before records take over and after: only what verifies moves the window."""
     server = Server(ours.certify("peer", "node", lamp=LAMP))

@@ -170,14 +170,18 @@ class Channel:
         return name, self.find_key(name)
 
     def _identify(self) -> Identity:
-        """Without a certificate it was a key: the context lets no peer through that shows neither."""
+        """Without a certificate it was a key: the context lets no peer through that shows neither.
+
+        A name alone is none: TLS 1.3 may hear it and go on without the key.
+        """
         own = self.connection.get_peer_certificate(as_cryptography=True)
         if own is not None:
             sent = self.connection.get_peer_cert_chain(as_cryptography=True) or []
             chain = [own, *(certificate for certificate in sent if certificate != own)]
             ders = [certificate.public_bytes(Encoding.DER) for certificate in chain]
             return self._credentials.certified(ders, self._wall_ms())
-        if self._shared is None:
+        suite = self.connection.get_cipher_name() or ""
+        if self._shared is None or not ("PSK" in suite or _lib.SSL_session_reused(self.connection._ssl) == 1):
             raise DeniedError("neither a certificate nor a key was shown")
         return self._shared.who
 

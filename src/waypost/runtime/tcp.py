@@ -28,7 +28,6 @@ from waypost.runtime.places import Places, source_of
 from waypost.runtime.secure import CLOSED, DEADLINE, Channel
 from waypost.runtime.udp import endpoint
 
-HANDSHAKE_S: Final = 15.0  # seconds for a TLS handshake
 BACKLOG: Final = 256  # connections that the kernel has accepted and we have not
 
 
@@ -36,6 +35,7 @@ BACKLOG: Final = 256  # connections that the kernel has accepted and we have not
 class Limits:
     connections: int = 512
     connections_per_source: int = 64
+    handshake_s: float = 15.0  # for TLS
 
 
 LIMITS: Final = Limits()
@@ -51,6 +51,7 @@ class TcpServer:
 
     def __init__(self, host: ConnectionReceiver, limits: Limits, accept: Callable[[], Channel] | None) -> None:
         self.host = host
+        self.limits = limits
         self.accept = accept
         self.done = 0
         self.failed: Counter[str] = Counter()
@@ -101,7 +102,9 @@ class _Protocol(asyncio.Protocol):
             self._begin("tcp", ANONYMOUS, admitted=admitted)
         elif admitted:
             self._channel = self._server.accept()
-            self._deadline = self._loop.call_later(HANDSHAKE_S, self._fail, DEADLINE, "the handshake took too long")
+            self._deadline = self._loop.call_later(
+                self._server.limits.handshake_s, self._fail, DEADLINE, "the handshake took too long"
+            )
         else:
             transport.abort()  # a handshake would cost more than the word is worth
 
