@@ -1,0 +1,59 @@
+"""The node's change feed: every change of its records, numbered without a gap.
+
+A change is numbered when its commit is made.  Commits are carried out first in, first out, and a failed one stops the
+node, so this is the number it has in its transaction.
+
+Source: design, Contracts, 3.
+"""
+
+from random import Random
+from typing import Final
+
+from waypost.codec import u64
+from waypost.engine import Put, Rows
+from waypost.errors import StoreError, WireError
+from waypost.record.change import Change, Kind
+from waypost.record.hlc import Hlc
+
+FEED: Final = "feed"
+META: Final = "meta"
+FEED_ID: Final = b"feed id"
+FEED_MAX: Final = 100_000  # changes kept for followers that resume; an older cursor gets a snapshot
+
+
+class Feed:
+    """One for all rooms of a node: `seq` is the last change's, `id` the feed's from restore() on."""
+
+    def __init__(self, rng: Random) -> None:
+        self._rng = rng
+        self.id = b""
+        self.seq = 0
+
+    def restore(self, rows: Rows) -> tuple[tuple[Put, ...], Hlc | None]:
+        """What is to be written first, and the time of the last change.  Raises StoreError if it cannot be read."""
+        found = rows.get(META, FEED_ID)
+        self.id = self._rng.randbytes(16) if found is None else found
+        puts = (Put(META, FEED_ID, self.id),) if found is None else ()
+        last = None
+        for last in rows.scan(FEED):  # noqa: B007 -- the last one is what we want
+            pass
+        if last is None:
+            return puts, None
+        self.seq = int.from_bytes(last[0], "big")
+        try:
+            version = Change.decode(self.seq, last[1]).version
+        except WireError as error:
+            raise StoreError(f"change {self.seq} of the feed cannot be read: {error}") from error
+        return puts, version if isinstance(version, Hlc) else None
+
+    def add(
+        self, room: str, key: bytes, version: int | Hlc, value: bytes | None, wall_ms: int
+    ) -> tuple[Change, tuple[Put, ...]]:
+        """The next change, and the rows to write with it."""
+        self.seq += 1
+        kind = Kind.REMOVE if value is None else Kind.PUT
+        change = Change(self.seq, kind, room, key, version, value, wall_ms, cause=b"")
+        put = Put(FEED, u64(self.seq), change.encode())
+        if self.seq > FEED_MAX:
+            return change, (put, Put(FEED, u64(self.seq - FEED_MAX), None))
+        return change, (put,)

@@ -1,0 +1,206 @@
+"""Meshes in the simulator: each node an engine that brings parcels as datagrams, and the signatures cost nothing."""
+
+import itertools
+from collections.abc import Callable
+from dataclasses import replace
+from random import Random
+from typing import Final
+
+from people import Fast, public_of, roster
+
+from waypost.drip.gossip import Author, Busy
+from waypost.drip.mesh import Announced, Mesh
+from waypost.drip.rumours import Rumour, Spread, Whisper, decode_parcel, encode_parcel
+from waypost.engine import Answer, Apply, Ask, Commit, Effect, Endpoint, Path, Rows, Send
+from waypost.errors import WireError
+from waypost.identity import ANONYMOUS
+from waypost.record import Change, Hlc, Roster, network_of
+from waypost.record.feed import Feed
+from waypost.sim import Node, Trace, Weather, World
+
+PORT: Final = 8481
+SPACES: Final = ("rd", "names")
+NODES: Final = "nodes"  # what each says of itself
+LINK_20_MS: Final = Weather(delay_min=0.018, delay_max=0.022, datagram_max=1 << 20)
+LINK_100_MS: Final = Weather(delay_min=0.090, delay_max=0.110, datagram_max=1 << 20)
+DAY: Final = 86_400_000  # milliseconds
+
+
+def host_of(name: str) -> str:
+    return f"2001:db8::{name}"
+
+
+def names_of(count: int) -> list[str]:
+    """Names that are the last group of an address: host_of() turns one into the other."""
+    return [f"{number:x}" for number in range(1, count + 1)]
+
+
+def roster_of(names: list[str]) -> Roster:
+    return roster(*names[:5], learners=tuple(names[5:]))
+
+
+class Talker:
+    """A node that gossips, as the simulator runs it.  `applied` is what a reader of the feed has."""
+
+    def __init__(self, name: str, members: Roster, rng: Random, records_max: int = 100_000) -> None:
+        self.name = name
+        self.network = network_of(members)
+        self.applied: dict[tuple[str, bytes], tuple[Hlc, bytes]] = {}
+        self.seqs: list[int] = []
+        self.malformed = 0
+        self.arrived: list[tuple[float, bytes]] = []  # when a record was applied, and its value
+        self._members = members
+        self._rng = rng
+        self._feed = Feed(rng)
+        self._ids = itertools.count(1)
+        key = public_of(f"{name}/1")
+        author = Author(self.network, name, 1, Fast(key).sign)
+        self.mesh = Mesh(
+            rng, self._ids, author, Fast.verify, self._feed, SPACES, single_writer=(NODES,), records_max=records_max
+        )
+        self._effects: list[Effect] = []
+
+    def restore(self, rows: Rows, now: float) -> None:
+        puts, _ = self._feed.restore(rows)
+        self._effects.append(Commit(puts=puts))
+        self.seqs = [self._feed.seq]
+        self.mesh.restore(rows, now)
+        for space in (*SPACES, NODES):
+            for digest in self.mesh.store.trees()[space].leaves():
+                for record in self.mesh.store.give(space, [digest.digest], 1, now):
+                    if record.value is not None:
+                        self.applied[space, record.key] = record.hlc.hlc, record.value
+
+    def handle_clock(self, now: float, wall_ms: int) -> None:
+        first = not self.mesh.members.alive
+        self.mesh.handle_clock(now, wall_ms)
+        if first:
+            self.mesh.set_roster(self._members, now)
+
+    def announce(self, space: str, key: bytes, value: bytes | None, now: float, expires_ms: int | None = None) -> int:
+        id = next(self._ids)
+        if expires_ms is None:
+            expires_ms = self.mesh.store.wall_ms(now) + DAY
+        busy = self.mesh.announce(id, space, key, value, expires_ms, now)
+        if busy is not None:
+            self._effects.append(Answer(id, busy))
+        return id
+
+    def receive_datagram(self, data: bytes, path: Path, now: float) -> None:
+        try:
+            messages = decode_parcel(self.network, data)
+        except WireError:
+            self.malformed += 1
+            return
+        self.mesh.receive(path.peer.host.removeprefix(host_of("")), messages, now)
+
+    def answered(self, id: int, result: object, now: float) -> None: ...
+
+    def apply(self, change: Change, now: float) -> None:
+        self.seqs.append(change.seq)
+        place = change.room, change.key
+        assert isinstance(change.version, Hlc)
+        before = self.applied.get(place)
+        if change.value is None:
+            self.applied.pop(place, None)
+        else:
+            assert before is None or before[0] <= change.version, "a reader never goes back"
+            self.applied[place] = change.version, change.value
+            self.arrived.append((now, change.value))
+        self.mesh.apply(change, now)
+
+    def handle_timer(self, now: float) -> None:
+        self.mesh.handle_timer(now)
+
+    def next_timer(self) -> float | None:
+        return self.mesh.next_timer()
+
+    def take_effects(self) -> list[Effect]:
+        effects, self._effects = self._effects + self.mesh.take_effects(), []
+        return [self._sent(effect.body) if isinstance(effect, Ask) else effect for effect in effects]
+
+    def check(self) -> None:
+        self.mesh.check()
+        assert self.seqs == list(range(self.seqs[0], self.seqs[0] + len(self.seqs))), "the feed has a gap"
+
+    def _sent(self, whisper: object) -> Send:
+        assert isinstance(whisper, Whisper)
+        path = Path(
+            "udp", Endpoint(host_of(whisper.node), PORT), Endpoint(host_of(self.name), PORT), 1, ANONYMOUS, True
+        )
+        return Send(path, encode_parcel(self.network, whisper.messages))
+
+
+class Party:
+    """So many nodes in one world."""
+
+    def __init__(
+        self,
+        seed: int,
+        count: int,
+        weather: Weather = LINK_20_MS,
+        *,
+        check_each: int = 1,
+        sync: bool = True,
+        records_max: int = 100_000,
+        trace: Trace | None = None,
+    ) -> None:
+        self.world = World(seed, weather=weather, check_each=check_each, trace=trace)
+        self.names = names_of(count)
+        members = roster_of(self.names)
+        self.network = network_of(members)
+        self.answers: list[tuple[str, object]] = []
+        self.acknowledged: dict[tuple[str, bytes], bytes | None] = {}
+        self.nodes: dict[str, Node[Talker]] = {
+            name: self.world.node(name, self._factory(name, members, records_max), host_of(name), (PORT,), sync=sync)
+            for name in self.names
+        }
+
+    def _factory(self, name: str, members: Roster, records_max: int) -> Callable[[Random], Talker]:
+        return lambda rng: Talker(name, members, rng, records_max)
+
+    @property
+    def up(self) -> dict[str, Talker]:
+        return {name: node.engine for name, node in self.nodes.items() if node.engine is not None}
+
+    def run(self, seconds: float) -> None:
+        """The peers' transport is a stream: a parcel may be larger than a datagram, whatever the weather."""
+        network = self.world.network
+        network.weather = replace(network.weather, datagram_max=1 << 20)
+        self.world.run(self.world.now + seconds)
+
+    def announce(
+        self, name: str, key: bytes, value: bytes | None, space: str = "rd", expires_in: float | None = None
+    ) -> None:
+        expires_ms = None if expires_in is None else self.world.wall_ms() + round(expires_in * 1000)
+
+        def on_answer(result: object) -> None:
+            self.answers.append((name, result))
+            if isinstance(result, Announced):
+                self.acknowledged[space, key] = value
+
+        self.nodes[name].ask(lambda engine, now: engine.announce(space, key, value, now, expires_ms), on_answer)
+
+    def roots(self) -> set[str]:
+        return {engine.mesh.root() for engine in self.up.values()}
+
+    def readers(self) -> list[dict[tuple[str, bytes], bytes]]:
+        """What the readers of each node's feed have."""
+        return [{place: value for place, (_, value) in engine.applied.items()} for engine in self.up.values()]
+
+    def settle(self, within: float, step: float = 0.25) -> float:
+        """Seconds until all roots were equal, and all readers have the same."""
+        began = self.world.now
+        while len(self.roots()) > 1 or any(each != self.readers()[0] for each in self.readers()):
+            assert self.world.now - began < within, f"not level after {within} s: {self.roots()}"
+            self.run(step)
+        return self.world.now - began
+
+    def count(self, what: str) -> int:
+        return sum(engine.mesh.counts.get(what, 0) for engine in self.up.values())
+
+
+__all__ = [
+    "DAY", "LINK_20_MS", "LINK_100_MS", "NODES", "PORT", "SPACES", "Apply", "Busy", "Party", "Rumour", "Spread",
+    "Talker", "host_of", "names_of", "roster_of",
+]  # fmt: skip
