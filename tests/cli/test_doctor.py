@@ -67,9 +67,14 @@ def test_who_has_locked_the_directory_is_the_node(tmp_path: Path) -> None:
     assert holder(tmp_path) == os.getpid()
     found = only(check_node(find(tmp_path, NOWHERE)))
     assert (found.state, f"process {os.getpid()}" in found.sentence) == ("warn", True)
+    for text in ("0", "x", ""):  # it cannot be read who it is
+        (tmp_path / "waypost.lock").write_text(text)
+        assert holder(tmp_path) == -1
+        assert "a process that is not known" in only(check_node(find(tmp_path, NOWHERE))).sentence
     store.close()
     assert holder(tmp_path) == 0
-    assert states(check_node(find(tmp_path, NOWHERE))) == ["skipped"]
+    assert find(tmp_path, NOWHERE) == Running(), "nobody is asked where nobody runs"
+    assert states(check_node(NOBODY)) == ["skipped"]
 
 
 @pytest.mark.parametrize(
@@ -258,7 +263,11 @@ def test_an_expired_certificate_fails_and_one_that_ends_soon_is_warned_of(keyrin
 def test_a_root_and_a_trust_file_that_end_are_warned_of_in_time(keyring: Keyring, tmp_path: Path) -> None:
     end_ms = keyring.root.not_after_ms
     assert states(guarding.check_certificates(tmp_path, NOW)) == ["ok", "ok", "ok"]
-    assert states(guarding.check_certificates(tmp_path, end_ms - 29 * DAY_MS))[1:] == ["warn", "warn"]
+    ending = guarding.check_certificates(tmp_path, end_ms - 29 * DAY_MS)[1:]
+    assert [(finding.state, finding.hint) for finding in ending] == [
+        ("warn", "waypost ca rotate"),
+        ("warn", "waypost ca renew --operator-key FILE"),
+    ]
     assert states(guarding.check_certificates(tmp_path, end_ms))[1:] == ["fail", "fail"]
     renew_trust(keyring, operator(keyring), 29, NOW)
     own, root, trust = guarding.check_certificates(tmp_path, NOW)
@@ -402,7 +411,8 @@ def test_few_files_are_warned_of_and_too_few_fail(tmp_path: Path) -> None:
     limits = tmp_path / "limits"
     for most, state in (("100", "fail"), ("1024", "warn"), ("65536", "ok"), ("unlimited", "ok")):
         limits.write_text(f"Limit  Soft Limit  Hard Limit  Units\nMax open files            {most}     4096    files\n")
-        assert states(machine.check_files(NOBODY, limits)) == [state]
+        found = only(machine.check_files(NOBODY, limits))
+        assert (found.state, "any number" in found.sentence) == (state, most == "unlimited")
     assert "the node" in only(machine.check_files(Running(os.getpid()))).sentence
     assert "from here" in only(machine.check_files(NOBODY)).sentence
 
