@@ -212,7 +212,7 @@ def _lasting(endpoints: dict[str, Endpoint]) -> Any:
 
 def _say_what_to_type(story: Story, node: NodeProcess, *, once: bool) -> None:
     program = _program()
-    where = "" if node.http.endswith(":8480") else f" --url {node.url}"
+    where = f" --url {node.url}"  # or a verb would ask the node whose socket lies in the usual place
     query = "&".join(QUESTION)
     commands = [
         f"{program} find {' '.join(QUESTION)}{where}",
