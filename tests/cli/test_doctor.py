@@ -3,6 +3,8 @@
 import json
 import os
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -539,3 +541,15 @@ def test_the_exit_code_is_two_if_anything_fails(tmp_path: Path, capsys: pytest.C
     (tmp_path / "policy.toml").write_text("nonsense")
     assert call(line) == 2
     assert "fail    policy" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_who_may_not_look_into_the_directory_is_told(tmp_path: Path) -> None:
+    """Everything is imported before the program gives up its rights."""
+    tmp_path.chmod(0o700)
+    line = ["doctor", "--dir", str(tmp_path), *LISTEN]
+    program = f"import os; from waypost.cli.verbs import call; call({line}); os.setuid(65_534); exit(call({line}))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 2
+    assert f"{tmp_path}/config.toml: permission denied" in done.stdout
+    assert done.stderr == ""

@@ -32,8 +32,12 @@ def doctor(url: str | None, peer: str | None, file: Path | None, output: str, **
 
     Give it the options that the node has.  Nothing is changed.  Exit code 2 if something fails.
     """
-    config = build(settle(chosen(options), os.environ, file).values())
-    found = examine(config, place_of(config, url), None if peer is None else listen_address(peer))
+    try:
+        config = build(settle(chosen(options), os.environ, file).values())
+        found = examine(config, place_of(config, url), None if peer is None else listen_address(peer))
+    except PermissionError as error:
+        hint = "ask as the owner of the state directory, or as root"
+        found = [Finding("permissions", "fail", f"{error.filename}: permission denied", hint)]
     emit(found, output, "\n".join(map(line, found)))
     return Exit.USAGE if any(finding.state == "fail" for finding in found) else Exit.OK
 
