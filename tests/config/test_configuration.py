@@ -208,9 +208,7 @@ def test_names_ranges_and_zones_are_no_addresses(tmp_path: Path, text: str) -> N
 
 @pytest.mark.parametrize("text", ["0.0.0.0:5683", "[::]:5683", "192.0.2.1:0", "[2001:db8::1]:5683"])
 def test_other_machines_reach_a_listener_only_when_it_is_declared_insecure(tmp_path: Path, text: str) -> None:
-    with pytest.raises(
-        ConfigError, match=r"other machines can reach .*, and nothing there keeps"
-    ) as caught:
+    with pytest.raises(ConfigError, match=r"other machines can reach .*, and nothing there keeps") as caught:
         Config(dir=tmp_path, coap=Coap(listen=(text,)), insecure=("http",))
     assert "--insecure coap" in (caught.value.hint or "")
     assert Config(dir=tmp_path, coap=Coap(listen=(text,)), insecure=("coap",)).coap.listen == (text,)
