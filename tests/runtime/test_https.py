@@ -115,6 +115,17 @@ def test_a_certificate_of_a_stranger_and_an_expired_one_end_the_handshake(
     asyncio.run(story())
 
 
+def test_an_older_tls_is_not_spoken(home: Home) -> None:
+    async def story() -> None:
+        client = context(home.authority)
+        client.maximum_version = ssl.TLSVersion.TLSv1_2
+        async with home.serving() as server:
+            assert await refuses(server, client)
+            assert not await refuses(server, context(home.authority))
+
+    asyncio.run(story())
+
+
 def test_keys_that_were_renewed_are_shown_at_the_next_handshake(home: Home) -> None:
     async def story() -> None:
         async with home.serving() as server:

@@ -1,5 +1,6 @@
 """A state directory gets another authority's keys as a whole, or keeps what it has."""
 
+import os
 import stat
 from pathlib import Path
 
@@ -70,6 +71,21 @@ def test_a_disk_that_fails_leaves_the_keys_as_they_were(tmp_path: Path) -> None:
     with reserved(tmp_path, replace=True):  # what is left of those attempts does not matter
         replace_keys(tmp_path, FILES)
     assert content(tmp_path / "keys").keys() >= FILES.keys()
+
+
+def test_keys_that_cannot_take_their_place_leave_it_to_the_old_ones(tmp_path: Path) -> None:
+    Keyring.open(tmp_path, WALL_MS)
+    before = content(tmp_path / "keys")
+
+    def sync(file: int) -> None:
+        """Once all is written somebody takes it away."""
+        if stat.S_ISDIR(os.fstat(file).st_mode) and (tmp_path / "keys.new" / "ca.crt").exists():
+            (tmp_path / "keys.new").rename(tmp_path / "elsewhere")
+
+    with pytest.raises(OSError, match="keys.new"), reserved(tmp_path, replace=True):
+        replace_keys(tmp_path, FILES, sync)
+    assert content(tmp_path / "keys") == before
+    assert not (tmp_path / "keys.before").exists()
 
 
 def test_a_directory_in_use_is_left_alone(tmp_path: Path) -> None:
