@@ -82,7 +82,7 @@ def test_keys_that_cannot_take_their_place_leave_it_to_the_old_ones(tmp_path: Pa
         if stat.S_ISDIR(os.fstat(file).st_mode) and (tmp_path / "keys.new" / "ca.crt").exists():
             (tmp_path / "keys.new").rename(tmp_path / "elsewhere")
 
-    with pytest.raises(OSError, match="keys.new"), reserved(tmp_path, replace=True):
+    with pytest.raises(OSError, match=r"keys\.new"), reserved(tmp_path, replace=True):
         replace_keys(tmp_path, FILES, sync)
     assert content(tmp_path / "keys") == before
     assert not (tmp_path / "keys.before").exists()
