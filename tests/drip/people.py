@@ -1,5 +1,6 @@
 """Nodes, keys and records that the tests of the mesh share."""
 
+from functools import cache
 from hashlib import sha512
 from typing import Final
 
@@ -11,11 +12,13 @@ from waypost.record.vote import founding
 WALL_MS: Final = 1_800_000_000_000
 
 
+@cache
 def key_of(name: str) -> Ed25519PrivateKey:
     """The same key for the same name, every time."""
     return Ed25519PrivateKey.from_private_bytes(sha512(name.encode()).digest()[:32])
 
 
+@cache
 def public_of(name: str) -> str:
     return key_of(name).public_key().public_bytes_raw().hex()
 
@@ -32,6 +35,11 @@ class Fast:
     @staticmethod
     def verify(public: bytes, signature: bytes, message: bytes) -> bool:
         return signature == sha512(public + message).digest()
+
+
+@cache
+def fast(name: str) -> Fast:
+    return Fast(public_of(name))
 
 
 def member(name: str, incarnation: int = 1) -> Member:

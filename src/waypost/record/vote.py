@@ -163,9 +163,14 @@ def founding(first: Roster) -> Committed:
 
 
 def is_proof(proof: Proof, rosters: "Callable[[int], Roster | None]", network: str, verify: Verify) -> bool:
-    """Whether two certificates contradict each other, or one voter marked two records at one ballot."""
+    """Whether two certificates contradict each other, or one voter marked two records at one ballot.
+
+    They do when they are of one version, or when the later does not follow the earlier.
+    """
     first, second = proof.first.matter, proof.second.matter
-    if first.place != second.place or first.version != second.version or first.hash == second.hash:
+    same_version = first.version == second.version and first.hash != second.hash
+    forked = second.version == first.version + 1 and second.prev != first.hash
+    if first.place != second.place or not (same_version or forked):
         return False
     for certificate in (proof.first, proof.second):
         roster = rosters(certificate.matter.ballot.epoch)
@@ -174,7 +179,7 @@ def is_proof(proof: Proof, rosters: "Callable[[int], Roster | None]", network: s
         ):
             return False
     seconds = {(mark.voter, mark.incarnation) for mark in proof.second.marks}
-    if first.ballot == second.ballot:
+    if same_version and first.ballot == second.ballot:
         return any((mark.voter, mark.incarnation) in seconds for mark in proof.first.marks)
     return all(_has_quorum(certificate, rosters) for certificate in (proof.first, proof.second))
 

@@ -1,0 +1,166 @@
+"""What a node keeps of voted keys: the committed version of each, and the vote under way for the next.
+
+    drip_record    namespace NUL key               Committed
+    drip_history   namespace NUL key NUL version   Committed: every version that this node learnt
+    drip_instance  namespace NUL key               Instance: what this voter promised and accepted
+    drip_round     namespace NUL key               Rounds: which ballots this node has used as an initiator
+    drip_alarm     namespace NUL key               Proof: voting has stopped
+
+A key's last RECENT_MAX versions are remembered by hash, so that one can say later what became of a record.
+
+Source: notes on DRiP, 4.2 (durable state), 4.4.
+"""
+
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from waypost.drip.messages import Proposal
+from waypost.drip.outbox import Outbox
+from waypost.engine import Rows
+from waypost.record import NEVER, ROSTER, Ballot, Committed, Mark, Place, Proof, Record
+from waypost.record.wire import encode
+
+RECORDS: Final = "drip_record"
+HISTORY: Final = "drip_history"
+INSTANCES: Final = "drip_instance"
+ROUNDS: Final = "drip_round"
+ALARMS: Final = "drip_alarm"
+RECENT_MAX: Final = 32  # versions of a key
+
+
+class Instance(Struct, frozen=True):
+    """Of the vote for one version.  `mark` is this voter's own, None where a merge brought what is accepted."""
+
+    version: int
+    promised: Ballot = NEVER
+    accepted: Proposal | None = None
+    mark: Mark | None = None
+
+    @property
+    def accepted_ballot(self) -> Ballot:
+        return self.accepted.ballot if self.accepted else NEVER
+
+
+class Rounds(Struct, frozen=True):
+    """The highest round used for a version in an epoch; `zero`: round 0 is spent."""
+
+    version: int
+    epoch: int
+    zero: bool = False
+    round: int = 0
+
+
+def row_key(place: Place) -> bytes:
+    return "\0".join(place).encode()
+
+
+def place_in(key: bytes) -> Place:
+    namespace, name = key.decode().split("\0")
+    return namespace, name
+
+
+class Book:
+    def __init__(self, network: str, outbox: Outbox) -> None:
+        self.committed: dict[Place, Committed] = {}
+        self.instances: dict[Place, Instance] = {}
+        self.stopped: dict[Place, Proof] = {}
+        self._network = network
+        self._outbox = outbox
+        self._rounds: dict[Place, Rounds] = {}
+        self._recent: dict[Place, dict[int, str]] = {}
+
+    def restore(self, rows: Rows, *, instances: bool) -> None:
+        committed = msgspec.json.Decoder(Committed)
+        for key, value in rows.scan(RECORDS):
+            self.committed[place_in(key)] = committed.decode(value)
+        for key, value in rows.scan(HISTORY):
+            namespace, name, _ = key.decode().split("\0")
+            self._note(committed.decode(value), (namespace, name))
+        if instances:
+            instance = msgspec.json.Decoder(Instance)
+            for key, value in rows.scan(INSTANCES):
+                self.instances[place_in(key)] = instance.decode(value)
+        rounds = msgspec.json.Decoder(Rounds)
+        for key, value in rows.scan(ROUNDS):
+            self._rounds[place_in(key)] = rounds.decode(value)
+        proof = msgspec.json.Decoder(Proof)
+        for key, value in rows.scan(ALARMS):
+            self.stopped[place_in(key)] = proof.decode(value)
+
+    def rosters(self, rows: Rows) -> list[Committed]:
+        """Every one after the first, in order."""
+        committed = msgspec.json.Decoder(Committed)
+        start = row_key(ROSTER) + b"\0"
+        return [committed.decode(value) for key, value in rows.scan(HISTORY) if key.startswith(start)]
+
+    def version(self, place: Place) -> int:
+        """Of what is committed; 0 if nothing is."""
+        held = self.committed.get(place)
+        return held.record.version if held else 0
+
+    def record(self, place: Place) -> Record | None:
+        held = self.committed.get(place)
+        return held.record if held else None
+
+    def hash(self, place: Place) -> str:
+        """Of the committed version: `prev` of the next."""
+        held = self.committed.get(place)
+        return self.hash_of(held) if held else ""
+
+    def hash_of(self, committed: Committed) -> str:
+        """Of a verified record: its certificate names it."""
+        return committed.certificate.matter.hash if committed.certificate else committed.record.hash(self._network)
+
+    def recent(self, place: Place, version: int) -> str | None:
+        """The hash of a version learnt not long ago."""
+        return self._recent.get(place, {}).get(version)
+
+    def take(self, committed: Committed) -> None:
+        """A verified version, newer than the one held; the vote for it is over."""
+        record = committed.record
+        place, key = record.place, row_key(record.place)
+        data = committed.encode()
+        self.committed[place] = committed
+        self._note(committed, place)
+        self._outbox.put(RECORDS, key, data)
+        self._outbox.put(HISTORY, key + b"\0%016d" % record.version, data)
+        if self.instances.pop(place, None):
+            self._outbox.put(INSTANCES, key, None)
+        if self._rounds.pop(place, None):
+            self._outbox.put(ROUNDS, key, None)
+
+    def instance(self, place: Place) -> Instance:
+        """Of the next version."""
+        return self.instances.get(place) or Instance(self.version(place) + 1)
+
+    def save(self, place: Place, instance: Instance) -> None:
+        self.instances[place] = instance
+        self._outbox.put(INSTANCES, row_key(place), encode(instance))
+
+    def rounds(self, place: Place, epoch: int) -> Rounds:
+        """Of the next version in an epoch."""
+        version = self.version(place) + 1
+        used = self._rounds.get(place)
+        return used if used and (used.version, used.epoch) == (version, epoch) else Rounds(version, epoch)
+
+    def save_rounds(self, place: Place, rounds: Rounds) -> None:
+        """Before a ballot leaves: none is ever used twice."""
+        self._rounds[place] = rounds
+        self._outbox.put(ROUNDS, row_key(place), encode(rounds))
+
+    def stop(self, place: Place, proof: Proof) -> None:
+        self.stopped[place] = proof
+        self._outbox.put(ALARMS, row_key(place), encode(proof))
+
+    def check(self) -> None:
+        for place, instance in self.instances.items():
+            assert instance.version == self.version(place) + 1, f"{place}: a vote for a version that is not the next"
+            assert instance.accepted_ballot <= instance.promised, f"{place}: accepted above the promise"
+
+    def _note(self, committed: Committed, place: Place) -> None:
+        recent = self._recent.setdefault(place, {})
+        recent[committed.record.version] = self.hash_of(committed)
+        if len(recent) > RECENT_MAX:
+            del recent[min(recent)]

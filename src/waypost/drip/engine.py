@@ -1,0 +1,418 @@
+"""The voted class of the mesh, in one engine: voter, initiator and reader of one node.
+
+Commands are claim(), read() and status(), answered under the id that they return; local() answers at once.  What comes
+from a node of the roster is handed to receive(); learn() takes a committed record from wherever it comes, gossip and
+repair included.  Every sentence to another node is an Ask with a Tell, and what everybody should know one with a
+Spread: outbox.py.
+
+Times are seconds of the caller's monotonic clock, wall-clock times milliseconds since 1970.  Whatever does not decode,
+is of another network or does not verify is counted in `dropped`.
+
+Source: notes on DRiP, 4.2 to 4.6 and 4.9 to 4.12.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from random import Random
+from typing import Final
+
+from waypost.drip.book import Book, Instance
+from waypost.drip.judge import Judge
+from waypost.drip.messages import (
+    Alarm,
+    Commit,
+    Message,
+    Nack,
+    No,
+    Poll,
+    Promise,
+    Read,
+    ReadAnswer,
+    Restored,
+    RosterNews,
+    RosterRequest,
+    SealRequest,
+    SealSnapshot,
+    VoteCall,
+    Yes,
+    decode_parcel,
+)
+from waypost.drip.outbox import Outbox
+from waypost.drip.outcome import Outcome, Reading, State
+from waypost.drip.proposer import Proposer, Timers, order
+from waypost.drip.reader import Reader
+from waypost.drip.roster import Electorate
+from waypost.drip.rules import Rules
+from waypost.drip.voter import Credentials, Voter
+from waypost.engine import Deadlines, Effect, Rows
+from waypost.errors import WireError
+from waypost.record import ROSTER, Certificate, Committed, Place, Proof, Record, Roster, Vote
+from waypost.record.vote import is_marked, is_proof, require_committed
+
+HEARD_S: Final = 30.0  # a voter that was heard so long ago may be gone
+CLOCK_MAX_MS: Final = 30_000  # how far a new record's clock may be from ours, at the node that takes it
+ALARMS_MAX: Final = 10_000  # keys on which voting has stopped
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """`name` in the roster; `founding` is the network's first roster; `credentials` are of this installation."""
+
+    name: str
+    founding: Committed
+    credentials: Credentials
+    judge: Judge
+    timers: Timers
+    rules: Rules
+
+
+class DripEngine:
+    """`ids` numbers what is asked and answered, uniquely in this process."""
+
+    def __init__(self, setup: Setup, rng: Random, ids: Iterator[int]) -> None:
+        self.dropped = 0
+        self._setup = setup
+        self._credentials = setup.credentials
+        self._rng = rng
+        self._ids = ids
+        self._now = 0.0
+        self._heard: dict[str, float] = {}
+        self._doubts: Deadlines[Place] = Deadlines()
+        self._merge_at: float | None = None
+        outbox, rules, timers = Outbox(ids), setup.rules, setup.timers
+        self._outbox = outbox
+        self._book = Book(self._credentials.network, outbox)
+        self._electorate = Electorate(setup.name, setup.founding, rules, outbox)
+        self._voter = Voter(
+            self._book, self._electorate, self._credentials, setup.judge, rules, outbox, self._on_accept
+        )
+        self._proposer = Proposer(
+            self._book,
+            self._electorate,
+            self._credentials,
+            self._voter,
+            rules,
+            timers,
+            rng,
+            outbox,
+            heard=self.heard,
+            on_commit=self._on_commit,
+            on_close=self._on_close,
+            on_alarm=self._raise_alarm,
+        )
+        self._reader = Reader(
+            self._book, self._electorate, self._proposer, rules, timers, rng, outbox, heard=self.heard, age=self.age
+        )
+
+    # Life
+
+    def restore(self, rows: Rows, now: float) -> None:
+        self._now = now
+        self._book.restore(rows, instances=self._setup.rules.remembers())
+        for committed in self._book.rosters(rows):
+            self._electorate.learn(committed)
+        self._book.committed.setdefault(ROSTER, self._setup.founding)
+        self._electorate.restore(rows)
+        for place in self._book.instances:
+            self._on_accept(place)
+        self._watch_merge()
+
+    def begin(self, incarnation: int, now: float) -> None:
+        """Once, on an empty disk: which installation of the node this is.  It votes when a roster names it."""
+        self._now = now
+        self._electorate.begin(incarnation)
+        self._watch_merge()
+
+    def handle_clock(self, now: float, wall_ms: int) -> None:
+        self._now = now
+        self._voter.wall_ms = wall_ms
+
+    def handle_timer(self, now: float) -> None:
+        self._now = now
+        self._proposer.handle_timer(now)
+        self._reader.handle_timer(now)
+        for place in self._doubts.pop_due(now):
+            if self._book.instance(place).accepted and place not in self._book.stopped:
+                self._proposer.recover(place, now)  # notes, 4.4, initiator 5
+                if self._electorate.may_vote(self._electorate.epoch):
+                    self._on_accept(place)
+        if self._merge_at is not None and self._merge_at <= now:
+            self._merge_at = None
+            self._watch_merge()
+
+    def next_timer(self) -> float | None:
+        timers = (self._proposer.next_timer(), self._reader.next_timer(), self._doubts.next(), self._merge_at)
+        return min((when for when in timers if when is not None), default=None)
+
+    def take_effects(self) -> list[Effect]:
+        return self._outbox.take()
+
+    def check(self) -> None:
+        self._book.check()
+        self._electorate.check()
+        self._proposer.check()
+
+    # Commands
+
+    def claim(self, record: Record, now: float) -> int:
+        """Have a signed record become the next version of its key: answered with an Outcome.
+
+        To send the same record again, here or elsewhere, is safe: it is committed once or never.
+        """
+        self._now = now
+        id = next(self._ids)
+        held = self._book.committed.get(record.place)
+        if record.version > self._book.version(record.place) and self._is_late(record):
+            self._outbox.answer(id, Outcome(State.DENIED, held, "its clock is more than 30 s from ours"))
+            return id
+        try:
+            record.require_sound()
+        except WireError as error:
+            self._outbox.answer(id, Outcome(State.DENIED, held, str(error)))
+        else:
+            self._proposer.propose(record, id, now)
+        return id
+
+    def read(self, place: Place, now: float) -> int:
+        """What is committed, as a quorum knows it: answered with a Reading."""
+        self._now = now
+        id = next(self._ids)
+        self._reader.read(place, id, now)
+        return id
+
+    def local(self, place: Place, now: float) -> Reading:
+        return self._reader.local(place, now)
+
+    def status(self, record_hash: str, place: Place, version: int) -> Outcome:
+        """What became of a record; ask read() first, for it closes what is open.
+
+        Unknown still: nobody has it, or the version is too long ago.  To claim the record again decides it.
+        """
+        held = self._book.committed.get(place)
+        return self._proposer.status(record_hash, place, version) or Outcome(State.UNKNOWN, held)
+
+    # What others may know
+
+    @property
+    def epoch(self) -> int:
+        return self._electorate.epoch
+
+    @property
+    def roster(self) -> Roster:
+        return self._electorate.roster
+
+    @property
+    def is_voting(self) -> bool:
+        return self._electorate.may_vote(self._electorate.epoch)
+
+    @property
+    def restored(self) -> dict[str, Vote]:
+        """Voters that came back with an old disk, each with a vote that it forgot."""
+        return self._proposer.restored
+
+    @property
+    def alarms(self) -> dict[Place, Proof]:
+        """Keys on which voting has stopped, and why."""
+        return self._book.stopped
+
+    def rosters_after(self, epoch: int) -> tuple[Committed, ...]:
+        """Some of those that follow an epoch, in order."""
+        return self._electorate.after(epoch)
+
+    def committed(self, place: Place) -> Committed | None:
+        return self._book.committed.get(place)
+
+    def votes(self) -> dict[Place, Instance]:
+        """Votes under way that this voter has a part in."""
+        return self._book.instances
+
+    def heard(self, now: float) -> int:
+        """Voters heard within HEARD_S, this node included."""
+        name = self._setup.name
+        return sum(
+            member.name == name or now - self._heard.get(member.name, -HEARD_S) < HEARD_S
+            for member in self._electorate.roster.voters
+        )
+
+    def age(self, now: float) -> float | None:
+        """Seconds since a quorum of voters was last heard; None: never."""
+        roster, name = self._electorate.roster, self._setup.name
+        times = [now if member.name == name else self._heard.get(member.name) for member in roster.voters]
+        known = sorted((when for when in times if when is not None), reverse=True)
+        return now - known[roster.quorum - 1] if len(known) >= roster.quorum else None
+
+    # From others
+
+    def receive(self, node: str, data: bytes, now: float) -> None:
+        """A parcel from a node: whoever carries it vouches for the name."""
+        try:
+            messages = decode_parcel(self._credentials.network, data)
+        except WireError:
+            self.dropped += 1
+        else:
+            self.hear(node, messages, now)
+
+    def hear(self, node: str, messages: tuple[Message, ...], now: float) -> None:
+        """What a parcel held."""
+        self._now = now
+        if node in self._electorate.roster.nodes:
+            self._heard[node] = now
+        for message in messages:
+            self._receive(node, message, now)
+            self._watch_merge()
+
+    def answered(self, id: int, result: object, now: float) -> None:
+        """Nothing that is asked here has an answer."""
+
+    def learn(self, committed: Committed, now: float, source: str | None = None) -> None:
+        """A committed record from anywhere: taken if it verifies and is newer."""
+        self._now = now
+        record, held = committed.record, self._book.committed.get(committed.record.place)
+        if held is not None and (held.record.version > record.version or held.record == record):
+            return
+        certificate = committed.certificate
+        epoch = certificate.matter.ballot.epoch if certificate else 0
+        roster = self._electorate.known(epoch)
+        if roster is None or (record.place == ROSTER and record.version > self._electorate.epoch + 1):
+            if source is not None and epoch > 0:
+                self._electorate.ask_for_rosters(source)
+            return
+        try:
+            network, verify = self._credentials.network, self._credentials.verify
+            quorum = self._setup.rules.quorum(roster, self.heard(now))
+            require_committed(committed, roster, network, verify, quorum)
+        except WireError:
+            self.dropped += 1
+            return
+        assert certificate is not None
+        if any(self._has_forgotten(Vote(certificate.matter, mark)) for mark in certificate.marks):
+            self._electorate.forget()
+        is_newer = held is None or held.record.version < record.version
+        if (held is None or not self._contradicts(held, certificate)) and is_newer:
+            self._take(committed, now)
+
+    def _receive(self, node: str, message: Message, now: float) -> None:
+        match message:
+            case Poll():
+                self._learn_all((message.base,), node, now)
+                self._voter.receive_poll(node, message)
+            case VoteCall():
+                self._learn_all((message.base,), node, now)
+                self._voter.receive_vote(node, message)
+            case Promise():
+                self._proposer.receive_promise(node, message, now)
+            case Yes():
+                self._proposer.receive_yes(node, message, now)
+            case Nack():
+                self._proposer.receive_nack(node, message, now)
+            case No():
+                self._learn_all((*message.rosters, message.committed), node, now)
+                self._proposer.receive_no(node, message, now)
+            case Commit():
+                self.learn(message.committed, now, node)
+            case Read():
+                self._voter.receive_read(node, message)
+            case ReadAnswer():
+                self._learn_all((message.committed,), node, now)
+                self._reader.receive_answer(node, message, now)
+            case RosterRequest():
+                rosters = self._electorate.after(message.after)
+                if rosters:
+                    self._outbox.tell_now(node, RosterNews(rosters))
+            case RosterNews():
+                self._learn_all(message.rosters, node, now)
+            case SealRequest():
+                self._learn_all((message.successor,), node, now)
+                self._voter.receive_seal_request(node, message)
+            case SealSnapshot():
+                self._merge(node, message, now)
+            case Alarm():
+                self._on_proof(message.proof)
+            case Restored():
+                if self._has_forgotten(message.vote) and self._is_ours(message.vote):
+                    self._electorate.forget()
+
+    # Inside
+
+    def _learn_all(self, many: "tuple[Committed | None, ...]", node: str, now: float) -> None:
+        for committed in many:
+            if committed is not None:
+                self.learn(committed, now, node)
+
+    def _take(self, committed: Committed, now: float) -> None:
+        """A verified version that is newer."""
+        place = committed.record.place
+        self._book.take(committed)
+        self._doubts.clear(place)
+        if place == ROSTER:
+            self._electorate.learn(committed)
+        self._proposer.learnt(place, now)
+        if place == ROSTER:
+            self._proposer.new_epoch(now)
+            self._reader.new_epoch(now)
+
+    def _merge(self, node: str, page: SealSnapshot, now: float) -> None:
+        """Notes, 4.9, rule 3; only while this node waits, for then it has not voted in its epoch."""
+        if not self._electorate.is_waiting() or page.epoch != self._electorate.epoch - 1:
+            return
+        for entry in page.entries:
+            self._learn_all((entry.committed,), node, now)
+            if entry.accepted is not None:
+                self._voter.merge(entry.accepted)
+        self._electorate.merged(node, page.epoch, page.after, page.next)
+
+    def _on_commit(self, committed: Committed, now: float) -> None:
+        """Our own attempt has its quorum."""
+        self._outbox.spread(committed)
+        self._take(committed, now)
+
+    def _on_close(self, place: Place, is_known: bool, now: float) -> None:
+        self._reader.closed(place, is_known, now)
+
+    def _on_accept(self, place: Place) -> None:
+        """T_doubt: whatever is accepted and not committed by then is brought to an end."""
+        vote_s = self._setup.timers.vote_s
+        self._doubts.set(place, self._now + 2 * vote_s + self._rng.uniform(0, vote_s))
+
+    def _watch_merge(self) -> None:
+        if not self._electorate.is_waiting():
+            self._merge_at = None
+        elif self._merge_at is None:
+            self._electorate.merge()
+            self._merge_at = self._now + self._setup.timers.vote_s
+
+    def _is_late(self, record: Record) -> bool:
+        return abs(record.hlc.wall_ms - self._voter.wall_ms) > CLOCK_MAX_MS
+
+    def _contradicts(self, held: Committed, certificate: Certificate) -> bool:
+        """Whether the two cannot both be honest: rule 5.  A network's first roster has no certificate to contradict."""
+        if held.certificate is None:
+            follows = certificate.matter.version != 2 or certificate.matter.prev == self._book.hash_of(held)
+            return not follows
+        return self._on_proof(Proof(held.certificate, certificate))
+
+    def _on_proof(self, proof: Proof) -> bool:
+        credentials = self._credentials
+        proves = is_proof(proof, self._electorate.known, credentials.network, credentials.verify)
+        if proves:
+            self._raise_alarm(proof)
+        return proves
+
+    def _raise_alarm(self, proof: Proof) -> None:
+        """Stop voting on the key, and let everybody know."""
+        place = proof.first.matter.place
+        if place not in self._book.stopped and len(self._book.stopped) < ALARMS_MAX:
+            self._book.stop(place, proof)
+            self._outbox.spread(proof)
+
+    def _has_forgotten(self, vote: Vote) -> bool:
+        """Whether this installation signed a vote that its disk knows nothing of."""
+        me = self._electorate.me
+        if me is None or me.forgot or vote.mark.voter != self._setup.name:
+            return False
+        return order(vote.mark) > (me.incarnation, me.counter) and vote.mark.incarnation == me.incarnation
+
+    def _is_ours(self, vote: Vote) -> bool:
+        roster = self._electorate.known(vote.matter.ballot.epoch)
+        credentials = self._credentials
+        return roster is not None and is_marked(vote.matter, vote.mark, roster, credentials.network, credentials.verify)

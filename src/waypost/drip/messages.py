@@ -1,0 +1,213 @@
+"""What nodes of the ballot profile say to one another about voted records, in canonical JSON.
+
+A parcel carries messages of one network: {"messages": [{"type": "poll", …}, …], "network": "<64 digits>"}.
+
+    poll, promise, nack          phase one of a round above 0: who may propose what
+    vote, yes, no                DRiP's vote: a record to vote on, and the signed answer
+    commit                       DRiP's commit: a record with the proof that it holds
+    read, read-answer            what is committed, asked of a quorum
+    roster-request, roster-news  epochs that somebody lacks
+    seal-request, seal-snapshot  what a voter of the last epoch had accepted when it stopped voting there
+    alarm, restored              proof that a voter signed two records, or forgot what it had signed
+
+Source: notes on DRiP, 4.3; draft-wendt-modern-drip, which leaves bodies open.
+"""
+
+from typing import Annotated, Final, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from waypost.errors import WireError
+from waypost.record import Ballot, Committed, Place, Proof, Record, Vote
+from waypost.record.wire import Count, Hash, Name, Namespace, Version, decode, encode
+
+PARCEL_MAX: Final = 1 << 20  # octets
+MESSAGES_MAX: Final = 256  # in one parcel
+ROSTERS_MAX: Final = 8  # in one message: the rest is asked for again
+ENTRIES_MAX: Final = 256  # of a snapshot's page
+
+Reason = Literal["stale", "entitlement", "epoch", "invalid", "stopped"]
+
+
+class Proposal(Struct, frozen=True):
+    """A record and the highest ballot at which a voter accepted it."""
+
+    ballot: Ballot
+    record: Record
+
+
+class Poll(Struct, frozen=True, tag="poll"):
+    """Promise me this ballot for a version; `base` is the version before it."""
+
+    namespace: Namespace
+    key: Name
+    version: Version
+    ballot: Ballot
+    base: Committed | None
+
+
+class Promise(Struct, frozen=True, tag="promise"):
+    """No lower ballot from now on.  `counter` as in a vote's mark."""
+
+    namespace: Namespace
+    key: Name
+    version: Version
+    ballot: Ballot
+    counter: Count
+    accepted: Proposal | None
+
+
+class Nack(Struct, frozen=True, tag="nack"):
+    """A no for the ballot's sake: `promised` is higher, or round 0 is spent."""
+
+    namespace: Namespace
+    key: Name
+    version: Version
+    ballot: Ballot
+    promised: Ballot
+
+
+class VoteCall(Struct, frozen=True, tag="vote"):
+    record: Record
+    ballot: Ballot
+    base: Committed | None
+
+
+class Yes(Struct, frozen=True, tag="yes"):
+    vote: Vote
+
+
+class No(Struct, frozen=True, tag="no"):
+    """`committed` is what made the version stale; `rosters` are those after the ballot's epoch."""
+
+    namespace: Namespace
+    key: Name
+    version: Version
+    ballot: Ballot
+    reason: Reason
+    detail: Annotated[str, Meta(max_length=255)]
+    committed: Committed | None
+    rosters: Annotated[tuple[Committed, ...], Meta(max_length=ROSTERS_MAX)]
+
+
+class Commit(Struct, frozen=True, tag="commit"):
+    committed: Committed
+
+
+class Read(Struct, frozen=True, tag="read"):
+    """`id` is the reader's."""
+
+    id: Count
+    namespace: Namespace
+    key: Name
+    epoch: Version
+
+
+class ReadAnswer(Struct, frozen=True, tag="read-answer"):
+    """`open`: something is accepted for the version after the committed one."""
+
+    id: Count
+    epoch: Version
+    committed: Committed | None
+    open: bool
+
+
+class RosterRequest(Struct, frozen=True, tag="roster-request"):
+    after: Version
+
+
+class RosterNews(Struct, frozen=True, tag="roster-news"):
+    """In the order of their epochs."""
+
+    rosters: Annotated[tuple[Committed, ...], Meta(max_length=ROSTERS_MAX)]
+
+
+class SealRequest(Struct, frozen=True, tag="seal-request"):
+    """Of a voter of `epoch`: everything after the key `after`.  `successor` is the roster that sealed the epoch."""
+
+    epoch: Version
+    successor: Committed
+    after: tuple[str, str]
+
+
+class Entry(Struct, frozen=True):
+    committed: Committed | None
+    accepted: Proposal | None
+
+
+class SealSnapshot(Struct, frozen=True, tag="seal-snapshot"):
+    """`after` repeats the request; `next` is where to go on, or None at the end."""
+
+    epoch: Version
+    after: tuple[str, str]
+    entries: Annotated[tuple[Entry, ...], Meta(max_length=ENTRIES_MAX)]
+    next: tuple[str, str] | None
+
+
+class Alarm(Struct, frozen=True, tag="alarm"):
+    proof: Proof
+
+
+class Restored(Struct, frozen=True, tag="restored"):
+    """To a voter: you signed this vote, and do not know it any more."""
+
+    vote: Vote
+
+
+Message = (
+    Poll | Promise | Nack | VoteCall | Yes | No | Commit | Read | ReadAnswer
+    | RosterRequest | RosterNews | SealRequest | SealSnapshot | Alarm | Restored
+)  # fmt: skip
+
+
+class _Parcel(Struct, frozen=True):
+    messages: Annotated[tuple[Message, ...], Meta(max_length=MESSAGES_MAX)]
+    network: Hash
+
+
+_decoder: Final = msgspec.json.Decoder(_Parcel)
+
+
+def place_of(message: Poll | Promise | Nack | No | Read) -> Place:
+    return message.namespace, message.key
+
+
+def encode_parcel(network: str, messages: tuple[Message, ...]) -> bytes:
+    return encode(_Parcel(messages, network))
+
+
+def decode_parcel(network: str, data: bytes) -> tuple[Message, ...]:
+    """Raises WireError, and nothing else, for bytes that are no parcel, or of another network."""
+    parcel = decode(data, _decoder, PARCEL_MAX)
+    if parcel.network != network:
+        raise WireError("the parcel is of another network")
+    for message in parcel.messages:
+        for record in _records(message):
+            record.require_sound()
+    return parcel.messages
+
+
+def _records(message: Message) -> list[Record]:
+    """Those that a voter would keep."""
+    held: list[Committed | Proposal | None]
+    match message:
+        case VoteCall():
+            return [message.record] + ([message.base.record] if message.base else [])
+        case Poll():
+            held = [message.base]
+        case Promise():
+            held = [message.accepted]
+        case No():
+            held = [message.committed, *message.rosters]
+        case Commit() | ReadAnswer():
+            held = [message.committed]
+        case RosterNews():
+            held = [*message.rosters]
+        case SealRequest():
+            held = [message.successor]
+        case SealSnapshot():
+            held = [item for entry in message.entries for item in (entry.committed, entry.accepted)]
+        case _:
+            return []
+    return [item.record for item in held if item is not None]

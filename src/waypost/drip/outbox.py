@@ -1,0 +1,63 @@
+"""What one call of the engine has to do, gathered: rows to write, and what may be seen once they are on disk.
+
+Whoever carries out the effects hands a Tell to the peers' transport and a Spread to gossip; both are told nothing
+back, and an answer to either is ignored.
+
+Source: design, Contracts 1: durable before visible.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from waypost.drip.messages import Message
+from waypost.engine import Answer, Ask, Commit, Effect, Put
+from waypost.record import Committed, Proof
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """Bring `message` to the node of that name in the roster, which may be this one; it may be lost."""
+
+    node: str
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Everybody should know."""
+
+    news: Committed | Proof
+
+
+class Outbox:
+    """tell(), spread() and answer() wait for the disk; tell_now() is for what no crash could make untrue."""
+
+    def __init__(self, ids: Iterator[int]) -> None:
+        self._ids = ids
+        self._now: list[Effect] = []
+        self._puts: dict[tuple[str, bytes], Put] = {}
+        self._then: list[Effect] = []
+
+    def put(self, table: str, key: bytes, value: bytes | None) -> None:
+        """The last word for a row is the one that is written."""
+        self._puts[table, key] = Put(table, key, value)
+
+    def tell(self, node: str, message: Message) -> None:
+        self._then.append(Ask(next(self._ids), Tell(node, message)))
+
+    def tell_now(self, node: str, message: Message) -> None:
+        self._now.append(Ask(next(self._ids), Tell(node, message)))
+
+    def spread(self, news: Committed | Proof) -> None:
+        self._then.append(Ask(next(self._ids), Spread(news)))
+
+    def answer(self, id: int, result: object) -> None:
+        self._then.append(Answer(id, result))
+
+    def take(self) -> list[Effect]:
+        effects = self._now
+        if self._puts or self._then:
+            effects.append(Commit(puts=tuple(self._puts.values()), then=tuple(self._then)))
+            self._puts, self._then = {}, []
+        self._now = []
+        return effects

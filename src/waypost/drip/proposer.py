@@ -1,0 +1,385 @@
+"""An initiator: brings a record to a vote, or closes a vote that somebody else left open.
+
+One attempt at a time for each key; more wait their turn.  An attempt without a record of its own, to recover what is in
+doubt, adopts what it finds accepted and ends if it finds nothing.
+
+Times are seconds of the caller's monotonic clock.
+
+Source: notes on DRiP, 4.4 (initiator, 1 to 5; client contract), 4.5 (timers).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+from typing import Final
+
+import msgspec
+
+from waypost.drip.book import Book
+from waypost.drip.messages import Nack, No, Poll, Promise, Proposal, Restored, VoteCall, Yes, place_of
+from waypost.drip.outbox import Outbox
+from waypost.drip.outcome import Outcome, State
+from waypost.drip.roster import Electorate
+from waypost.drip.rules import Rules
+from waypost.drip.voter import Credentials, Voter
+from waypost.engine import Deadlines
+from waypost.record import ROSTER, Ballot, Certificate, Committed, Mark, Matter, Place, Proof, Record, Vote
+from waypost.record.vote import is_marked
+
+ATTEMPTS_MAX: Final = 4096  # keys
+WAITING_MAX: Final = 16  # records for one key
+ROUND_JUMP_MAX: Final = 1 << 32  # rounds that a refusal may make us skip
+
+
+@dataclass(frozen=True, slots=True)
+class Timers:
+    """Seconds (notes, 4.5)."""
+
+    vote_s: float = 2.0
+    backoff_min_s: float = 0.05
+    backoff_max_s: float = 2.0
+    deadline_s: float = 10.0
+
+
+@dataclass(slots=True)
+class Attempt:
+    """`record` None: recovery.  `id` None: nobody waits for the outcome."""
+
+    version: int
+    record: Record | None
+    id: int | None
+    deadline: float
+    ballot: Ballot = Ballot(0, 0, "")
+    value: Record | None = None  # what is voted on; None while promises are asked for
+    matter: Matter | None = None
+    calls: int = 0  # for a vote
+    tries: int = 0
+    seen: int = 0  # the highest round that somebody named
+    denial: str = ""
+    is_backing_off: bool = False
+    promises: dict[str, Proposal | None] = field(default_factory=dict)
+    votes: dict[str, Vote] = field(default_factory=dict)
+    denials: dict[str, str] = field(default_factory=dict)
+    refusals: dict[str, None] = field(default_factory=dict)
+    counters: dict[str, tuple[int, int]] = field(default_factory=dict)  # each voter's, when the question left
+
+
+class Proposer:
+    """`heard` counts the voters of an epoch that answer; `on_commit` takes what was voted; `on_close` tells that an
+    attempt for a place is over, and whether it found out what is committed."""
+
+    def __init__(
+        self,
+        book: Book,
+        electorate: Electorate,
+        credentials: Credentials,
+        voter: Voter,
+        rules: Rules,
+        timers: Timers,
+        rng: Random,
+        outbox: Outbox,
+        *,
+        heard: Callable[[float], int],
+        on_commit: Callable[[Committed, float], None],
+        on_close: Callable[[Place, bool, float], None],
+        on_alarm: Callable[[Proof], None],
+    ) -> None:
+        self.restored: dict[str, Vote] = {}  # voters that forgot a vote, and which
+        self._book = book
+        self._electorate = electorate
+        self._credentials = credentials
+        self._voter = voter
+        self._rules = rules
+        self._timers = timers
+        self._rng = rng
+        self._outbox = outbox
+        self._heard = heard
+        self._on_commit = on_commit
+        self._on_close = on_close
+        self._on_alarm = on_alarm
+        self._attempts: dict[Place, Attempt] = {}
+        self._waiting: dict[Place, list[tuple[Record, int, float]]] = {}
+        self._deadlines: Deadlines[Place] = Deadlines()
+        self._latest: dict[str, Vote] = {}  # of each voter: the vote with the highest counter
+
+    def __len__(self) -> int:
+        return len(self._attempts)
+
+    # Commands
+
+    def propose(self, record: Record, id: int, now: float) -> None:
+        """Answered under `id` with an Outcome."""
+        place = record.place
+        if place in self._attempts:
+            queue = self._waiting.setdefault(place, [])
+            if len(queue) < WAITING_MAX:
+                queue.append((record, id, now + self._timers.deadline_s))
+            else:
+                self._outbox.answer(id, Outcome(State.DENIED, self._book.committed.get(place), "busy"))
+            return
+        self._begin(record, id, now + self._timers.deadline_s, now)
+
+    def recover(self, place: Place, now: float) -> bool:
+        """Close the open vote of a key; False if an attempt was under way already, or there are too many."""
+        if place in self._attempts or len(self._attempts) >= ATTEMPTS_MAX or place in self._book.stopped:
+            return False
+        version = self._book.version(place) + 1
+        self._attempts[place] = Attempt(version, None, None, now + self._timers.deadline_s)
+        self._poll(place, now)
+        return True
+
+    def status(self, record_hash: str, place: Place, version: int) -> Outcome | None:
+        """What is known of a record by its hash; None: nothing is known of that version."""
+        held = self._book.committed.get(place)
+        was = self._book.recent(place, version)
+        after = self._book.recent(place, version + 1)
+        if was is None and after is not None and held is not None and held.record.version == version + 1:
+            was = held.record.prev
+        if was is None:
+            return None
+        return Outcome(State.COMMITTED if was == record_hash else State.LOST, held)
+
+    def learnt(self, place: Place, now: float) -> None:
+        """The book has a newer version of a key."""
+        attempt = self._attempts.get(place)
+        if attempt is not None and self._book.version(place) >= attempt.version:
+            self._settle(place, attempt, now)
+
+    def new_epoch(self, now: float) -> None:
+        """Ballots of an older epoch are worth nothing any more."""
+        for place, attempt in list(self._attempts.items()):
+            if attempt.ballot.epoch < self._electorate.epoch:
+                self._retry(place, attempt, now)
+
+    # Answers
+
+    def receive_promise(self, node: str, promise: Promise, now: float) -> None:
+        place = place_of(promise)
+        attempt = self._awaiting(place, promise.version, promise.ballot, node)
+        if attempt is None or attempt.value is not None or not self._is_fresh(node, None, promise.counter, attempt):
+            return
+        accepted = promise.accepted
+        if accepted and (accepted.record.place, accepted.record.version) != (place, promise.version):
+            return
+        attempt.promises[node] = accepted
+        if len(attempt.promises) < self._quorum(attempt, now):
+            return
+        value = self._rules.adopt((item for item in attempt.promises.values() if item), attempt.record)
+        if value is not None:
+            self._call(place, attempt, value)
+        else:
+            self._finish(place, attempt, None, now, is_known=True)
+
+    def receive_yes(self, node: str, yes: Yes, now: float) -> None:
+        matter, mark = yes.vote.matter, yes.vote.mark
+        attempt = self._awaiting(matter.place, matter.version, matter.ballot, node)
+        if attempt is None or attempt.value is None or mark.voter != node:
+            return
+        roster, credentials = self._electorate.known(matter.ballot.epoch), self._credentials
+        if roster is None or not is_marked(matter, mark, roster, credentials.network, credentials.verify):
+            return
+        if not self._is_fresh(node, mark.incarnation, mark.counter, attempt):
+            return
+        latest = self._latest.get(node)
+        if latest is None or order(latest.mark) < order(mark):
+            self._latest[node] = yes.vote
+        first = attempt.votes.setdefault(node, yes.vote)
+        if first.matter.hash != matter.hash:
+            certificates = (Certificate(vote.matter, (vote.mark,)) for vote in (first, yes.vote))
+            self._on_alarm(Proof(*certificates))
+            return
+        votes = [vote for _, vote in sorted(attempt.votes.items()) if vote.matter == attempt.matter]
+        if len(votes) >= self._quorum(attempt, now):
+            marks = tuple(vote.mark for vote in votes)
+            self._on_commit(Committed(attempt.value, Certificate(matter, marks)), now)
+
+    def receive_nack(self, node: str, nack: Nack, now: float) -> None:
+        place = place_of(nack)
+        attempt = self._awaiting(place, nack.version, nack.ballot, node)
+        if attempt is None:
+            return
+        if nack.promised.epoch == attempt.ballot.epoch:
+            attempt.seen = max(attempt.seen, min(nack.promised.round, attempt.ballot.round + ROUND_JUMP_MAX))
+        if nack.promised != attempt.ballot or attempt.ballot.round == 0:
+            self._refused(node, place, attempt, now)
+
+    def receive_no(self, node: str, no: No, now: float) -> None:
+        """The engine has learnt what the answer brought with it."""
+        place = place_of(no)
+        attempt = self._awaiting(place, no.version, no.ballot, node)
+        if attempt is None or attempt.value is None or no.reason not in ("entitlement", "invalid", "stopped"):
+            return
+        attempt.denials[node] = attempt.denial = no.detail or no.reason
+        self._refused(node, place, attempt, now)
+
+    # Timers
+
+    def handle_timer(self, now: float) -> None:
+        for place in self._deadlines.pop_due(now):
+            attempt = self._attempts.get(place)
+            if attempt is None:
+                continue
+            if now >= attempt.deadline:
+                self._finish(place, attempt, self._unknown(place, attempt), now)
+            elif attempt.is_backing_off:
+                self._poll(place, now)
+            else:
+                self._retry(place, attempt, now)
+
+    def next_timer(self) -> float | None:
+        return self._deadlines.next()
+
+    def check(self) -> None:
+        for place, attempt in self._attempts.items():
+            assert attempt.version == self._book.version(place) + 1, f"{place}: an attempt at a version that is over"
+        assert len(self._attempts) <= ATTEMPTS_MAX
+
+    # What follows
+
+    def _begin(self, record: Record, id: int, deadline: float, now: float) -> None:
+        place, held = record.place, self._book.committed.get(record.place)
+        version = self._book.version(place)
+        if record.version <= version:
+            self._outbox.answer(id, self._past(record))
+        elif record.version > version + 1:
+            self._outbox.answer(id, Outcome(State.DENIED, held, "the version before it is not committed here"))
+        elif place in self._book.stopped:
+            self._outbox.answer(id, Outcome(State.DENIED, held, "a voter signed two records: voting has stopped"))
+        elif len(self._attempts) >= ATTEMPTS_MAX or deadline <= now:
+            self._outbox.answer(id, Outcome(State.DENIED, held, "busy"))
+        else:
+            reason, detail = self._voter.objection(record, self._electorate.epoch)
+            if reason is not None:  # nobody has heard of it: that is final
+                self._outbox.answer(id, Outcome(State.DENIED, held, detail))
+                return
+            self._attempts[place] = Attempt(record.version, record, id, deadline)
+            self._open(place, now)
+
+    def _past(self, record: Record) -> Outcome:
+        held = self._book.committed.get(record.place)
+        known = self.status(record.hash(self._credentials.network), record.place, record.version)
+        return known or Outcome(State.UNKNOWN, held, "the version is too long ago")
+
+    def _open(self, place: Place, now: float) -> None:
+        """Rule 1: the home uses round 0 once for a version and epoch, remembered on disk; anybody else asks first."""
+        attempt, epoch, me = self._attempts[place], self._electorate.epoch, self._electorate.name
+        held, rounds = self._book.record(place), self._book.rounds(place, epoch)
+        home = held.home if held else self._electorate.roster.home(place)
+        if place == ROSTER or rounds.zero or rounds.round or not self._rules.may_use_round_zero(me, home):
+            self._poll(place, now)
+            return
+        self._book.save_rounds(place, msgspec.structs.replace(rounds, zero=True))
+        attempt.ballot = Ballot(epoch, 0, me)
+        assert attempt.record is not None
+        self._call(place, attempt, attempt.record)
+        self._arm(place, attempt, now + self._vote_s())
+
+    def _poll(self, place: Place, now: float) -> None:
+        """The next round: nobody, this node included, has used it."""
+        attempt, epoch = self._attempts[place], self._electorate.epoch
+        rounds = self._book.rounds(place, epoch)
+        number = max(rounds.round, attempt.seen if attempt.ballot.epoch == epoch else 0) + 1
+        self._book.save_rounds(place, msgspec.structs.replace(rounds, round=number))
+        attempt.ballot = Ballot(epoch, number, self._electorate.name)
+        attempt.value, attempt.matter, attempt.is_backing_off = None, None, False
+        attempt.promises, attempt.refusals = {}, {}
+        self._note_counters(attempt)
+        poll = Poll(*place, attempt.version, attempt.ballot, self._book.committed.get(place))
+        for member in self._electorate.roster.voters:
+            self._outbox.tell(member.name, poll)
+        self._arm(place, attempt, now + self._vote_s())
+
+    def _call(self, place: Place, attempt: Attempt, value: Record) -> None:
+        """Rule 2: the vote."""
+        attempt.value, attempt.matter = value, Matter.of(value, attempt.ballot, self._credentials.network)
+        attempt.votes, attempt.denials, attempt.refusals = {}, {}, {}
+        attempt.calls += 1
+        self._note_counters(attempt)
+        roster = self._electorate.known(attempt.ballot.epoch)
+        assert roster is not None
+        call = VoteCall(value, attempt.ballot, self._book.committed.get(place))
+        for member in roster.voters:
+            self._outbox.tell(member.name, call)
+
+    def _refused(self, node: str, place: Place, attempt: Attempt, now: float) -> None:
+        """Rule 4: once no quorum can be had at this ballot, another round, after a while."""
+        attempt.refusals[node] = None
+        roster = self._electorate.known(attempt.ballot.epoch)
+        assert roster is not None
+        if len(attempt.denials) == len(roster.voters) and attempt.calls == 1 and attempt.value == attempt.record:
+            held = self._book.committed.get(place)  # every voter refused the only vote that there was: that is final
+            self._finish(place, attempt, Outcome(State.DENIED, held, next(iter(attempt.denials.values()))), now)
+        elif len(roster.voters) - len(attempt.refusals) < roster.quorum:
+            self._retry(place, attempt, now)
+
+    def _retry(self, place: Place, attempt: Attempt, now: float) -> None:
+        attempt.tries += 1
+        attempt.is_backing_off = True
+        longest = min(self._timers.backoff_min_s * 2 ** min(attempt.tries, 16), self._timers.backoff_max_s)
+        held = self._book.record(place)
+        if held is not None and held.home == self._electorate.name:
+            longest /= 2
+        self._arm(place, attempt, now + self._rng.uniform(0, longest))
+
+    def _arm(self, place: Place, attempt: Attempt, when: float) -> None:
+        self._deadlines.set(place, min(when, attempt.deadline))
+
+    def _vote_s(self) -> float:
+        return self._timers.vote_s * self._rng.uniform(1.0, 1.25)
+
+    def _settle(self, place: Place, attempt: Attempt, now: float) -> None:
+        outcome = self._past(attempt.record) if attempt.record else None
+        self._finish(place, attempt, outcome, now, is_known=True)
+
+    def _finish(
+        self, place: Place, attempt: Attempt, outcome: Outcome | None, now: float, *, is_known: bool = False
+    ) -> None:
+        del self._attempts[place]
+        self._deadlines.clear(place)
+        if attempt.id is not None and outcome is not None:
+            self._outbox.answer(attempt.id, outcome)
+        self._on_close(place, is_known, now)
+        queue = self._waiting.pop(place, [])
+        while queue and place not in self._attempts:
+            record, id, deadline = queue.pop(0)
+            self._begin(record, id, deadline, now)
+        if queue:
+            self._waiting[place] = queue
+
+    def _unknown(self, place: Place, attempt: Attempt) -> Outcome:
+        reason = attempt.denial or "no quorum of voters answered in time"
+        return Outcome(State.UNKNOWN, self._book.committed.get(place), reason)
+
+    def _quorum(self, attempt: Attempt, now: float) -> int:
+        roster = self._electorate.known(attempt.ballot.epoch)
+        assert roster is not None
+        return self._rules.quorum(roster, self._heard(now))
+
+    def _awaiting(self, place: Place, version: int, ballot: Ballot, node: str) -> Attempt | None:
+        """The attempt that a voter's answer is for, unless it is over or has gone on."""
+        attempt = self._attempts.get(place)
+        if attempt is None or attempt.version != version or attempt.ballot != ballot or attempt.is_backing_off:
+            return None
+        roster = self._electorate.known(ballot.epoch)
+        return attempt if roster and roster.voter(node) else None
+
+    def _note_counters(self, attempt: Attempt) -> None:
+        attempt.counters = {name: order(vote.mark) for name, vote in self._latest.items()}
+
+    def _is_fresh(self, node: str, incarnation: int | None, counter: int, attempt: Attempt) -> bool:
+        """Whether a voter counts on: what it answers to a question, it counts after all it signed before.
+
+        One that does not was restored from an old copy: it is shown the vote that it forgot.
+        """
+        latest, member = self._latest.get(node), self._electorate.roster.voter(node)
+        if latest is None or member is None or latest.mark.incarnation != member.incarnation:
+            return True
+        if (incarnation or member.incarnation, counter) > attempt.counters.get(node, (0, 0)):
+            return True
+        self.restored[node] = latest
+        self._outbox.tell_now(node, Restored(latest))
+        return False
+
+
+def order(mark: Mark) -> tuple[int, int]:
+    return mark.incarnation, mark.counter

@@ -1,0 +1,177 @@
+"""Epochs: which rosters this node knows, in which it may vote, and how it comes to vote in the next.
+
+A voter that learns of epoch e+1 is sealed: it never votes in e again.  A voter of e+1 votes once it has merged what Q
+sealed voters of e had committed and accepted; then it has joined.  Any set of voters may replace any other.
+
+    drip_node  "self"    Self: who this node is, in which installation
+    drip_node  "epochs"  the epochs that it has joined, the last JOINED_MAX
+
+A node knows its incarnation from begin(), once on an empty disk.  One that lost its disk begins as another, which a
+roster must name before it votes; one that was restored from an old copy notices it by a vote that it has signed and
+does not remember, and votes no more in that incarnation.
+
+Source: notes on DRiP, 4.9; design, Contracts 7.
+"""
+
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from waypost.drip.messages import ROSTERS_MAX, RosterRequest, SealRequest
+from waypost.drip.outbox import Outbox
+from waypost.drip.rules import Rules
+from waypost.engine import Rows
+from waypost.record import Committed, Member, Roster, roster_in
+from waypost.record.wire import encode
+
+NODE: Final = "drip_node"
+SELF: Final = b"self"
+EPOCHS: Final = b"epochs"
+JOINED_MAX: Final = 64
+START: Final = ("", "")  # before every key
+
+
+class Self(Struct, frozen=True):
+    """`counter` counts this incarnation's promises and votes; `forgot`: it was restored from an old copy."""
+
+    incarnation: int
+    counter: int = 0
+    forgot: bool = False
+
+
+class Electorate:
+    def __init__(self, name: str, founding: Committed, rules: Rules, outbox: Outbox) -> None:
+        self.name = name
+        self.me: Self | None = None
+        self._rules = rules
+        self._outbox = outbox
+        self._committed: dict[int, Committed] = {}
+        self._rosters: dict[int, Roster] = {}
+        self._joined: dict[int, None] = {}
+        self._merging: dict[str, tuple[str, str] | None] = {}  # voters of the last epoch: next page, None when done
+        self.learn(founding)
+
+    def restore(self, rows: Rows) -> None:
+        data = rows.get(NODE, SELF)
+        self.me = msgspec.json.decode(data, type=Self) if data else None
+        data = rows.get(NODE, EPOCHS)
+        self._joined = dict.fromkeys(msgspec.json.decode(data, type=list[int])) if data else {}
+
+    def begin(self, incarnation: int) -> None:
+        """On an empty disk.  Who is of the network's first roster may vote at once: there is nothing to merge."""
+        assert self.me is None
+        self._save(Self(incarnation))
+        if self.epoch == 1 and self.is_voter(1):
+            self._join(1)
+
+    # Rosters
+
+    @property
+    def epoch(self) -> int:
+        """The last one that is known."""
+        return len(self._rosters)
+
+    @property
+    def roster(self) -> Roster:
+        return self._rosters[self.epoch]
+
+    def known(self, epoch: int) -> Roster | None:
+        return self._rosters.get(epoch)
+
+    def learn(self, committed: Committed) -> None:
+        """A verified roster: the next."""
+        roster = roster_in(committed.record)
+        assert roster.epoch == self.epoch + 1
+        self._committed[roster.epoch] = committed
+        self._rosters[roster.epoch] = roster
+        self._merging = {}
+        if not self._rules.must_merge() and roster.epoch > 1 and self.is_voter(roster.epoch):
+            self._join(roster.epoch)
+
+    def after(self, epoch: int) -> tuple[Committed, ...]:
+        """The rosters after an epoch, as many as go into one message."""
+        until = min(self.epoch, epoch + ROSTERS_MAX)
+        return tuple(self._committed[number] for number in range(epoch + 1, until + 1))
+
+    def ask_for_rosters(self, node: str) -> None:
+        self._outbox.tell_now(node, RosterRequest(self.epoch))
+
+    # Voting
+
+    def member(self, epoch: int) -> Member | None:
+        """This node among the voters of an epoch, in its present incarnation."""
+        roster = self._rosters.get(epoch)
+        member = roster.voter(self.name) if roster else None
+        return member if member and self.me and member.incarnation == self.me.incarnation else None
+
+    def is_voter(self, epoch: int) -> bool:
+        return self.member(epoch) is not None
+
+    def has_joined(self, epoch: int) -> bool:
+        return epoch in self._joined
+
+    def may_vote(self, epoch: int) -> bool:
+        return (
+            self._rules.may_vote_in(epoch, self.epoch)
+            and self.is_voter(epoch)
+            and self.has_joined(epoch)
+            and self.me is not None
+            and not self.me.forgot
+        )
+
+    def count(self) -> int:
+        """The number of the next promise or vote: on disk before it leaves."""
+        assert self.me is not None
+        self._save(msgspec.structs.replace(self.me, counter=self.me.counter + 1))
+        return self.me.counter
+
+    def forget(self) -> None:
+        """This installation is a copy of an older state: it votes no more."""
+        assert self.me is not None
+        self._save(msgspec.structs.replace(self.me, forgot=True))
+
+    # Merging
+
+    def is_waiting(self) -> bool:
+        """A voter of this epoch that has not joined it yet."""
+        return self.is_voter(self.epoch) and not self.has_joined(self.epoch) and self.epoch > 1
+
+    def merge(self) -> None:
+        """Ask every voter of the last epoch that has not told all yet."""
+        if not self.is_waiting():
+            return
+        last = self.epoch - 1
+        for member in self._rosters[last].voters:
+            after = self._merging.get(member.name, START)
+            if after is not None:
+                self._outbox.tell_now(member.name, SealRequest(last, self._committed[last + 1], after))
+
+    def merged(self, node: str, epoch: int, after: tuple[str, str], next: tuple[str, str] | None) -> None:
+        """A page of a sealed voter's snapshot is in the book."""
+        last = self._rosters.get(epoch)
+        if not self.is_waiting() or epoch != self.epoch - 1 or last is None or last.voter(node) is None:
+            return
+        if self._merging.get(node, START) != after:
+            return  # a page that came before
+        self._merging[node] = next
+        done = [name for name, place in self._merging.items() if place is None]
+        if len(done) >= self._rules.quorum(last, len(done)):
+            self._merging = {}
+            self._join(self.epoch)
+        elif next is not None:
+            self._outbox.tell_now(node, SealRequest(epoch, self._committed[epoch + 1], next))
+
+    def check(self) -> None:
+        assert list(self._rosters) == list(range(1, self.epoch + 1)), "an epoch is missing"
+        assert len(self._joined) <= JOINED_MAX
+
+    def _join(self, epoch: int) -> None:
+        self._joined[epoch] = None
+        while len(self._joined) > JOINED_MAX:
+            del self._joined[min(self._joined)]
+        self._outbox.put(NODE, EPOCHS, encode(list(self._joined)))
+
+    def _save(self, me: Self) -> None:
+        self.me = me
+        self._outbox.put(NODE, SELF, encode(me))

@@ -1,0 +1,227 @@
+"""A voter: promises, votes and the answers to reads, each on disk before it leaves.
+
+Source: notes on DRiP, 4.4 (voter, rules 1 to 4), 4.9 (seals and snapshots).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from waypost.drip.book import Book, Instance
+from waypost.drip.judge import Judge, follows
+from waypost.drip.messages import (
+    ENTRIES_MAX,
+    Entry,
+    Nack,
+    No,
+    Poll,
+    Promise,
+    Proposal,
+    Read,
+    ReadAnswer,
+    Reason,
+    SealRequest,
+    SealSnapshot,
+    VoteCall,
+    Yes,
+    place_of,
+)
+from waypost.drip.outbox import Outbox
+from waypost.drip.roster import Electorate
+from waypost.drip.rules import Rules
+from waypost.errors import WireError
+from waypost.record import ROSTER, Ballot, Matter, Place, Record, Sign, Verify, Vote, roster_in
+from waypost.record.vote import cast
+
+SKEW_MAX_MS: Final = 30_000  # how far a record's clock may be ahead of a voter's (notes, 4.5)
+PAGE_MAX: Final = 256 << 10  # octets of a snapshot's page, but for its last entry
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """`network` is its id; `sign` signs with the node's key of the roster."""
+
+    network: str
+    sign: Sign
+    verify: Verify
+
+
+class Voter:
+    """`wall_ms` is told by the engine; `on_accept` is called with the place of each vote."""
+
+    def __init__(
+        self,
+        book: Book,
+        electorate: Electorate,
+        credentials: Credentials,
+        judge: Judge,
+        rules: Rules,
+        outbox: Outbox,
+        on_accept: Callable[[Place], None],
+    ) -> None:
+        self.wall_ms = 0
+        self._book = book
+        self._electorate = electorate
+        self._credentials = credentials
+        self._judge = judge
+        self._rules = rules
+        self._outbox = outbox
+        self._on_accept = on_accept
+
+    def receive_poll(self, node: str, poll: Poll) -> None:
+        place = place_of(poll)
+        if poll.ballot.round == 0 or not self._may_answer(node, place, poll.version, poll.ballot):
+            return
+        instance = self._book.instance(place)
+        if not self._rules.may_promise(poll.ballot, instance.promised):
+            self._outbox.tell_now(node, Nack(*place, poll.version, poll.ballot, instance.promised))
+            return
+        self._book.save(place, msgspec.structs.replace(instance, promised=poll.ballot))
+        promise = Promise(*place, poll.version, poll.ballot, self._electorate.count(), instance.accepted)
+        self._outbox.tell(node, promise)
+
+    def receive_vote(self, node: str, call: VoteCall) -> None:
+        record, ballot = call.record, call.ballot
+        if not self._may_answer(node, record.place, record.version, ballot):
+            return
+        instance = self._book.instance(record.place)
+        if instance.accepted == Proposal(ballot, record) and instance.mark:  # the same vote again
+            matter = Matter.of(record, ballot, self._credentials.network)
+            self._outbox.tell(node, Yes(Vote(matter, instance.mark)))
+            return
+        reason, detail = self.objection(record, ballot.epoch)
+        if reason is not None:
+            self._outbox.tell_now(node, self._no(record.place, record.version, ballot, reason, detail))
+        elif not self._may_accept(instance, record, ballot):
+            self._outbox.tell_now(node, Nack(*record.place, record.version, ballot, instance.promised))
+        else:
+            self._accept(node, record, ballot, instance)
+
+    def objection(self, record: Record, epoch: int) -> tuple[Reason | None, str]:
+        """Why a record must not become the next version of its key, whoever asks; (None, "") if it may."""
+        credentials, roster = self._credentials, self._electorate.known(epoch)
+        old = self._book.record(record.place)
+        if record.prev != self._book.hash(record.place):
+            return "invalid", "it does not follow the committed version"
+        author, signature = bytes.fromhex(record.author), bytes.fromhex(record.signature)
+        if not credentials.verify(author, signature, record.to_sign(credentials.network)):
+            return "invalid", "it is not signed by its author"
+        if record.hlc.wall_ms > self.wall_ms + SKEW_MAX_MS:
+            return "invalid", "its clock is ahead"
+        if record.place == ROSTER:
+            try:
+                sound = roster is not None and follows(roster, roster_in(record))
+            except WireError:
+                sound = False
+            if not sound:
+                return "invalid", "it is no roster that may follow"
+        elif record.namespace.startswith("_"):
+            return "invalid", "the namespace is the network's own"
+        cited = {ROSTER: self._book.committed[ROSTER].record}
+        for cite in record.cites:
+            grant = self._book.record((cite.namespace, cite.key))
+            if grant is not None and grant.version == cite.version:
+                cited[grant.place] = grant
+        verdict = self._judge.judge(old, record, cited, self.wall_ms)
+        return (None, "") if verdict.allowed else ("entitlement", verdict.reason[:255])
+
+    def receive_read(self, node: str, read: Read) -> None:
+        """Only who votes in the reader's epoch answers, and only with what is on disk."""
+        place, electorate = place_of(read), self._electorate
+        if read.epoch > electorate.epoch:
+            electorate.ask_for_rosters(node)
+        elif read.epoch < electorate.epoch:
+            version = self._book.version(place) + 1
+            self._outbox.tell_now(node, self._no(place, version, Ballot(read.epoch, 0, ""), "epoch", ""))
+        elif electorate.may_vote(read.epoch):
+            is_open = self._book.instance(place).accepted is not None
+            self._outbox.tell(node, ReadAnswer(read.id, read.epoch, self._book.committed.get(place), is_open))
+        else:
+            electorate.merge()
+
+    def receive_seal_request(self, node: str, request: SealRequest) -> None:
+        """The engine has learnt `successor` already, which sealed the epoch."""
+        electorate = self._electorate
+        sealed = electorate.epoch > request.epoch
+        if not (sealed and electorate.has_joined(request.epoch) and electorate.is_voter(request.epoch)):
+            return
+        places = sorted(place for place in {**self._book.committed, **self._book.instances} if place > request.after)
+        entries: list[Entry] = []
+        size = 0
+        for place in places:
+            if len(entries) == ENTRIES_MAX or size > PAGE_MAX:
+                break
+            entry = Entry(self._book.committed.get(place), self._book.instance(place).accepted)
+            if place != ROSTER:  # rosters are told by themselves
+                entries.append(entry)
+                size += len(msgspec.json.encode(entry))
+            last = place
+        else:
+            last = None
+        self._outbox.tell(node, SealSnapshot(request.epoch, request.after, tuple(entries), last))
+
+    def merge(self, accepted: Proposal) -> None:
+        """What a sealed voter had accepted: the highest ballot counts."""
+        place = accepted.record.place
+        instance = self._book.instance(place)
+        if accepted.record.version == instance.version and accepted.ballot > instance.accepted_ballot:
+            promised = max(instance.promised, accepted.ballot)
+            self._book.save(place, Instance(instance.version, promised, accepted, None))
+            self._on_accept(place)
+
+    def _may_answer(self, node: str, place: Place, version: int, ballot: Ballot) -> bool:
+        """Rules 1 and 2; the engine has learnt what the question brought with it."""
+        electorate, book = self._electorate, self._book
+        if ballot.node != node or node not in electorate.roster.nodes:
+            return False
+        if ballot.epoch > electorate.epoch:
+            electorate.ask_for_rosters(node)
+            return False
+        if not self._rules.may_vote_in(ballot.epoch, electorate.epoch):
+            self._outbox.tell_now(node, self._no(place, version, ballot, "epoch", ""))
+            return False
+        if book.version(place) >= version:
+            self._outbox.tell_now(node, self._no(place, version, ballot, "stale", ""))
+            return False
+        if book.version(place) < version - 1:
+            return False
+        if place in book.stopped:
+            self._outbox.tell_now(node, self._no(place, version, ballot, "stopped", "a voter signed two records"))
+            return False
+        if not electorate.may_vote(ballot.epoch):
+            electorate.merge()
+            return False
+        return True
+
+    def _may_accept(self, instance: Instance, record: Record, ballot: Ballot) -> bool:
+        if instance.accepted and instance.accepted.ballot == ballot and instance.accepted.record != record:
+            return False  # the initiator cannot be honest
+        return self._rules.may_accept(ballot, instance.promised, instance.accepted_ballot)
+
+    def _accept(self, node: str, record: Record, ballot: Ballot, instance: Instance) -> None:
+        place, network = record.place, self._credentials.network
+        if ballot.round == 0 and not self._rules.may_use_round_zero(node, self._home(place, ballot.epoch)):
+            self._outbox.tell_now(node, self._no(place, record.version, ballot, "invalid", "not the home"))
+            return
+        matter, me = Matter.of(record, ballot, network), self._electorate.me
+        assert me is not None
+        counter = self._electorate.count()
+        mark = cast(matter, self._electorate.name, me.incarnation, counter, network, self._credentials.sign)
+        promised = max(instance.promised, ballot)
+        self._book.save(place, Instance(record.version, promised, Proposal(ballot, record), mark))
+        self._outbox.tell(node, Yes(Vote(matter, mark)))
+        self._on_accept(place)
+
+    def _home(self, place: Place, epoch: int) -> str:
+        held, roster = self._book.record(place), self._electorate.known(epoch)
+        assert roster is not None
+        if place == ROSTER:
+            return ""  # rosters have none: whoever proposes one asks for promises
+        return held.home if held else roster.home(place)
+
+    def _no(self, place: Place, version: int, ballot: Ballot, reason: Reason, detail: str) -> No:
+        committed = self._book.committed.get(place) if reason == "stale" else None
+        rosters = self._electorate.after(ballot.epoch) if reason == "epoch" else ()
+        return No(*place, version, ballot, reason, detail, committed, rosters)

@@ -1,0 +1,328 @@
+"""A mesh in the simulator: DRiP engines on machines that crash, their clients, and an observer of it all.
+
+Sentences go over the simulated network by number, so that their size does not matter; in one of WIRED seeds they are
+encoded and decoded as well.  Signatures are the fast stand-ins of people.py.
+"""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Final
+
+import msgspec
+from observer import Observer, Operation, Violation
+from people import Fast, fast, member, public_of, record
+
+from waypost.drip.book import RECORDS, place_in
+from waypost.drip.engine import DripEngine, Setup
+from waypost.drip.judge import Holders
+from waypost.drip.messages import Alarm, Commit, Message, encode_parcel
+from waypost.drip.outbox import Spread, Tell
+from waypost.drip.outcome import Outcome, Reading, State
+from waypost.drip.proposer import Timers
+from waypost.drip.roster import NODE, SELF
+from waypost.drip.rules import Rules
+from waypost.drip.voter import Credentials
+from waypost.engine import Ask, Effect, Endpoint, Path, Rows
+from waypost.engine import Commit as Write
+from waypost.record import ROSTER, Change, Committed, Place, Policy, Roster, network_of
+from waypost.record.vote import founding
+from waypost.sim import Node, Weather, World
+from waypost.sim.disk import Disk
+
+NAMES: Final = ("anna", "berta", "carla", "dora", "emma", "frieda", "greta")
+PORT: Final = 8481
+WIRED: Final = 8
+TIMERS: Final = Timers(vote_s=0.4, backoff_min_s=0.03, backoff_max_s=0.5, deadline_s=4.0)
+ITSELF: Final = Weather(delay_min=0.0001, delay_max=0.0001)
+REPAIR_EVERY: Final = 1.5  # seconds: a stand-in for anti-entropy
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """On disk: a version of a key."""
+
+    place: Place
+    version: int
+
+
+class Machine:
+    """A DripEngine as the simulator runs one; `mail` holds the sentences that datagrams stand for."""
+
+    def __init__(self, mesh: "Mesh", name: str, rng: Random) -> None:
+        self.name = name
+        self.incarnation = mesh.incarnations[name]
+        self.ids: Iterator[int] = itertools.count(1)
+        signer = fast(f"{name}/{self.incarnation}")
+        credentials = Credentials(mesh.network, signer.sign, Fast.verify)
+        setup = Setup(name, mesh.founding, credentials, Holders(), TIMERS, mesh.rules)
+        self.drip = DripEngine(setup, rng, self.ids)
+        self._mesh = mesh
+
+    def restore(self, rows: Rows, now: float) -> None:
+        self.drip.restore(rows, now)
+        if rows.get(NODE, SELF) is None:
+            self.drip.begin(self.incarnation, now)
+        held = {place_in(key): 0 for key, _ in rows.scan(RECORDS)}
+        versions = {place: committed.record.version for place in held if (committed := self.drip.committed(place))}
+        self._mesh.observer.restarted(self.name, versions)
+
+    def receive_datagram(self, data: bytes, path: Path, now: float) -> None:
+        node, message = self._mesh.mail[int.from_bytes(data, "big")]
+        if self._mesh.is_wired:
+            self.drip.receive(node, encode_parcel(self._mesh.network, (message,)), now)
+        else:
+            self.drip.hear(node, (message,), now)
+
+    def take_effects(self) -> list[Effect]:
+        return [self._watched(effect) for effect in self.drip.take_effects()]
+
+    def _watched(self, effect: Effect) -> Effect:
+        if not isinstance(effect, Write):
+            return effect
+        written: list[Ask] = []
+        for put in effect.puts:
+            if put.table == RECORDS and put.value is not None:
+                committed = msgspec.json.decode(put.value, type=Committed)
+                self._mesh.observer.held(self.name, committed)
+                written.append(Ask(next(self.ids), Written(committed.record.place, committed.record.version)))
+        return replace(effect, then=(*written, *effect.then)) if written else effect
+
+    def answered(self, id: int, result: object, now: float) -> None:
+        self.drip.answered(id, result, now)
+
+    def apply(self, change: Change, now: float) -> None:
+        raise AssertionError("nothing is applied")
+
+    def handle_timer(self, now: float) -> None:
+        self.drip.handle_timer(now)
+
+    def handle_clock(self, now: float, wall_ms: int) -> None:
+        self.drip.handle_clock(now, wall_ms)
+
+    def next_timer(self) -> float | None:
+        return self.drip.next_timer()
+
+    def check(self) -> None:
+        self.drip.check()
+
+
+class Mesh:
+    """`voters` of the first `size` names found the network; the others learn."""
+
+    def __init__(self, seed: int, *, size: int, voters: int, rules: Rules, keys: int = 2, quorum: int = 0) -> None:
+        self.rng = Random(f"{seed}/mesh")
+        self.names = NAMES[:size]
+        self.places: tuple[Place, ...] = tuple(("names", f"key {number}") for number in range(keys))
+        policy = Policy(public_of("operator"), quorum, ())
+        founders = Roster(1, tuple(map(member, self.names[:voters])), tuple(map(member, self.names[voters:])), policy)
+        self.network, self.founding, self.rules = network_of(founders), founding(founders), rules
+        self.observer = Observer(self.network, founders, self.founding)
+        self.incarnations = dict.fromkeys(self.names, 1)
+        self.mail: list[tuple[str, Message]] = []
+        self.is_wired = seed % WIRED == 0
+        self.epochs = 1
+        self.world = World(seed, on_ask=self._on_ask)
+        self.working = True
+        self.troubles: dict[str, int] = {}
+        self._txid = 0
+        self.nodes: dict[str, Node[Machine]] = {}
+        for name in self.names:
+            self.world.network.set_link(host(name), host(name), ITSELF)
+            self.nodes[name] = self.world.node(name, self._factory(name), host(name), (PORT,))
+
+    def _factory(self, name: str) -> "Factory":
+        return Factory(self, name)
+
+    def _on_ask(self, node: Node[Machine], ask: Ask) -> None:
+        """Carries sentences; tells the observer what left a node or came to its disk."""
+        match ask.body:
+            case Tell(node=target, message=message):
+                self._post(node, target, message)
+            case Spread(news=news):
+                message = Commit(news) if isinstance(news, Committed) else Alarm(news)
+                for target in self.names:
+                    if target != node.name:
+                        self._post(node, target, message)
+            case Written(place=place, version=version):
+                self.observer.written(node.name, place, version)
+            case _:
+                raise AssertionError(ask)
+
+    def _post(self, node: Node[Machine], target: str, message: Message) -> None:
+        self.observer.told(node.name, self.incarnations[node.name], message)
+        self.mail.append((node.name, message))
+        number = len(self.mail) - 1
+        self.world.post(node.endpoints[0], Endpoint(host(target), PORT), number.to_bytes(8, "big"))
+
+    # Clients
+
+    def claim_again_and_again(self, name: str, mean: float) -> None:
+        """A client of one node: claims and reads, at random, of the keys that all fight for."""
+        if not self.working:
+            return
+        node = self.nodes[name]
+        if node.engine is not None:
+            place = self.rng.choice(self.places)
+            if self.rng.random() < 0.7:
+                self.claim(node, place)
+            else:
+                self.read(node, place)
+        self.world.after(self.rng.expovariate(1 / mean), lambda: self.claim_again_and_again(name, mean))
+
+    def claim(self, node: Node[Machine], place: Place, *, value: str | None = None) -> Operation:
+        assert node.engine is not None
+        self._txid += 1
+        held = node.engine.drip.committed(place)
+        new = record(
+            value or f"{node.name} {self._txid}",
+            held.record if held else None,
+            place=place,
+            home=self.rng.choice(self.names),
+            network=self.network,
+            sign=fast("operator").sign,
+            wall_ms=node.wall_ms(),
+            txid=self._txid,
+        )
+        operation = Operation(place, self.world.now, new, new.hash(self.network))
+        self.observer.operations.append(operation)
+        self.submit(node, operation)
+        return operation
+
+    def submit(self, node: Node[Machine], operation: Operation) -> None:
+        new = operation.record
+        assert new is not None
+
+        def on_outcome(outcome: object) -> None:
+            assert isinstance(outcome, Outcome)
+            operation.state, operation.end = outcome.state.value, self.world.now
+            operation.version = new.version
+
+        node.ask(lambda engine, now: engine.drip.claim(new, now), on_outcome)
+
+    def read(self, node: Node[Machine], place: Place) -> Operation:
+        operation = Operation(place, self.world.now)
+        self.observer.operations.append(operation)
+
+        def on_reading(reading: object) -> None:
+            assert isinstance(reading, Reading)
+            if reading.is_known:
+                operation.state, operation.end = "read", self.world.now
+                operation.version = reading.current.record.version if reading.current else 0
+
+        node.ask(lambda engine, now: engine.drip.read(place, now), on_reading)
+        return operation
+
+    def change_roster(self, name: str, voters: tuple[str, ...]) -> None:
+        node = self.nodes[name]
+        assert node.engine is not None
+        drip = node.engine.drip
+        named = {**self.incarnations}
+        roster = Roster(
+            drip.epoch + 1,
+            tuple(member(voter, named[voter]) for voter in voters),
+            tuple(member(other, named[other]) for other in self.names if other not in voters),
+            drip.roster.policy,
+        )
+        self.claim(node, ROSTER, value=roster.encode().decode())
+
+    def change_rosters_again_and_again(self, mean: float) -> None:
+        if not self.working:
+            return
+        up = [name for name, node in self.nodes.items() if node.engine is not None]
+        if up:
+            size = self.rng.choice((3, 3, 4, 5))
+            self.change_roster(self.rng.choice(up), tuple(sorted(self.rng.sample(self.names, size))))
+        self.world.after(self.rng.expovariate(1 / mean), lambda: self.change_rosters_again_and_again(mean))
+
+    def repair_again_and_again(self) -> None:
+        """Two nodes that reach each other compare what they hold: a stand-in for anti-entropy."""
+        one, other = self.rng.sample(self.names, 2)
+        if self.world.network.passes(host(one), host(other)) and self.world.network.passes(host(other), host(one)):
+            self.repair(one, other)
+            self.repair(other, one)
+        self.world.after(REPAIR_EVERY * self.rng.random(), self.repair_again_and_again)
+
+    def repair(self, source: str, target: str) -> None:
+        there, here = self.nodes[source], self.nodes[target]
+        if there.engine is None or here.engine is None:
+            return
+        drip = there.engine.drip
+        for committed in drip.rosters_after(here.engine.drip.epoch):
+            self._learn(here, committed)
+        for place in self.places:
+            committed_there = drip.committed(place)
+            if committed_there is not None:
+                self._learn(here, committed_there)
+
+    def _learn(self, node: Node[Machine], committed: Committed) -> None:
+        if node.engine is not None:
+            node.call(lambda engine, now: engine.drip.learn(committed, now))
+
+    def lose_disk(self, name: str) -> None:
+        """And come back as another installation, which no roster names yet."""
+        node = self.nodes[name]
+        if node.engine is not None:
+            node.crash()
+        self.incarnations[name] += 1
+        node.disk = Disk(Random(f"{self.world.seed}/{name}/disk {self.incarnations[name]}"))
+        self.observer.forgotten(name)
+
+    # The end
+
+    def settle(self, seconds: float) -> None:
+        """After the storm: I8, everybody agrees and nothing is open; I13, what is unknown resolves."""
+        self.working = False
+        self.world.run(until=self.world.now + seconds)
+        for place in self.places:
+            versions = {
+                name: (held.record.version if (held := self.drip(name).committed(place)) else 0) for name in self.names
+            }
+            if len(set(versions.values())) != 1:
+                raise Violation(f"I8: {place} is {versions} long after the storm")
+        for name in self.names:
+            drip = self.drip(name)
+            if drip.is_voting and any(instance.accepted for instance in drip.votes().values()):
+                raise Violation(f"I8: {name} has an open vote long after the storm: {drip.votes()}")
+        self.resolve()
+        self.observer.check_history()
+
+    def resolve(self) -> None:
+        """I13: sending the same record again decides what became of it."""
+        unknown = [op for op in self.observer.operations if op.record is not None and op.state in ("", "unknown")]
+        for operation in unknown:
+            assert operation.record is not None
+            again = operation
+            status = [self.drip(name).status(again.hash, again.place, operation.record.version) for name in self.names]
+            states = {outcome.state for outcome in status} - {State.UNKNOWN}
+            if len(states) > 1:
+                raise Violation(f"I13: {again.place} is both committed and lost")
+            if states:
+                operation.state, operation.end = states.pop().value, self.world.now
+                operation.version = 0
+        for operation in unknown:
+            if operation.state == "committed":  # when it took effect nobody can say, so I6 leaves it out
+                operation.state = "committed, unseen"
+
+    def drip(self, name: str) -> DripEngine:
+        engine = self.nodes[name].engine
+        assert engine is not None
+        return engine.drip
+
+    @property
+    def versions(self) -> int:
+        return sum(place != ROSTER for place, _ in self.observer.log)
+
+
+@dataclass(frozen=True, slots=True)
+class Factory:
+    mesh: Mesh
+    name: str
+
+    def __call__(self, rng: Random) -> Machine:
+        return Machine(self.mesh, self.name, rng)
+
+
+def host(name: str) -> str:
+    return f"2001:db8::{name[0]}"

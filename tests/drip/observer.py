@@ -1,0 +1,145 @@
+"""Watches a mesh from outside: what every node tells, writes and answers, against the invariants of the notes.
+
+I1 agreement, I2 the chain, I3 certificates, I5 one vote for a ballot and none below a promise, I7 no commit without a
+quorum and I14 no vote after a seal are checked with each message and each row; I4 with each row that is on disk and
+after each restart; I6, I9 and I13 over the operations of the clients.
+
+Source: notes on DRiP, 4.12.
+"""
+
+import bisect
+from dataclasses import dataclass, field
+
+from people import FOUNDING, Fast
+
+from waypost.drip.messages import Message, Promise, SealSnapshot, Yes, place_of
+from waypost.record import ROSTER, Ballot, Committed, Place, Record, Roster, roster_in
+from waypost.record.vote import require_committed
+
+Slot = tuple[str, int, Place, int]  # voter and incarnation; key and version
+
+
+class Violation(AssertionError):
+    """An invariant does not hold."""
+
+
+@dataclass(slots=True)
+class Operation:
+    """A client's claim, or read if `record` is None; `state` is the outcome's, once there is one."""
+
+    place: Place
+    begin: float
+    record: Record | None = None
+    hash: str = ""
+    end: float | None = None
+    state: str = ""
+    version: int = 0
+
+
+@dataclass
+class Observer:
+    network: str
+    founders: Roster
+    founding: Committed = FOUNDING
+    log: dict[tuple[Place, int], str] = field(default_factory=dict)  # every version that anybody holds
+    operations: list[Operation] = field(default_factory=list)
+    rosters: dict[int, Roster] = field(default_factory=dict)
+    on_disk: dict[tuple[str, Place], int] = field(default_factory=dict)
+    promises: dict[Slot, list[tuple[int, Ballot]]] = field(default_factory=dict)
+    votes: dict[tuple[Slot, Ballot], str] = field(default_factory=dict)
+    sealed: dict[str, int] = field(default_factory=dict)
+    certified: set[Committed] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.rosters[1] = self.founders
+
+    def told(self, name: str, incarnation: int, message: Message) -> None:
+        """A sentence left its node, so what it reveals is on the disk."""
+        match message:
+            case Promise():
+                slot = (name, incarnation, place_of(message), message.version)
+                self.promises.setdefault(slot, []).append((message.counter, message.ballot))
+                self._unsealed(name, message.ballot)
+            case Yes():
+                self._voted(name, message)
+            case SealSnapshot():
+                self.sealed[name] = max(self.sealed.get(name, 0), message.epoch)
+            case _:
+                pass
+
+    def _voted(self, name: str, yes: Yes) -> None:
+        matter, mark = yes.vote.matter, yes.vote.mark
+        slot = (name, mark.incarnation, matter.place, matter.version)
+        before = self.votes.setdefault((slot, matter.ballot), matter.hash)
+        require(before == matter.hash, "I5", f"{name} voted for two records at {matter.ballot}")
+        for counter, ballot in self.promises.get(slot, ()):
+            kept = mark.counter < counter or matter.ballot >= ballot
+            require(kept, "I5", f"{name} voted at {matter.ballot} after it had promised {ballot}")
+        self._unsealed(name, matter.ballot)
+
+    def _unsealed(self, name: str, ballot: Ballot) -> None:
+        require(ballot.epoch > self.sealed.get(name, 0), "I14", f"{name} voted in epoch {ballot.epoch}, sealed")
+
+    def held(self, name: str, committed: Committed) -> None:
+        """A node takes a record for committed, and will write it."""
+        record = committed.record
+        place, version, hash = record.place, record.version, record.hash(self.network)
+        known = self.log.setdefault((place, version), hash)
+        require(known == hash, "I1", f"{name} holds another version {version} of {place} than others do")
+        before = self.log.get((place, version - 1))
+        if place == ROSTER and version == 2:
+            before = self.founding.record.hash(self.network)
+        require(before is None or record.prev == before, "I2", f"{name}: version {version} of {place} does not follow")
+        after = committed.certificate
+        assert after is not None
+        roster = self.rosters.get(after.matter.ballot.epoch)
+        require(roster is not None, "I3", f"{name} holds a certificate of an epoch that never was")
+        assert roster is not None
+        if committed not in self.certified:
+            try:
+                require_committed(committed, roster, self.network, Fast.verify, roster.quorum)
+            except Exception as error:
+                raise Violation(f"I3, I7: {name} holds {place} version {version}: {error}") from error
+            self.certified.add(committed)
+        if place == ROSTER:
+            self.rosters[version] = roster_in(record)
+
+    def written(self, name: str, place: Place, version: int) -> None:
+        require(version >= self.on_disk.get((name, place), 0), "I4", f"{name}: {place} went back to {version}")
+        self.on_disk[name, place] = version
+
+    def restarted(self, name: str, held: dict[Place, int]) -> None:
+        for (node, place), version in self.on_disk.items():
+            if node == name:
+                require(held.get(place, 0) >= version, "I4", f"{name} forgot version {version} of {place}")
+
+    def forgotten(self, name: str) -> None:
+        """Its disk was lost; it will begin as another installation."""
+        self.on_disk = {key: version for key, version in self.on_disk.items() if key[0] != name}
+        self.sealed.pop(name, None)
+
+    def check_history(self) -> None:
+        """I6: real-time order respects versions.  I9 and the certain half of I13: answers are true."""
+        for place in {operation.place for operation in self.operations}:
+            done = [op for op in self.operations if op.place == place and op.state in ("committed", "read")]
+            done.sort(key=lambda op: op.end or 0.0)
+            ends, highest = [op.end or 0.0 for op in done], [0]
+            for operation in done:
+                highest.append(max(highest[-1], operation.version))
+            for op in done:
+                seen = highest[bisect.bisect_left(ends, op.begin)]
+                stale = seen > op.version or (op.record is not None and seen >= op.version)
+                require(not stale, "I6", f"{op} ended after version {seen} of {place} had been seen")
+        for op in self.operations:
+            if op.record is None:
+                continue
+            there = self.log.get((op.place, op.record.version))
+            if op.state == "committed":
+                require(there == op.hash, "I9", f"{op.place}: version {op.record.version} was acknowledged and is not")
+            if op.state in ("lost", "denied"):
+                require(there != op.hash, "I13", f"{op.place}: version {op.record.version} was {op.state} and is there")
+
+
+def require(holds: bool, invariant: str, text: str) -> None:
+    if not holds:
+        raise Violation(f"{invariant}: {text}")

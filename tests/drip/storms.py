@@ -1,0 +1,70 @@
+"""Storms over a mesh: the troubles of the simulator, clients at every node, and rosters that change."""
+
+from dataclasses import replace
+from random import Random
+from typing import Final
+
+from mesh import Mesh
+
+from waypost.drip.rules import Rules
+from waypost.sim import Odds, Storm, Weather
+
+SECONDS: Final = 30.0
+SETTLING: Final = 25.0
+ODDS: Final = Odds(
+    weather=0.0,
+    cut=0.10,
+    partition=0.10,
+    heal=0.25,
+    clog=0.05,
+    power_cut=0.10,
+    power_cut_midway=0.10,
+    kill=0.05,
+    pause=0.05,
+    clock_step=0.05,
+    commit_fails=0.02,
+    commit_fails_yet_happens=0.02,
+    slow_disk=0.02,
+    full_disk=0.0,
+    clock_step_max_ms=8_000,
+    restart=0.5,
+    seconds_max=2.0,
+    slow_factor=100.0,
+)
+SOUND: Final = Rules()
+ROUGH: Final = Weather(delay_min=0.002, delay_max=0.06, loss=0.08, twice=0.08, late=0.05, late_max=1.5)
+
+
+def fixed_storm(seed: int, rules: Rules = SOUND) -> Mesh:
+    """Five nodes; three, four or five of them vote; the roster stays."""
+    rng = Random(f"{seed}/fixed")
+    mesh = Mesh(seed, size=5, voters=rng.choice((3, 4, 5)), rules=rules, keys=rng.choice((1, 2)))
+    return blow(mesh, rng, mean=rng.choice((0.5, 1.0, 2.0)))
+
+
+def roster_storm(seed: int, rules: Rules = SOUND) -> Mesh:
+    """Seven nodes; three to five of them vote, and others every few seconds; now and then one loses its disk."""
+    rng = Random(f"{seed}/rosters")
+    mesh = Mesh(seed, size=7, voters=rng.choice((3, 4, 5)), rules=rules, keys=rng.choice((1, 2)))
+    mesh.change_rosters_again_and_again(rng.choice((1.5, 3.0, 6.0)))
+    if rng.random() < 0.25:
+        mesh.world.after(SECONDS * rng.random(), lambda: mesh.lose_disk(rng.choice(mesh.names)))
+    return blow(mesh, rng, mean=rng.choice((0.7, 1.5)))
+
+
+def blow(mesh: Mesh, rng: Random, mean: float) -> Mesh:
+    world = mesh.world
+    world.network.weather = replace(ROUGH, loss=rng.choice((0.02, 0.08, 0.25)))
+    storm = Storm(world, ODDS.some(rng))
+    for name in mesh.names:
+        mesh.claim_again_and_again(name, mean)
+    mesh.repair_again_and_again()
+    storm.begin()
+    world.run(until=SECONDS)
+    mesh.working = False
+    storm.calm()
+    for node in world.nodes.values():  # a record ahead of most clocks would have to wait until they come up to it
+        node.step_clock(-node.clock_offset_ms)
+    mesh.troubles = storm.counts
+    mesh.settle(SETTLING)
+    return mesh
