@@ -18,6 +18,7 @@ from waypost.api.server import STALL_S, application
 from waypost.identity import OPERATOR, Identity
 from waypost.identity.admission import Gate
 from waypost.identity.policy import Decide, default
+from waypost.runtime.figures import Figures
 from waypost.runtime.http import serve
 
 JSON = {"Content-Type": "application/json"}
@@ -93,6 +94,7 @@ def serving(
     identify: Identify = operator,
     decide: Decide | None = None,
     routes: Sequence[Route] = ROUTES,
+    measure: Callable[[], Figures] = Figures,
 ) -> Iterator[Api]:
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
@@ -103,6 +105,7 @@ def serving(
         identify,
         decide or default().decide,
         Gate(0, 1),
+        measure,
         routes=routes,
         rows=rows,
         hosts=hosts,

@@ -14,7 +14,7 @@ from serving import JSON, JSONL, LINKS, Api, serving
 
 from waypost.assembly.questions import Report, Status
 from waypost.errors import StateError
-from waypost.identity import OPERATOR
+from waypost.identity import ANONYMOUS, OPERATOR, Identity
 from waypost.rd.questions import (
     Busy,
     Entry,
@@ -32,6 +32,7 @@ from waypost.rd.questions import (
     Renew,
     Renewed,
 )
+from waypost.runtime.figures import Figures
 
 LAMP = Entry("u-1", "lamp", None, "coap://lamp", 60, 59.1234, (("et", "x"), ("on", None)), None)
 LIGHT = LinkEntry("coap://lamp/l", "coap://lamp", (("rt", "light"),))
@@ -193,6 +194,19 @@ def test_the_status_has_the_nodes_figures(api: Api, script: Script) -> None:
         "last_error": None,
     }
     assert script.asked == [Status()]
+
+
+@pytest.mark.parametrize(("who", "told"), [(OPERATOR, "the disk is full"), (ANONYMOUS, None)])
+def test_what_went_wrong_is_told_to_those_who_administer(who: Identity, told: str | None) -> None:
+    """Notes on reliability, D1: it may name anything, and figures name nothing."""
+    script = Script()
+    script.outcomes = [Report({}, {})]
+
+    async def identify(request: web.Request) -> Identity:
+        return who
+
+    with serving(script.ask, identify=identify, measure=lambda: Figures(last_error="the disk is full")) as api:
+        assert api.ask("GET", "/v1/status").json["last_error"] == told
 
 
 def test_readiness_names_what_is_missing(api: Api, script: Script) -> None:

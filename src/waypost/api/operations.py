@@ -26,8 +26,9 @@ from waypost.assembly.questions import Report, Status
 from waypost.coap import links as linkformat
 from waypost.errors import WireError
 from waypost.identity import Identity
-from waypost.identity.policy import View
+from waypost.identity.policy import THE_NODE, Action, Decide, View
 from waypost.identity.token import Created, CreateToken, Declined, Listed, ListTokens, Revoked, RevokeToken
+from waypost.rd.access import ANYTHING
 from waypost.rd.questions import (
     Attributes,
     Busy,
@@ -99,6 +100,7 @@ class Operations:
         self,
         ask: Ask,
         ready: Ready,
+        decide: Decide,
         measure: Measure,
         feed: Feed,
         metrics: Metrics,
@@ -107,6 +109,7 @@ class Operations:
     ) -> None:
         self._ask = ask
         self._ready = ready
+        self._decide = decide
         self._measure = measure
         self._feed = feed
         self._metrics = metrics
@@ -156,7 +159,9 @@ class Operations:
     async def renew_endpoint(self, request: Request) -> Reply:
         _no_query(request.query)
         wanted = reading.json(request.body or b"{}", schemas.Renewal)
-        await self.get_endpoint(request)  # who may not read the answer changes nothing
+        readable = self._decide(request.who, Action.READ, ANYTHING)
+        if not readable.allowed:  # who may not read the answer changes nothing
+            raise Refusal(403, readable.reason)
         renew = Renew(request.id, wanted.lt, wanted.base, None, wanted.attributes, request.source, request.who)
         outcome = await self._ask(renew)
         if not isinstance(outcome, Renewed):
@@ -251,6 +256,8 @@ class Operations:
 
     async def get_status(self, request: Request) -> Reply:
         report, checks, figures = await self._report(), dict(self._ready()), self._measure()
+        # What went wrong may name anything; figures name nothing.
+        operates = self._decide(request.who, Action.ADMINISTER, THE_NODE).allowed
         status = schemas.NodeStatus(
             version=__version__,
             ready=all(checks.values()),
@@ -259,7 +266,7 @@ class Operations:
             gauges=dict(report.gauges),
             uptime_s=round(figures.uptime_s, 3),
             listeners=dict(figures.listeners),
-            last_error=figures.last_error,
+            last_error=figures.last_error if operates else None,
         )
         return Reply(200, status)
 

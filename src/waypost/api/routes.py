@@ -13,7 +13,7 @@ from waypost.api import schemas
 from waypost.api.operations import Operations, Reply, Request
 from waypost.api.reading import COUNT_DEFAULT, COUNT_MAX
 from waypost.api.schemas import EVENT_STREAM, JSON, JSONL, LINK_FORMAT, TEXT
-from waypost.identity.policy import Action, Target
+from waypost.identity.policy import THE_NODE, Action, Target
 from waypost.rd.access import ANYTHING as RD
 from waypost.rd.parameters import LIFETIME_MAX, NUMBER_MAX
 
@@ -63,7 +63,6 @@ class Route:
         return tuple(dict.fromkeys(media for answer in self.answers.values() for media in answer.bodies))
 
 
-NODE: Final = Target("node")
 ANY_REFUSALS: Final = (400, 401, 403, 406, 421, 429, 500, 503)
 
 _ID: Final = "6f1d3c62-6a3b-4f6e-9d53-0f5f0f4b6c11"
@@ -119,7 +118,7 @@ JOINING: Final = (
         "GET",
         "/v1/join",
         Operations.get_root,
-        (Action.JOIN, NODE),
+        (Action.JOIN, THE_NODE),
         "The authority's root, for who has a token that pins it",
         {200: Answer("It is believed by its fingerprint alone.", {JSON: schemas.Root(_PEM, "3f…")})},
     ),
@@ -127,7 +126,7 @@ JOINING: Final = (
         "POST",
         "/v1/join",
         Operations.join,
-        (Action.JOIN, NODE),
+        (Action.JOIN, THE_NODE),
         "Get a certificate for a token",
         {
             201: Answer(
@@ -146,7 +145,7 @@ PEER_ROUTES: Final = (
         "GET",
         "/v1/peer",
         Operations.get_peer,
-        (Action.PEER, NODE),
+        (Action.PEER, THE_NODE),
         "What the node is to other nodes",
         {200: Answer("Its name, versions and capabilities.", {JSON: schemas.Peer("3f9c…", "0.1.0", 1, ("rd",))})},
     ),
@@ -320,7 +319,7 @@ ROUTES: Final = (
         "GET",
         "/v1/status",
         Operations.get_status,
-        (Action.STATUS, NODE),
+        (Action.STATUS, THE_NODE),
         "How the node is",
         {
             200: Answer(
@@ -333,7 +332,7 @@ ROUTES: Final = (
         "POST",
         "/v1/tokens",
         Operations.create_token,
-        (Action.ADMINISTER, NODE),
+        (Action.ADMINISTER, THE_NODE),
         "Give a token",
         {201: Answer("It is on disk, as a hash; the text is shown this once.", {JSON: _GIVEN})},
         bodies={JSON: schemas.NewToken("ci", ("reader",), 2_592_000, ("look-up",), ("floor-1*",))},
@@ -344,7 +343,7 @@ ROUTES: Final = (
         "GET",
         "/v1/tokens",
         Operations.list_tokens,
-        (Action.ADMINISTER, NODE),
+        (Action.ADMINISTER, THE_NODE),
         "List the tokens that were given and have not expired",
         {200: Answer("Oldest first.", {JSON: schemas.Tokens((_TOKEN,))})},
     ),
@@ -352,7 +351,7 @@ ROUTES: Final = (
         "DELETE",
         "/v1/tokens/{id}",
         Operations.revoke_token,
-        (Action.ADMINISTER, NODE),
+        (Action.ADMINISTER, THE_NODE),
         "Revoke a token",
         {204: Answer("It is of no use any more.")},
         (Parameter("id", "The token's id.", str, _TOKEN.id, "path", True),),
@@ -363,7 +362,7 @@ ROUTES: Final = (
         "GET",
         "/v1/openapi.json",
         Operations.get_description,
-        (Action.DISCOVER, NODE),
+        (Action.DISCOVER, THE_NODE),
         "This description",
         {200: Answer("An OpenAPI 3.1 document.", {JSON: {}})},
     ),
@@ -371,7 +370,7 @@ ROUTES: Final = (
         "GET",
         "/livez",
         Operations.is_live,
-        (Action.DISCOVER, NODE),
+        (Action.DISCOVER, THE_NODE),
         "Whether the node answers at all",
         {200: Answer("It does.", {TEXT: "ok\n"})},
     ),
@@ -379,7 +378,7 @@ ROUTES: Final = (
         "GET",
         "/readyz",
         Operations.is_ready,
-        (Action.DISCOVER, NODE),
+        (Action.DISCOVER, THE_NODE),
         "Whether the node can do its work",
         {200: Answer("It can; 503 if it cannot.", {TEXT: "ok\n"})},
         (Parameter("verbose", "A line for each thing it depends on.", example=""),),
@@ -388,7 +387,7 @@ ROUTES: Final = (
         "GET",
         "/metrics",
         Operations.get_metrics,
-        (Action.STATUS, NODE),
+        (Action.STATUS, THE_NODE),
         "The node's figures for Prometheus",
         {200: Answer("Text format 0.0.4.", {TEXT: "waypost_registrations 3.0\n"})},
     ),

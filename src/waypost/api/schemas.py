@@ -184,7 +184,7 @@ class Event(Struct, frozen=True, omit_defaults=True):
 class NodeStatus(Struct, frozen=True):
     """`checks` names what readiness depends on; counters start at zero with the node.
 
-    `last_error` is the last thing that the log calls a warning or worse.
+    `last_error` is the last thing that the log calls a warning or worse, for those who administer the node.
     """
 
     version: str

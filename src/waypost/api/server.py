@@ -76,7 +76,7 @@ def application(
     """
     metrics = Metrics()
     feed = Feed(ask, rows, decide)
-    operations = Operations(ask, ready, measure, feed, metrics, openapi.text(), joining)
+    operations = Operations(ask, ready, decide, measure, feed, metrics, openapi.text(), joining)
     app = web.Application(middlewares=[_guard(metrics, [host.lower() for host in hosts])], client_max_size=BODY_MAX)
     app.on_shutdown.append(lambda _: feed.close())  # or the server would wait for those who watch
     for route in routes:

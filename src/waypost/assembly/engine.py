@@ -21,7 +21,7 @@ from waypost.coap.request import Request, Response, diagnostic
 from waypost.coap.server import DISCOVERY
 from waypost.engine import Answer, Ask, Effect, Path, Rows
 from waypost.identity.admission import Gate
-from waypost.identity.policy import Action, Decide, Target
+from waypost.identity.policy import THE_NODE, Action, Decide
 from waypost.identity.token import TokenQuestion
 from waypost.identity.tokens import Tokens
 from waypost.rd import interface
@@ -31,7 +31,6 @@ from waypost.rd.observation import Query
 from waypost.rd.questions import Announce, Announced, Fetch, Found, Lookup, Outcome, Question, Read, Refused
 from waypost.record import Change
 
-NODE: Final = Target("node")
 POLICY_RETRY: Final = 1  # seconds
 IDEMPOTENT: Final = frozenset({("rd",), ("rd", "")})  # RFC 9176, 5: registering again is registering once
 
@@ -142,7 +141,7 @@ class Assembly:
 
     def _serve(self, request: Request, path: Path, now: float) -> Response | None:
         if request.path == DISCOVERY and request.method != Code.POST:
-            decision = self._decide(path.who, Action.DISCOVER, NODE)
+            decision = self._decide(path.who, Action.DISCOVER, THE_NODE)
             return _well_known(request) if decision.allowed else diagnostic(Code.FORBIDDEN, decision.reason)
         question = interface.question(request, path)
         if isinstance(question, Response):

@@ -34,6 +34,7 @@ __all__ = [
     "DEFAULT",
     "OF_ONE",
     "RULES_MAX",
+    "THE_NODE",
     "Action",
     "Decide",
     "Decision",
@@ -62,6 +63,9 @@ class Target(NamedTuple):
     name: Span = ALL
     owner: str = ""
     source: str = ""
+
+
+THE_NODE: Final = Target(NODE)
 
 
 class Decision(NamedTuple):

@@ -23,7 +23,7 @@ from waypost.canonical import canonical
 from waypost.engine import Answer, Commit, Effect, Put, Rows
 from waypost.errors import StoreError
 from waypost.identity import NAME, OPERATOR, ROLES, Identity
-from waypost.identity.policy import Action, Decide, Target
+from waypost.identity.policy import THE_NODE, Action, Decide
 from waypost.identity.token import (
     Authenticate,
     Created,
@@ -56,8 +56,6 @@ USED_EVERY_MS: Final = 3_600_000
 SECRET: Final = 32  # octets
 
 CERTIFIED: Final = re.compile(r"[A-Za-z0-9._-]{1,47}|[A-Za-z0-9._-]{0,46}\*", re.ASCII)  # names that may be certified
-
-NODE: Final = Target("node")
 
 
 @dataclass(slots=True)
@@ -203,7 +201,7 @@ class Tokens:
 
     def _unfit(self, token: Token | None, question: Redeem, wall_ms: int) -> Declined | None:
         """Why it cannot be used up; who does not have the secret learns no more than that."""
-        decision = self._decide(question.who, Action.JOIN, NODE)
+        decision = self._decide(question.who, Action.JOIN, THE_NODE)
         if not decision.allowed:
             return Declined("forbidden", decision.reason)
         if token is None or not token.joins:
@@ -229,7 +227,7 @@ class Tokens:
         return None
 
     def _forbidden(self, who: Identity) -> Declined | None:
-        decision = self._decide(who, Action.ADMINISTER, NODE)
+        decision = self._decide(who, Action.ADMINISTER, THE_NODE)
         return None if decision.allowed else Declined("forbidden", decision.reason)
 
     # keeping
