@@ -259,7 +259,6 @@ class DripEngine:
             self._heard[node] = now
         for message in messages:
             self._receive(node, message, now)
-            self._watch_merge()
 
     def answered(self, id: int, result: object, now: float) -> None:
         """Nothing that is asked here has an answer."""
@@ -346,6 +345,8 @@ class DripEngine:
         self._doubts.clear(place)
         if place == ROSTER:
             self._electorate.learn(committed)
+            self._merge_at = None
+            self._watch_merge()
         self._proposer.learnt(place, now)
         if place == ROSTER:
             self._proposer.new_epoch(now)
@@ -360,6 +361,7 @@ class DripEngine:
             if entry.accepted is not None:
                 self._voter.merge(entry.accepted)
         self._electorate.merged(node, page.epoch, page.after, page.next)
+        self._watch_merge()
 
     def _on_commit(self, committed: Committed, now: float) -> None:
         """Our own attempt has its quorum."""

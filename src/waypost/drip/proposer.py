@@ -156,7 +156,9 @@ class Proposer:
     def receive_promise(self, node: str, promise: Promise, now: float) -> None:
         place = place_of(promise)
         attempt = self._awaiting(place, promise.version, promise.ballot, node)
-        if attempt is None or attempt.value is not None or not self._is_fresh(node, None, promise.counter, attempt):
+        if attempt is None or attempt.value is not None or attempt.is_backing_off:
+            return
+        if not self._is_fresh(node, None, promise.counter, attempt):
             return
         accepted = promise.accepted
         if accepted and (accepted.record.place, accepted.record.version) != (place, promise.version):
@@ -309,7 +311,7 @@ class Proposer:
         if len(attempt.denials) == len(roster.voters) and attempt.calls == 1 and attempt.value == attempt.record:
             held = self._book.committed.get(place)  # every voter refused the only vote that there was: that is final
             self._finish(place, attempt, Outcome(State.DENIED, held, next(iter(attempt.denials.values()))), now)
-        elif len(roster.voters) - len(attempt.refusals) < roster.quorum:
+        elif len(roster.voters) - len(attempt.refusals) < roster.quorum and not attempt.is_backing_off:
             self._retry(place, attempt, now)
 
     def _retry(self, place: Place, attempt: Attempt, now: float) -> None:
@@ -358,7 +360,7 @@ class Proposer:
     def _awaiting(self, place: Place, version: int, ballot: Ballot, node: str) -> Attempt | None:
         """The attempt that a voter's answer is for, unless it is over or has gone on."""
         attempt = self._attempts.get(place)
-        if attempt is None or attempt.version != version or attempt.ballot != ballot or attempt.is_backing_off:
+        if attempt is None or attempt.version != version or attempt.ballot != ballot:
             return None
         roster = self._electorate.known(ballot.epoch)
         return attempt if roster and roster.voter(node) else None

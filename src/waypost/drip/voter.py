@@ -138,8 +138,6 @@ class Voter:
         elif electorate.may_vote(read.epoch):
             is_open = self._book.instance(place).accepted is not None
             self._outbox.tell(node, ReadAnswer(read.id, read.epoch, self._book.committed.get(place), is_open))
-        else:
-            electorate.merge()
 
     def receive_seal_request(self, node: str, request: SealRequest) -> None:
         """The engine has learnt `successor` already, which sealed the epoch."""
@@ -190,10 +188,7 @@ class Voter:
         if place in book.stopped:
             self._outbox.tell_now(node, self._no(place, version, ballot, "stopped", "a voter signed two records"))
             return False
-        if not electorate.may_vote(ballot.epoch):
-            electorate.merge()
-            return False
-        return True
+        return electorate.may_vote(ballot.epoch)
 
     def _may_accept(self, instance: Instance, record: Record, ballot: Ballot) -> bool:
         if instance.accepted and instance.accepted.ballot == ballot and instance.accepted.record != record:

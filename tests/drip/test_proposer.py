@@ -1,0 +1,288 @@
+"""An initiator by hand, rule by rule.  Notes on DRiP, 4.4 (initiator, client contract) and 4.5."""
+
+import pytest
+from handmade import HOME, TIMERS, Hand, committed, promise, vote, yes
+from people import NETWORK, WALL_MS, record
+
+from waypost.drip.messages import Commit, Nack, No, Poll, Promise, Proposal, VoteCall, Yes
+from waypost.drip.outcome import Outcome, State
+from waypost.record import Ballot, Record
+
+LAMP = record("on", home="anna")
+FIRST = committed(LAMP)
+OFF = record("off", LAMP, txid=2)
+RIVAL = record("rival", LAMP, home="berta", txid=3)
+PLACE = ("names", "lamp")
+ROUND_1 = Ballot(1, 1, "anna")
+
+
+@pytest.fixture
+def anna() -> Hand:
+    """The home of the lamp, whose first version is committed."""
+    hand = Hand("anna")
+    hand.learn(FIRST)
+    return hand
+
+
+@pytest.fixture
+def dora() -> Hand:
+    """A learner, and no home of anything."""
+    hand = Hand("dora")
+    hand.learn(FIRST)
+    return hand
+
+
+def poll_of(hand: Hand) -> Poll:
+    polls = {message.ballot: message for _, message in hand.told if isinstance(message, Poll)}
+    (poll,) = polls.values()
+    return poll
+
+
+def promises(hand: Hand, *accepted: tuple[str, Proposal | None], counter: int = 1) -> None:
+    ballot = poll_of(hand).ballot
+    hand.told = []
+    for name, proposal in accepted:
+        hand.drip.hear(name, (Promise(*PLACE, 2, ballot, counter, proposal),), hand.now)
+    hand.settle()
+
+
+def test_the_home_calls_the_vote_at_once_and_a_quorum_commits(anna: Hand) -> None:
+    """Rules 1 and 3: DRiP's two phases, in one round trip."""
+    id = anna.claim(OFF)
+    assert anna.says(VoteCall) == ["anna", "berta", "carla"]
+    call = anna.calls()
+    assert call == VoteCall(OFF, HOME, FIRST)
+    anna.hear("berta", yes(call, "berta", counter=2))
+    assert anna.answers == {}
+    anna.hear("carla", yes(call, "carla", counter=2))
+    now_committed = committed(OFF, "berta", "carla", ballot=HOME, counter=2)
+    assert anna.answers == {id: Outcome(State.COMMITTED, now_committed)}
+    assert anna.spread == [now_committed]
+    assert anna.drip.committed(PLACE) == now_committed
+
+
+def test_the_home_uses_round_0_once_for_a_version_even_after_a_crash(anna: Hand) -> None:
+    """Notes 4.2: remembered on disk."""
+    anna.claim(OFF)
+    again = anna.restarted()
+    again.claim(RIVAL)
+    assert again.says(VoteCall) == []
+    assert poll_of(again).ballot == ROUND_1
+
+
+def test_nobody_uses_a_round_twice_even_after_a_crash(dora: Hand) -> None:
+    dora.claim(OFF)
+    assert poll_of(dora).ballot == Ballot(1, 1, "dora")
+    again = dora.restarted()
+    again.claim(OFF)
+    assert poll_of(again).ballot == Ballot(1, 2, "dora")
+
+
+def test_anybody_else_asks_for_promises_first(dora: Hand) -> None:
+    dora.claim(OFF)
+    assert dora.says(Poll) == ["anna", "berta", "carla"]
+    assert poll_of(dora) == Poll(*PLACE, 2, Ballot(1, 1, "dora"), FIRST)
+    promises(dora, ("anna", None))
+    assert dora.told == []
+    dora.claim(OFF)  # waits its turn: one attempt at a time
+    assert dora.told == []
+
+
+def test_with_a_quorum_of_promises_and_nothing_accepted_it_proposes_its_own(dora: Hand) -> None:
+    dora.claim(OFF)
+    promises(dora, ("anna", None), ("carla", None))
+    assert dora.calls().record == OFF
+
+
+def test_it_adopts_what_was_accepted_at_the_highest_ballot(dora: Hand) -> None:
+    """Rule 2; breakage: not adopting accepted values."""
+    id = dora.claim(OFF)
+    third = record("third", LAMP, txid=4)
+    low, high = Proposal(Ballot(1, 0, "anna"), third), Proposal(Ballot(1, 1, "berta"), RIVAL)
+    promises(dora, ("anna", low), ("carla", high))
+    call = dora.calls()
+    assert call.record == RIVAL
+    for name in ("anna", "carla"):
+        dora.hear(name, yes(call, name, counter=2))
+    outcome = dora.answers[id]
+    assert isinstance(outcome, Outcome)
+    assert outcome.state == State.LOST
+    assert outcome.current is not None
+    assert outcome.current.record == RIVAL
+
+
+def test_one_promise_twice_is_one_promise(dora: Hand) -> None:
+    dora.claim(OFF)
+    promises(dora, ("anna", None), ("anna", None))
+    assert dora.told == []
+
+
+@pytest.mark.parametrize("sender", ["dora", "emma", "stranger"])
+def test_promises_of_whoever_does_not_vote_count_nothing(dora: Hand, sender: str) -> None:
+    dora.claim(OFF)
+    promises(dora, ("anna", None), (sender, None))
+    assert dora.told == []
+
+
+def test_a_promise_of_another_ballot_counts_nothing(dora: Hand) -> None:
+    dora.claim(OFF)
+    dora.hear("anna", promise(OFF, Ballot(1, 2, "dora")))
+    dora.hear("carla", promise(OFF, Ballot(1, 2, "dora")))
+    assert dora.says(VoteCall) == []
+
+
+def test_votes_that_are_not_valid_count_nothing(anna: Hand) -> None:
+    """Invariant I3."""
+    anna.claim(OFF)
+    call = anna.calls()
+    forged = vote(OFF, call.ballot, "carla")
+    bad = [
+        Yes(vote(OFF, call.ballot, "berta", incarnation=2)),
+        Yes(vote(OFF, Ballot(1, 1, "anna"), "berta")),
+        Yes(vote(OFF, call.ballot, "dora")),
+        Yes(forged),
+    ]
+    for message in bad:
+        anna.hear("berta", message)
+    anna.hear("carla", Yes(vote(OFF, call.ballot, "carla", counter=2)))
+    anna.hear("carla", Yes(vote(OFF, call.ballot, "carla", counter=2)))
+    assert anna.answers == {}
+    assert anna.drip.committed(PLACE) == FIRST
+
+
+def test_a_refusal_makes_it_go_above_what_was_promised_after_a_while(anna: Hand) -> None:
+    """Rule 4: back off with jitter, then a higher round."""
+    anna.claim(OFF)
+    promised = Ballot(1, 7, "carla")
+    anna.hear("berta", Nack(*PLACE, 2, HOME, promised))
+    anna.hear("carla", Nack(*PLACE, 2, HOME, promised))
+    when = anna.drip.next_timer()
+    assert when is not None
+    assert anna.now <= when <= anna.now + TIMERS.backoff_min_s  # doubled for the first time, halved for the home
+    anna.wait(TIMERS.backoff_min_s)
+    assert poll_of(anna).ballot == Ballot(1, 8, "anna")
+
+
+def test_silence_makes_it_try_again_with_a_higher_round(dora: Hand) -> None:
+    dora.claim(OFF)
+    dora.wait(1.25 * TIMERS.vote_s + 2 * TIMERS.backoff_min_s)
+    assert poll_of(dora).ballot == Ballot(1, 2, "dora")
+
+
+def test_without_a_quorum_the_outcome_is_unknown_at_the_deadline(dora: Hand) -> None:
+    """Never "failed": the vote may still be brought to its end by others."""
+    id = dora.claim(OFF)
+    promises(dora, ("anna", None))
+    dora.wait(TIMERS.deadline_s - 0.01)
+    assert dora.answers == {}
+    dora.wait(0.01)
+    assert dora.answers == {id: Outcome(State.UNKNOWN, FIRST, "no quorum of voters answered in time")}
+    assert dora.drip.next_timer() is None
+
+
+def test_learning_that_another_won_ends_the_attempt(anna: Hand) -> None:
+    id = anna.claim(OFF)
+    won = committed(RIVAL, ballot=Ballot(1, 1, "berta"), counter=2)
+    anna.hear("berta", No(*PLACE, 2, HOME, "stale", "", won, ()))
+    assert anna.answers == {id: Outcome(State.LOST, won)}
+
+
+def test_learning_that_ones_own_won_does_too(anna: Hand) -> None:
+    """Somebody else closed the vote."""
+    id = anna.claim(OFF)
+    won = committed(OFF, ballot=Ballot(1, 1, "berta"), counter=2)
+    anna.hear("berta", Commit(won))
+    assert anna.answers == {id: Outcome(State.COMMITTED, won)}
+
+
+def test_what_every_voter_refuses_is_denied(anna: Hand) -> None:
+    """And only then: one that did not answer may have voted for it."""
+    id = anna.claim(OFF)
+    for name in ("anna", "berta"):
+        anna.hear(name, No(*PLACE, 2, HOME, "entitlement", "revoked", None, ()))
+    assert anna.answers == {}
+    other = Hand("anna")
+    other.learn(FIRST)
+    id = other.claim(OFF)
+    for name in ("anna", "berta", "carla"):
+        other.hear(name, No(*PLACE, 2, HOME, "entitlement", "revoked", None, ()))
+    assert other.answers == {id: Outcome(State.DENIED, FIRST, "revoked")}
+
+
+@pytest.mark.parametrize(
+    ("new", "reason"),
+    [
+        (record("off", LAMP, author="thief"), "only the holder may change it"),
+        (record("off", LAMP, wall_ms=WALL_MS + 31_000), "its clock is more than 30 s from ours"),
+        (record("off", LAMP, wall_ms=WALL_MS - 31_000), "its clock is more than 30 s from ours"),
+        (record("far", OFF), "the version before it is not committed here"),
+        (record("off", record("never")), "it does not follow the committed version"),
+        (record("off", LAMP, sign=lambda message: bytes(64)), "it is not signed by its author"),
+        (record("x" * 33_000, LAMP), "a record has 32768 octets at most"),
+    ],
+)
+def test_what_may_not_be_is_denied_before_anybody_hears_of_it(anna: Hand, new: Record, reason: str) -> None:
+    id = anna.claim(new)
+    assert anna.answers == {id: Outcome(State.DENIED, FIRST, reason)}
+    assert anna.told == []
+
+
+def test_the_same_record_again_is_committed_once(anna: Hand) -> None:
+    """Notes 3.4: a unique id for each write."""
+    later = committed(OFF, ballot=Ballot(1, 0, "anna"))
+    anna.learn(later)
+    assert anna.answers[anna.claim(LAMP)] == Outcome(State.COMMITTED, later)
+    assert anna.answers[anna.claim(OFF)] == Outcome(State.COMMITTED, later)
+    assert anna.answers[anna.claim(RIVAL)] == Outcome(State.LOST, later)
+    assert anna.told == []
+
+
+def test_what_became_of_a_record_is_known_by_its_hash(anna: Hand) -> None:
+    assert anna.drip.status(LAMP.hash(NETWORK), PLACE, 1) == Outcome(State.COMMITTED, FIRST)
+    assert anna.drip.status(OFF.hash(NETWORK), PLACE, 1) == Outcome(State.LOST, FIRST)
+    assert anna.drip.status(OFF.hash(NETWORK), PLACE, 2) == Outcome(State.UNKNOWN, FIRST)
+    assert anna.restarted().drip.status(LAMP.hash(NETWORK), PLACE, 1) == Outcome(State.COMMITTED, FIRST)
+
+
+def test_the_version_before_the_one_known_is_known_by_the_chain() -> None:
+    emma = Hand("emma")
+    later = committed(OFF)
+    emma.learn(later)
+    assert emma.drip.status(LAMP.hash(NETWORK), PLACE, 1) == Outcome(State.COMMITTED, later)
+    assert emma.drip.status("0" * 64, PLACE, 1) == Outcome(State.LOST, later)
+
+
+def test_records_for_one_key_wait_their_turn(anna: Hand) -> None:
+    first, second = anna.claim(OFF), anna.claim(RIVAL)
+    won = committed(OFF, counter=2)
+    anna.hear("berta", Commit(won))
+    assert anna.answers == {first: Outcome(State.COMMITTED, won), second: Outcome(State.LOST, won)}
+
+
+def test_too_many_for_one_key_are_refused(anna: Hand) -> None:
+    for _ in range(17):
+        anna.claim(OFF)
+    assert anna.answers == {}
+    assert anna.answers[anna.claim(OFF)] == Outcome(State.DENIED, FIRST, "busy")
+
+
+def test_anybody_closes_a_vote_that_stays_open(anna: Hand) -> None:
+    """Rule 5: the initiator is gone; who voted asks what else there is, and brings it to its end."""
+    berta = Ballot(1, 1, "berta")
+    anna.hear("berta", VoteCall(OFF, berta, None))
+    anna.wait(2 * TIMERS.vote_s - 0.01)
+    assert anna.told == []
+    anna.wait(TIMERS.vote_s + 0.01)
+    promises(anna, ("anna", Proposal(berta, OFF)), ("carla", None), counter=3)
+    call = anna.calls()
+    assert call.record == OFF
+    for name in ("anna", "carla"):
+        anna.hear(name, yes(call, name, counter=4))
+    assert anna.drip.committed(PLACE) == committed(OFF, "anna", "carla", ballot=call.ballot, counter=4)
+
+
+def test_who_restarts_with_an_open_vote_closes_it_too(anna: Hand) -> None:
+    anna.hear("berta", VoteCall(OFF, Ballot(1, 1, "berta"), None))
+    again = anna.restarted()
+    again.wait(3 * TIMERS.vote_s)
+    assert again.says(Poll)
