@@ -34,6 +34,7 @@ from waypost.config import Config, listen_address
 from waypost.engine import Endpoint
 from waypost.errors import ConfigError
 from waypost.identity.admission import Gate
+from waypost.identity.anchors import Revoked
 from waypost.identity.credentials import Credentials
 from waypost.identity.token import Created, FirstToken
 from waypost.rd.engine import Settings
@@ -134,14 +135,19 @@ class Node:
     async def _follow_revocations(self) -> None:
         """Whose certificates are revoked is so in the sessions that go on, too; until they have another."""
         gone: frozenset[str] = frozenset()
-        before: object = (frozenset(), None)
+        before: object = (Revoked(), None)
         while True:
             await asyncio.sleep(REVOCATIONS_EVERY_S)
-            revoked = self._credentials().trust.revoked.certificates
-            now = (revoked, self._keys.issued_stamp if revoked else None)
+            all_revoked = self._credentials().trust.revoked
+            revoked = all_revoked.certificates
+            now = (all_revoked, self._keys.issued_stamp if revoked else None)
             if now == before:
                 continue
             before = now
+            for driver in self._dtls.values():
+                driver.revoke(all_revoked)
+            for server in self._tls.values():
+                server.revoke(all_revoked)
             try:
                 issued = await asyncio.to_thread(self._keys.issued)
             except ConfigError as error:

@@ -12,6 +12,8 @@ from secured import LAMP, OTHER_LAMP, Authority, authority, holding
 
 from waypost.coap.message import Message
 from waypost.identity import Identity, keys
+from waypost.identity.anchors import Revoked
+from waypost.identity.certificates import read_certificate
 from waypost.identity.credentials import Credentials
 from waypost.runtime.coaps import open_tls
 from waypost.runtime.host import wall_clock_ms
@@ -258,6 +260,24 @@ def test_the_end_of_tls_ends_the_connection(ours: Authority) -> None:
             while await client.reader.read(1 << 16):
                 pass
             assert len(host.closed_paths) == 1
+
+    asyncio.run(story())
+
+
+def test_a_connection_ends_when_its_certificate_is_revoked(ours: Authority) -> None:
+    async def story() -> None:
+        host, lamp = Answering(), ours.certify("device", "lamp")
+        revoked = Revoked(certificates=frozenset({read_certificate(lamp.chain).serial}))
+        async with serving(host, ours.certify("peer", "node")) as server, connected(server, lamp) as client:
+            await client.handshake()
+            client.ask(b"a")
+            await client.answer()
+            server.revoke(Revoked(certificates=frozenset({"1"})))
+            client.ask(b"b")
+            await client.answer()
+            server.revoke(revoked)
+            assert await client.end() == "closed"
+            assert "revoked" in (client.talker.ended or "")
 
     asyncio.run(story())
 

@@ -11,6 +11,8 @@ from secured import LAMP, OTHER_LAMP, Authority, Client, Server, authority, hold
 
 from waypost.engine import Endpoint
 from waypost.identity import Identity, keys
+from waypost.identity.anchors import Revoked
+from waypost.identity.certificates import read_certificate
 from waypost.runtime.associations import HANDSHAKE_S, SILENT_S, Limits
 from waypost.runtime.hello import COOKIE_LIFETIME, ClientHello, Cookies
 from waypost.runtime.secure import MTU, WITH_CERTIFICATE, WITH_KEY
@@ -269,6 +271,24 @@ def test_the_one_silent_longest_makes_room_and_is_told() -> None:
     Client(server, holding(lamp=LAMP), 5, "192.0.2.3").handshake()  # all are taken: the one of all goes
     assert [session.key[0].port for session in server.ended] == [2, 3]
     assert server.associations.ended == {"room": 2}
+
+
+def test_an_association_ends_when_its_certificate_or_its_key_is_revoked(ours: Authority) -> None:
+    """Notes on reliability, D1; others, and those who showed a shared key, stay."""
+    server = Server(ours.certify("peer", "node", lamp=LAMP))
+    shown = [ours.certify("device", name) for name in ("lamp-1", "lamp-2", "lamp-3")]
+    for port, credentials in enumerate(shown, 1):
+        Client(server, credentials, port).handshake()
+    Client(server, holding(lamp=LAMP), 4).handshake()
+    first, second, _ = (read_certificate(credentials.chain) for credentials in shown)
+    server.associations.revoke(Revoked(certificates=frozenset({first.serial})))
+    server.take()
+    assert [session.key[0].port for session in server.ended] == [1]
+    server.associations.revoke(Revoked(keys=frozenset({keys.fingerprint(second.public)})))
+    server.take()
+    assert [session.key[0].port for session in server.ended] == [1, 2]
+    assert server.associations.ended == {"revoked": 2}
+    assert len(server.associations) == 2
 
 
 def test_a_stranger_makes_no_room(ours: Authority) -> None:

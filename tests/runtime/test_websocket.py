@@ -15,7 +15,7 @@ from waypost.coap.stream import MESSAGE_MAX, OPEN_MAX
 from waypost.engine import Endpoint
 from waypost.identity import ANONYMOUS, Identity
 from waypost.runtime.http import HttpServer, serve, serve_locally
-from waypost.runtime.websocket import WELL_KNOWN, Identify, WebSockets
+from waypost.runtime.websocket import AGAIN_EVERY_S, WELL_KNOWN, Identify, WebSockets
 
 LAMP = Identity("token", "lamp", ("device",))
 
@@ -46,9 +46,11 @@ class Client:
 
 
 @asynccontextmanager
-async def serving(host: Answering, identify: Identify | None = None) -> AsyncIterator[HttpServer]:
+async def serving(
+    host: Answering, identify: Identify | None = None, again_every_s: float = AGAIN_EVERY_S
+) -> AsyncIterator[HttpServer]:
     app = web.Application()
-    WebSockets(host, identify).serve_in(app)
+    WebSockets(host, identify, again_every_s).serve_in(app)
     server = await serve(app, "127.0.0.1", 0)
     try:
         async with asyncio.timeout(20):
@@ -103,6 +105,28 @@ def test_a_connection_is_whose_its_first_request_says() -> None:
                 async with connected(server, Authorization="Bearer wp_door"):
                     pass
         assert [path.who for path in host.paths] == [LAMP]
+
+    asyncio.run(story())
+
+
+def test_a_connection_ends_when_what_it_showed_is_good_no_more() -> None:
+    good = True
+
+    async def identify(_: web.Request) -> Identity:
+        if not good:
+            raise web.HTTPUnauthorized
+        return LAMP
+
+    async def story() -> None:
+        nonlocal good
+        async with serving(Answering(), identify, again_every_s=0.02) as server, connected(server) as client:
+            await client.ask(b"a")
+            await client.read(1)
+            await asyncio.sleep(0.1)
+            await client.ask(b"b")
+            await client.read(1)
+            good = False
+            assert "not good any more" in (await client.end() or "")
 
     asyncio.run(story())
 

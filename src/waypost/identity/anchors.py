@@ -68,6 +68,10 @@ class Revoked:
     keys: frozenset[str] = frozenset()
     tokens: frozenset[str] = frozenset()
 
+    def names(self, marks: frozenset[str]) -> bool:
+        """Whether one of `marks`, serials and fingerprints of keys, is among them."""
+        return not (marks.isdisjoint(self.certificates) and marks.isdisjoint(self.keys))
+
     def __or__(self, other: "Revoked") -> "Revoked":
         return Revoked(self.certificates | other.certificates, self.keys | other.keys, self.tokens | other.tokens)
 

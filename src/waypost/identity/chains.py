@@ -43,6 +43,14 @@ def certified(chain: Sequence[bytes], trust: Trust, wall_ms: int) -> Identity:
     return Identity("certificate", f"{name}@{anchor.known_as}" if anchor.known_as else name, (role,))
 
 
+def marks_of(chain: Sequence[bytes]) -> frozenset[str]:
+    """By what certificates that certified() took may be revoked later: their serials, and their keys' fingerprints."""
+    certificates = list(map(read_certificate, chain))
+    return frozenset(
+        mark for certificate in certificates for mark in (certificate.serial, fingerprint(certificate.public))
+    )
+
+
 def _require_valid(certificate: Certificate, revoked: Revoked, wall_ms: int) -> None:
     if wall_ms < certificate.not_before_ms:
         raise DeniedError(f"the certificate {certificate.serial} is not valid yet")

@@ -21,10 +21,11 @@ from typing import Final
 from waypost.engine import Deadlines, Endpoint, Path, Send
 from waypost.errors import WireError
 from waypost.identity import Identity
+from waypost.identity.anchors import Revoked
 from waypost.runtime.dtls import Association
 from waypost.runtime.hello import ClientHello, Cookies, is_client_hello, verify_request
 from waypost.runtime.places import Places, source_of
-from waypost.runtime.secure import CLOSED, DEADLINE, Channel
+from waypost.runtime.secure import CLOSED, DEADLINE, REVOKED, Channel
 
 HANDSHAKE_S: Final = 15.0  # seconds for a handshake: three retransmissions
 SILENT_S: Final = 60.0  # seconds until the first word: an association takes fifty times the memory until then
@@ -140,6 +141,12 @@ class Associations:
             self._settle(session)
         else:
             self.dropped["no association"] += 1  # it has ended since
+
+    def revoke(self, revoked: Revoked) -> None:
+        """End those of whose certificates one is revoked.  Takes time in proportion to the associations."""
+        for session in list(self._open.values()):
+            if revoked.names(session.association.channel.marks):
+                self._end(session, REVOKED)
 
     def close(self) -> None:
         """All of them, with a word to each."""

@@ -17,6 +17,7 @@ from random import SystemRandom
 
 from waypost.engine import Path, Send
 from waypost.errors import ConfigError
+from waypost.identity.anchors import Revoked
 from waypost.identity.credentials import Credentials
 from waypost.runtime.associations import Associations, Ended, Failed, Limits, Opened, Received, Session
 from waypost.runtime.connection import ConnectionReceiver
@@ -43,6 +44,11 @@ class DtlsDriver:
             Acceptor(credentials, wall_clock_ms, datagrams=True).accept, SystemRandom(), limits
         )
         self.udp = open_udp(self, address, port)
+
+    def revoke(self, revoked: Revoked) -> None:
+        """End the associations of whose certificates one is revoked."""
+        self.associations.revoke(revoked)
+        self._carry_out()
 
     def close(self) -> None:
         self.associations.close()

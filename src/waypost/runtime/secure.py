@@ -25,6 +25,7 @@ from OpenSSL import SSL, crypto
 from waypost.errors import DeniedError, StateError
 from waypost.identity import Identity
 from waypost.identity.anchors import Trust
+from waypost.identity.chains import marks_of
 from waypost.identity.credentials import Credentials, SharedKey
 from waypost.runtime.records import SUITES, Secrets
 
@@ -59,6 +60,9 @@ KEY: Final = "key"  # its name is unknown, or the key a wrong one
 PROTOCOL_BROKEN: Final = "protocol"
 DEADLINE: Final = "deadline"
 CLOSED: Final = "closed"
+REVOKED: Final = "revoked"
+
+NO_MARKS: Final[frozenset[str]] = frozenset()
 
 WallClock = Callable[[], int]  # milliseconds since 1970
 
@@ -77,13 +81,14 @@ _CLIENT_CALLBACK: Final = "unsigned int(SSL *, const char *, char *, unsigned in
 class Channel:
     """One end: feed() it octets, step(), and take() what is to be sent.
 
-    `ended` is one of the reasons above once nothing more can be said, `detail` says it in words.
+    `ended` is one of the reasons above once nothing more can be said, `detail` says it in words.  `marks` are those by
+    which the peer's certificates can be revoked.
     """
 
     # Whose turn it is: OpenSSL's callbacks for pre-shared keys come while step() runs, and name no Python object.
     _stepping: "Channel | None" = None
 
-    __slots__ = ("_credentials", "_shared", "_wall_ms", "connection", "detail", "ended", "who")
+    __slots__ = ("_credentials", "_shared", "_wall_ms", "connection", "detail", "ended", "marks", "who")
 
     def __init__(self, connection: SSL.Connection, credentials: Credentials, wall_ms: WallClock) -> None:
         self.connection = connection
@@ -91,6 +96,7 @@ class Channel:
         self._wall_ms = wall_ms
         self._shared: SharedKey | None = None  # what the peer named, or what we show
         self.who: Identity | None = None
+        self.marks: frozenset[str] = NO_MARKS
         self.ended: str | None = None
         self.detail = ""
 
@@ -179,7 +185,9 @@ class Channel:
             sent = self.connection.get_peer_cert_chain(as_cryptography=True) or []
             chain = [own, *(certificate for certificate in sent if certificate != own)]
             ders = [certificate.public_bytes(Encoding.DER) for certificate in chain]
-            return self._credentials.certified(ders, self._wall_ms())
+            who = self._credentials.certified(ders, self._wall_ms())
+            self.marks = marks_of(ders)
+            return who
         suite = self.connection.get_cipher_name() or ""
         if self._shared is None or not ("PSK" in suite or _lib.SSL_session_reused(self.connection._ssl) == 1):
             raise DeniedError("neither a certificate nor a key was shown")

@@ -16,6 +16,7 @@ from typing import Final
 from waypost.coap.stream import Stream
 from waypost.errors import ConfigError
 from waypost.identity import ANONYMOUS, Identity
+from waypost.identity.anchors import Revoked
 from waypost.runtime.connection import (
     LINGER_S,
     MESSAGES_AT_ONCE,
@@ -62,6 +63,11 @@ class TcpServer:
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(lambda: _Protocol(self), address, port, backlog=BACKLOG)
         self.address = endpoint(self._server.sockets[0].getsockname())
+
+    def revoke(self, revoked: Revoked) -> None:
+        """End the connections of whose certificates one is revoked."""
+        for protocol in list(self.connections):
+            protocol.revoke(revoked)
 
     async def close(self) -> None:
         """Take no connections, release those there are."""
@@ -160,6 +166,11 @@ class _Protocol(asyncio.Protocol):
         self._connection.flush()
 
     # TLS
+
+    def revoke(self, revoked: Revoked) -> None:
+        if self._connection is not None and self._channel is not None and revoked.names(self._channel.marks):
+            self._stream.abort("the certificate is revoked")
+            self._connection.flush()
 
     def _decrypted(self, channel: Channel, data: bytes) -> bytes:
         """What the peer says; the connection is one from the moment that the handshake is done."""

@@ -9,27 +9,34 @@ Source: RFC 8323, 4 and 8; RFC 6455, 4.2.2 and 10.2 (origin).
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final
 from urllib.parse import urlsplit
 
 from aiohttp import WSMsgType, web
 
 from waypost.coap.stream import MESSAGE_MAX, Stream
+from waypost.errors import WaypostError
 from waypost.identity import ANONYMOUS, Identity
 from waypost.runtime.connection import LINGER_S, SEND_BUFFER_HIGH, SEND_BUFFER_MAX, Connection, ConnectionReceiver
 from waypost.runtime.udp import endpoint
 
 WELL_KNOWN: Final = "/.well-known/coap"  # RFC 8323, 8.3
 SUBPROTOCOL: Final = "coap"
+AGAIN_EVERY_S: Final = 2.0  # between two looks at who asks
 
 
 Identify = Callable[[web.Request], Awaitable[Identity]]
+Again = Callable[[], Awaitable[Identity]]
 
 
 class WebSockets:
     """`identify` says who asks, or raises what its application makes a refusal of; without it, strangers."""
 
-    def __init__(self, host: ConnectionReceiver, identify: Identify | None = None) -> None:
+    def __init__(
+        self, host: ConnectionReceiver, identify: Identify | None = None, again_every_s: float = AGAIN_EVERY_S
+    ) -> None:
+        self._again_every_s = again_every_s
         self._host = host
         self._identify = identify
         self._sessions: dict[_Session, None] = {}
@@ -56,7 +63,8 @@ class WebSockets:
         session = _Session(self._host, request, socket, who)
         self._sessions[session] = None
         try:
-            await session.run()
+            again = None if self._identify is None or who == ANONYMOUS else partial(self._identify, request)
+            await session.run(again, self._again_every_s)
         finally:
             del self._sessions[session]
         return socket
@@ -72,6 +80,7 @@ class _Session:
     def __init__(
         self, host: ConnectionReceiver, request: web.Request, socket: web.WebSocketResponse, who: Identity
     ) -> None:
+        self._who = who
         self._socket = socket
         self._transport = request.transport
         self._stream = Stream(asyncio.get_running_loop().time(), sized=False)
@@ -85,15 +94,29 @@ class _Session:
         self._stream.release()
         self._connection.flush()
 
-    async def run(self) -> None:
+    async def run(self, again: Again | None, every_s: float) -> None:
+        """`again` asks anew who asks."""
         try:
             self._connection.flush()
             async with asyncio.TaskGroup() as group:
-                reading = group.create_task(self._read())
+                others = [group.create_task(self._read()), group.create_task(self._look_again(again, every_s))]
                 await self._send()
-                reading.cancel()
+                for task in others:
+                    task.cancel()
         finally:
             self._connection.lost()
+
+    async def _look_again(self, again: Again | None, every_s: float) -> None:
+        """A token or a certificate may be revoked while the connection stands."""
+        while again is not None and self._stream.ended is None:
+            await asyncio.sleep(every_s)
+            try:
+                same = await again() == self._who
+            except (WaypostError, web.HTTPException):
+                same = False
+            if not same:
+                self._stream.abort("what you have shown is not good any more")
+                self._connection.flush()
 
     async def _read(self) -> None:
         """A peer that does not read its answers is not read either."""
