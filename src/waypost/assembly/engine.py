@@ -74,8 +74,8 @@ class Assembly:
         self._tokens.handle_clock(now, wall_ms)
 
     def receive_datagram(self, data: bytes, path: Path, now: float) -> None:
-        self._coap.receive_datagram(data, path, now)
-        self._join(now)
+        if self._coap.receive_datagram(data, path, now):
+            self._join(now)
 
     def closed(self, path: Path, now: float) -> None:
         """The connection is no more."""

@@ -67,35 +67,17 @@ class Peer:
         self.dropped = 0
         self.limited = 0
 
-    def receive_datagram(self, data: bytes, path: Path, now: float) -> None:
+    def receive_datagram(self, data: bytes, path: Path, now: float) -> bool:
+        """False if it was answered from memory, or refused: then nothing else has happened."""
         self.received += 1
         retry_s = self._admit(path, now)
         if retry_s:
             self._refuse(data, path, retry_s, now)
-            return
+            return False
         if self.server.repeat(data, path, now):
-            return
-        try:
-            message = decode(data)
-        except WireError:
-            self.dropped += 1
-            if len(data) >= 4 and data[0] >> 4 == 0b0100 and not path.group:  # RFC 7252, 4.2: reject a confirmable one
-                self._outbox.send_empty(path, _RST, data[2] << 8 | data[3])
-            return
-        kind, code = message.type, message.code
-        if path.group:
-            if kind == _NON and 0 < code < 32:  # RFC 7252, 8.1; 8.2: whatever is wrong, a group is silent
-                self._leisure.put((message, len(data), path), now)
-        elif kind <= _NON and 0 < code < 32:
-            self.server.receive(message, data, path, now)
-        elif code >> 5 in _RESPONSE_CLASSES and kind != _RST:
-            self.client.receive(message, path, now)
-        elif code == Code.EMPTY and kind >= _ACK:
-            self._settle(message, path, now)
-        elif kind == _CON:  # a ping, or a reserved code: RFC 7252, 4.2 and 4.3
-            self._outbox.send_empty(path, _RST, message.id)
-        else:
-            self.dropped += 1
+            return False
+        self._read(data, path, now)
+        return True
 
     def closed(self, path: Path, now: float) -> None:
         """The connection is no more."""
@@ -152,6 +134,29 @@ class Peer:
         self._leisure.check()
         self.client.check()
         self.server.check()
+
+    def _read(self, data: bytes, path: Path, now: float) -> None:
+        try:
+            message = decode(data)
+        except WireError:
+            self.dropped += 1
+            if len(data) >= 4 and data[0] >> 4 == 0b0100 and not path.group:  # RFC 7252, 4.2: reject a confirmable one
+                self._outbox.send_empty(path, _RST, data[2] << 8 | data[3])
+            return
+        kind, code = message.type, message.code
+        if path.group:
+            if kind == _NON and 0 < code < 32:  # RFC 7252, 8.1; 8.2: whatever is wrong, a group is silent
+                self._leisure.put((message, len(data), path), now)
+        elif kind <= _NON and 0 < code < 32:
+            self.server.receive(message, data, path, now)
+        elif code >> 5 in _RESPONSE_CLASSES and kind != _RST:
+            self.client.receive(message, path, now)
+        elif code == Code.EMPTY and kind >= _ACK:
+            self._settle(message, path, now)
+        elif kind == _CON:  # a ping, or a reserved code: RFC 7252, 4.2 and 4.3
+            self._outbox.send_empty(path, _RST, message.id)
+        else:
+            self.dropped += 1
 
     def _refuse(self, data: bytes, path: Path, retry_s: int, now: float) -> None:
         """In silence what came as a datagram: its sender may be another.  On a connection a request gets its answer."""
