@@ -10,6 +10,9 @@ comes back, for no record ends before the one it replaced would have: a tombston
 TOMBSTONE_MIN at least, which covers what its writer had not heard of.  Only a node that was cut off for longer than
 that can bring back what it alone had heard: it was never removed by anyone who had seen it.
 
+Our clock follows another's only to replace its record: else one node whose clock is ahead by what is still allowed
+would pull the others along, until those whose clocks are behind refuse what these sign.
+
 Bounds: a key, a value, the records that one node signed (of those the latest are kept, by (hlc, node), so that all keep
 the same ones), the namespaces (they are configured), and a time at most SKEW_MAX ahead of our clock.
 
@@ -151,7 +154,8 @@ class Store:
             except WireError as error:
                 raise StoreError(f"the gossiped record {key!r} cannot be read: {error}") from error
             if record.namespace in self._spaces:
-                self._clock.observe(record.hlc.hlc)
+                if record.node == self._author.node:
+                    self._clock.observe(record.hlc.hlc)
                 held = self._held(record)
                 if self._make_room(held, now):
                     self._hold(held)
@@ -162,12 +166,9 @@ class Store:
     def wall_ms(self, now: float) -> int:
         return self._wall_ms + round((now - self._read_at) * 1000)
 
-    def observe(self, time: Hlc, now: float) -> bool:
-        """Our next record is later than `time`.  False if that is too far ahead to follow."""
-        if time.wall_ms > self.wall_ms(now) + SKEW_MAX:
-            return False
-        self._clock.observe(time)
-        return True
+    def is_near(self, time: Hlc, now: float) -> bool:
+        """Whether another's clock is at most SKEW_MAX ahead of ours."""
+        return time.wall_ms <= self.wall_ms(now) + SKEW_MAX
 
     def announce(
         self, id: int, namespace: str, key: bytes, value: bytes | None, expires_ms: int, now: float
@@ -219,7 +220,7 @@ class Store:
         wall_ms = self.wall_ms(now)
         if space is None or key is None:
             return Verdict.STRANGER, b""
-        if record.hlc.wall_ms > wall_ms + SKEW_MAX:
+        if not self.is_near(record.hlc.hlc, now):
             return Verdict.FUTURE, b""
         if record.expires_ms <= wall_ms:
             return Verdict.EXPIRED, b""
@@ -237,7 +238,6 @@ class Store:
             return Verdict.FORGED, b""
         if not self._make_room(held, now):
             return Verdict.FULL, b""
-        self._clock.observe(record.hlc.hlc)
         self._hold(held)
         self._save(held, None, now)
         return Verdict.NEW, held.hash

@@ -49,6 +49,7 @@ class Other:
     inactive: bool = False
     probing: bool = False
     offset_ms: int | None = None  # its wall clock less ours
+    rtt: float | None = None  # seconds, of the last beat
     root: str = ""
     state: State = "sync"
     wire: int = 0
@@ -128,6 +129,11 @@ class Members:
         offsets = [other.offset_ms for other in self._others.values() if other.offset_ms is not None]
         return median_low([0, *offsets])
 
+    def rtt(self) -> float | None:
+        """Seconds to the neighbours and back, the median of the last beats."""
+        seen = [self._others[name].rtt for name in self._neighbours]
+        return median_low([rtt for rtt in seen if rtt is not None] or [0.0]) or None
+
     def hear(self, name: str, now: float) -> bool:
         """Something came from it.  False for a stranger."""
         other = self._others.get(name)
@@ -161,7 +167,8 @@ class Members:
         sent = self._sent.get(beat.count)
         if sent is not None:
             when, wall_ms = sent
-            other.offset_ms = beat.wall_ms - wall_ms - round((now - when) * 500)
+            other.rtt = now - when
+            other.offset_ms = beat.wall_ms - wall_ms - round(other.rtt * 500)
         for asker in self._asked_for.pop(name, ()):
             self.out.append((asker, Probed(name)))
 

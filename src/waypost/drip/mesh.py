@@ -55,6 +55,9 @@ SETTLED: Final = 1.0  # seconds without a change, before another root than ours 
 NEWS_EVERY: Final = 0.5  # seconds between beats because repair has brought something
 SPREAD_OCTETS_MAX: Final = 384 << 10  # of the records in one message
 SPREAD_RECORDS_MAX: Final = 256
+GRAFT_TRIPS: Final = 4  # round trips until a message that was named is asked for
+GRAFT_MIN: Final = 0.1  # seconds
+GRAFT_MAX: Final = 1.0
 CLOCK_RETRY: Final = 5  # seconds
 
 
@@ -264,7 +267,10 @@ class Mesh:
     def _receive_beat(self, node: str, beat: Beat, now: float) -> None:
         own = self._own(now)
         self._members.receive_beat(node, beat, own, now)
-        if not self.store.observe(beat.hlc.hlc, now):
+        rtt = self._members.rtt()
+        if rtt is not None:
+            self._tree.graft_after = min(GRAFT_MAX, max(GRAFT_MIN, GRAFT_TRIPS * rtt))
+        if not self.store.is_near(beat.hlc.hlc, now):
             self._count("clocks")
         self._differing[node] = 0 if beat.root == own.root else self._differing.get(node, 0) + 1
         differs = self._differing[node] > 0 and (now - self._changed_at > SETTLED or self._differing[node] > 1)

@@ -23,14 +23,14 @@ from waypost.engine import Deadlines
 P = TypeVar("P")
 
 LINKS_MAX: Final = 32
+EAGER_MIN: Final = 3  # links that stay in the tree: messages that cross could prune the last ones
 SEEN_MAX: Final = 8_192  # messages remembered, to know them again and to send them to who asks
 SEEN_OCTETS_MAX: Final = 16 << 20
 MISSING_MAX: Final = 4_096  # messages that were named and have not come
 NAMERS_MAX: Final = 4  # neighbours remembered for each
 QUEUE_MAX: Final = 4_096  # names that wait for one lazy link
 LAZY_EVERY: Final = 0.1  # seconds between tellings of names
-GRAFT_AFTER: Final = 0.5  # seconds
-GRAFT_AGAIN: Final = 0.5  # seconds until the next neighbour is asked
+GRAFT_AFTER: Final = 0.5  # seconds, until the owner knows how far the neighbours are
 
 
 @dataclass(slots=True)
@@ -55,6 +55,7 @@ class Plumtree(Generic[P]):
         self._deadlines: Deadlines[bytes] = Deadlines()
         self._lazy_at: float | None = None
         self._queues: dict[str, dict[bytes, None]] = {}
+        self.graft_after = GRAFT_AFTER  # seconds; the next neighbour is asked after as many
         self.pushes: dict[str, list[P]] = {}
         self.names: dict[str, list[bytes]] = {}
         self.grafts: dict[str, list[bytes]] = {}
@@ -100,7 +101,7 @@ class Plumtree(Generic[P]):
     def again(self, id: bytes, source: str) -> None:
         """`source` brought what we know: its link is not needed, unless it is the one by which it came first."""
         seen = self._seen.get(id)
-        if seen is not None and seen.source != source and source in self._eager:
+        if seen is not None and seen.source != source and source in self._eager and len(self._eager) > EAGER_MIN:
             self.demote(source)
 
     def demote(self, node: str) -> None:
@@ -131,7 +132,7 @@ class Plumtree(Generic[P]):
                 if len(self._missing) >= MISSING_MAX:
                     return
                 self._missing[id] = [source]
-                self._deadlines.set(id, now + GRAFT_AFTER)
+                self._deadlines.set(id, now + self.graft_after)
             elif source not in namers and len(namers) < NAMERS_MAX:
                 namers.append(source)
 
@@ -144,7 +145,7 @@ class Plumtree(Generic[P]):
             source = namers.pop(0)
             self._link(source)
             self.grafts.setdefault(source, []).append(id)
-            self._deadlines.set(id, now + GRAFT_AGAIN)
+            self._deadlines.set(id, now + self.graft_after)
         if self._lazy_at is not None and now >= self._lazy_at:
             self._lazy_at = None
             for node, queue in self._queues.items():
