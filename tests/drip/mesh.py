@@ -12,21 +12,23 @@ from typing import Final
 
 import msgspec
 from observer import Observer, Operation, Violation
-from people import Fast, fast, member, public_of, record
+from people import Fast, fast, key_of, member, public_of, record
 
-from waypost.drip.book import RECORDS, place_in
+from waypost.drip.book import RECENT_MAX, RECORDS, place_in
 from waypost.drip.engine import DripEngine, Setup
 from waypost.drip.judge import Holders
 from waypost.drip.messages import Alarm, Commit, Message, encode_parcel
 from waypost.drip.outbox import Spread, Tell
-from waypost.drip.outcome import Outcome, Reading, State
+from waypost.drip.outcome import Outcome, Reading
 from waypost.drip.proposer import Timers
 from waypost.drip.roster import NODE, SELF
 from waypost.drip.rules import Rules
 from waypost.drip.voter import Credentials
 from waypost.engine import Ask, Effect, Endpoint, Path, Rows
 from waypost.engine import Commit as Write
-from waypost.record import ROSTER, Change, Committed, Place, Policy, Roster, network_of
+from waypost.identity.keys import verifies
+from waypost.record import ROSTER, Change, Committed, Place, Policy, Roster, Sign, Verify, network_of
+from waypost.record.verification import Remembering
 from waypost.record.vote import founding
 from waypost.sim import Node, Weather, World
 from waypost.sim.disk import Disk
@@ -36,7 +38,6 @@ PORT: Final = 8481
 WIRED: Final = 8
 TIMERS: Final = Timers(vote_s=0.4, backoff_min_s=0.03, backoff_max_s=0.5, deadline_s=4.0)
 ITSELF: Final = Weather(delay_min=0.0001, delay_max=0.0001)
-REPAIR_EVERY: Final = 1.5  # seconds: a stand-in for anti-entropy
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +55,7 @@ class Machine:
         self.name = name
         self.incarnation = mesh.incarnations[name]
         self.ids: Iterator[int] = itertools.count(1)
-        signer = fast(f"{name}/{self.incarnation}")
-        credentials = Credentials(mesh.network, signer.sign, Fast.verify)
+        credentials = Credentials(mesh.network, mesh.signer(f"{name}/{self.incarnation}"), mesh.verify)
         setup = Setup(name, mesh.founding, credentials, Holders(), TIMERS, mesh.rules)
         self.drip = DripEngine(setup, rng, self.ids)
         self._mesh = mesh
@@ -109,16 +109,34 @@ class Machine:
 
 
 class Mesh:
-    """`voters` of the first `size` names found the network; the others learn."""
+    """`voters` of the first `size` names found the network; the others learn.
 
-    def __init__(self, seed: int, *, size: int, voters: int, rules: Rules, keys: int = 2, quorum: int = 0) -> None:
+    `at_home` of the claims name the claiming node as the key's home; `repair_every` so many seconds, at most, two nodes
+    compare what they hold.  With `is_signed` the signatures are real.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        *,
+        size: int,
+        voters: int,
+        rules: Rules,
+        keys: int = 2,
+        at_home: float = 0.2,
+        repair_every: float = 1.5,
+        is_signed: bool = False,
+    ) -> None:
+        self.at_home, self.repair_every = at_home, repair_every
+        self.is_signed = is_signed
+        self.verify: Verify = Remembering(verifies) if is_signed else Fast.verify
         self.rng = Random(f"{seed}/mesh")
         self.names = NAMES[:size]
         self.places: tuple[Place, ...] = tuple(("names", f"key {number}") for number in range(keys))
-        policy = Policy(public_of("operator"), quorum, ())
+        policy = Policy(public_of("operator"), 0, ())
         founders = Roster(1, tuple(map(member, self.names[:voters])), tuple(map(member, self.names[voters:])), policy)
         self.network, self.founding, self.rules = network_of(founders), founding(founders), rules
-        self.observer = Observer(self.network, founders, self.founding)
+        self.observer = Observer(self.network, founders, self.verify, self.founding)
         self.incarnations = dict.fromkeys(self.names, 1)
         self.mail: list[tuple[str, Message]] = []
         self.is_wired = seed % WIRED == 0
@@ -130,10 +148,10 @@ class Mesh:
         self.nodes: dict[str, Node[Machine]] = {}
         for name in self.names:
             self.world.network.set_link(host(name), host(name), ITSELF)
-            self.nodes[name] = self.world.node(name, self._factory(name), host(name), (PORT,))
+            self.nodes[name] = self.world.node(name, Factory(self, name), host(name), (PORT,))
 
-    def _factory(self, name: str) -> "Factory":
-        return Factory(self, name)
+    def signer(self, name: str) -> Sign:
+        return key_of(name).sign if self.is_signed else fast(name).sign
 
     def _on_ask(self, node: Node[Machine], ask: Ask) -> None:
         """Carries sentences; tells the observer what left a node or came to its disk."""
@@ -179,9 +197,9 @@ class Mesh:
             value or f"{node.name} {self._txid}",
             held.record if held else None,
             place=place,
-            home=self.rng.choice(self.names),
+            home=node.name if self.rng.random() < self.at_home else self.rng.choice(self.names),
             network=self.network,
-            sign=fast("operator").sign,
+            sign=self.signer("operator"),
             wall_ms=node.wall_ms(),
             txid=self._txid,
         )
@@ -233,7 +251,9 @@ class Mesh:
         up = [name for name, node in self.nodes.items() if node.engine is not None]
         if up:
             size = self.rng.choice((3, 3, 4, 5))
-            self.change_roster(self.rng.choice(up), tuple(sorted(self.rng.sample(self.names, size))))
+            self.change_roster(
+                self.rng.choice(up), tuple(sorted(self.rng.sample(self.names, min(size, len(self.names)))))
+            )
         self.world.after(self.rng.expovariate(1 / mean), lambda: self.change_rosters_again_and_again(mean))
 
     def repair_again_and_again(self) -> None:
@@ -242,7 +262,7 @@ class Mesh:
         if self.world.network.passes(host(one), host(other)) and self.world.network.passes(host(other), host(one)):
             self.repair(one, other)
             self.repair(other, one)
-        self.world.after(REPAIR_EVERY * self.rng.random(), self.repair_again_and_again)
+        self.world.after(self.repair_every * self.rng.random(), self.repair_again_and_again)
 
     def repair(self, source: str, target: str) -> None:
         there, here = self.nodes[source], self.nodes[target]
@@ -275,35 +295,46 @@ class Mesh:
         """After the storm: I8, everybody agrees and nothing is open; I13, what is unknown resolves."""
         self.working = False
         self.world.run(until=self.world.now + seconds)
+        for one, other in itertools.permutations(self.names, 2):
+            self.repair(one, other)
+        self.world.run(until=self.world.now + 1)
         for place in self.places:
-            versions = {
-                name: (held.record.version if (held := self.drip(name).committed(place)) else 0) for name in self.names
-            }
-            if len(set(versions.values())) != 1:
-                raise Violation(f"I8: {place} is {versions} long after the storm")
+            held = {name: self.drip(name).committed(place) for name in self.names}
+            if len({committed and committed.record for committed in held.values()}) != 1:
+                raise Violation(f"I8: {place} is {held} long after the storm")
         for name in self.names:
             drip = self.drip(name)
             if drip.is_voting and any(instance.accepted for instance in drip.votes().values()):
                 raise Violation(f"I8: {name} has an open vote long after the storm: {drip.votes()}")
-        self.resolve()
         self.observer.check_history()
+        self.resolve()
 
     def resolve(self) -> None:
-        """I13: sending the same record again decides what became of it."""
+        """I13: what is unknown is committed or lost, and every node that can tell says the same.
+
+        Who sends the same record again, to any node, learns which.
+        """
         unknown = [op for op in self.observer.operations if op.record is not None and op.state in ("", "unknown")]
         for operation in unknown:
-            assert operation.record is not None
-            again = operation
-            status = [self.drip(name).status(again.hash, again.place, operation.record.version) for name in self.names]
-            states = {outcome.state for outcome in status} - {State.UNKNOWN}
-            if len(states) > 1:
-                raise Violation(f"I13: {again.place} is both committed and lost")
-            if states:
-                operation.state, operation.end = states.pop().value, self.world.now
-                operation.version = 0
-        for operation in unknown:
-            if operation.state == "committed":  # when it took effect nobody can say, so I6 leaves it out
-                operation.state = "committed, unseen"
+            operation.state = operation.state or "unanswered"
+            record = operation.record
+            assert record is not None
+            status = [self.drip(name).status(operation.hash, record.place, record.version) for name in self.names]
+            known = {outcome.state.value for outcome in status} - {"unknown"}
+            if len(known) > 1:
+                raise Violation(f"I13: {operation.place}: version {record.version} is both committed and lost")
+            if not known:
+                held = self.drip(self.names[0]).committed(operation.place)
+                if held is not None and held.record.version > record.version + RECENT_MAX // 2:
+                    continue  # too long ago
+                self.submit(self.nodes[self.rng.choice(self.names)], operation)
+                self.world.run(until=self.world.now + TIMERS.deadline_s + 0.1)
+                known = {operation.state}
+            is_there = self.observer.log.get((record.place, record.version)) == operation.hash
+            said = known.pop()
+            if said not in (("committed",) if is_there else ("lost", "denied")):
+                raise Violation(f"I13: {operation.place}: version {record.version} is {said} at last")
+            operation.state = f"{said} at last"
 
     def drip(self, name: str) -> DripEngine:
         engine = self.nodes[name].engine

@@ -10,10 +10,10 @@ Source: notes on DRiP, 4.12.
 import bisect
 from dataclasses import dataclass, field
 
-from people import FOUNDING, Fast
+from people import FOUNDING
 
 from waypost.drip.messages import Message, Promise, SealSnapshot, Yes, place_of
-from waypost.record import ROSTER, Ballot, Committed, Place, Record, Roster, roster_in
+from waypost.record import ROSTER, Ballot, Committed, Place, Record, Roster, Verify, roster_in
 from waypost.record.vote import require_committed
 
 Slot = tuple[str, int, Place, int]  # voter and incarnation; key and version
@@ -40,6 +40,7 @@ class Operation:
 class Observer:
     network: str
     founders: Roster
+    verify: Verify
     founding: Committed = FOUNDING
     log: dict[tuple[Place, int], str] = field(default_factory=dict)  # every version that anybody holds
     operations: list[Operation] = field(default_factory=list)
@@ -97,7 +98,7 @@ class Observer:
         assert roster is not None
         if committed not in self.certified:
             try:
-                require_committed(committed, roster, self.network, Fast.verify, roster.quorum)
+                require_committed(committed, roster, self.network, self.verify, roster.quorum)
             except Exception as error:
                 raise Violation(f"I3, I7: {name} holds {place} version {version}: {error}") from error
             self.certified.add(committed)

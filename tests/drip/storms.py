@@ -11,6 +11,7 @@ from waypost.sim import Odds, Storm, Weather
 
 SECONDS: Final = 30.0
 SETTLING: Final = 25.0
+SIGNED: Final = 16  # one of so many seeds has real signatures
 ODDS: Final = Odds(
     weather=0.0,
     cut=0.10,
@@ -38,7 +39,8 @@ ROUGH: Final = Weather(delay_min=0.002, delay_max=0.06, loss=0.08, twice=0.08, l
 def fixed_storm(seed: int, rules: Rules = SOUND) -> Mesh:
     """Five nodes; three, four or five of them vote; the roster stays."""
     rng = Random(f"{seed}/fixed")
-    mesh = Mesh(seed, size=5, voters=rng.choice((3, 4, 5)), rules=rules, keys=rng.choice((1, 2)))
+    voters, keys = rng.choice((3, 4, 5)), rng.choice((1, 2))
+    mesh = Mesh(seed, size=5, voters=voters, rules=rules, keys=keys, is_signed=seed % SIGNED == 1)
     return blow(mesh, rng, mean=rng.choice((0.5, 1.0, 2.0)))
 
 
@@ -50,6 +52,17 @@ def roster_storm(seed: int, rules: Rules = SOUND) -> Mesh:
     if rng.random() < 0.25:
         mesh.world.after(SECONDS * rng.random(), lambda: mesh.lose_disk(rng.choice(mesh.names)))
     return blow(mesh, rng, mean=rng.choice((0.7, 1.5)))
+
+
+def hasty_storm(seed: int, rules: Rules = SOUND) -> Mesh:
+    """Five nodes, three of which vote, and others every second; who claims a key mostly keeps it at home.
+
+    Repair comes seldom, so votes are often closed by voters that know of them only from a merge.
+    """
+    rng = Random(f"{seed}/hasty")
+    mesh = Mesh(seed, size=5, voters=3, rules=rules, keys=1, at_home=0.9, repair_every=8.0)
+    mesh.change_rosters_again_and_again(rng.choice((0.5, 1.0, 2.0)))
+    return blow(mesh, rng, mean=rng.choice((0.5, 1.0)))
 
 
 def blow(mesh: Mesh, rng: Random, mean: float) -> Mesh:

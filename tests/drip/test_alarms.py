@@ -1,6 +1,5 @@
 """Voters that lie are proved to: both records are published, and voting on the key stops.  Notes on DRiP, 4.4, 4.8."""
 
-import pytest
 from handmade import HOME, Hand, committed, promise, vote, yes
 from people import record
 

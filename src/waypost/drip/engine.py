@@ -50,7 +50,6 @@ from waypost.record import ROSTER, Certificate, Committed, Place, Proof, Record,
 from waypost.record.vote import is_marked, is_proof, require_committed
 
 HEARD_S: Final = 30.0  # a voter that was heard so long ago may be gone
-CLOCK_MAX_MS: Final = 30_000  # how far a new record's clock may be from ours, at the node that takes it
 ALARMS_MAX: Final = 10_000  # keys on which voting has stopped
 
 
@@ -161,14 +160,10 @@ class DripEngine:
         """
         self._now = now
         id = next(self._ids)
-        held = self._book.committed.get(record.place)
-        if record.version > self._book.version(record.place) and self._is_late(record):
-            self._outbox.answer(id, Outcome(State.DENIED, held, "its clock is more than 30 s from ours"))
-            return id
         try:
             record.require_sound()
         except WireError as error:
-            self._outbox.answer(id, Outcome(State.DENIED, held, str(error)))
+            self._outbox.answer(id, Outcome(State.DENIED, self._book.committed.get(record.place), str(error)))
         else:
             self._proposer.propose(record, id, now)
         return id
@@ -382,9 +377,6 @@ class DripEngine:
         elif self._merge_at is None:
             self._electorate.merge()
             self._merge_at = self._now + self._setup.timers.vote_s
-
-    def _is_late(self, record: Record) -> bool:
-        return abs(record.hlc.wall_ms - self._voter.wall_ms) > CLOCK_MAX_MS
 
     def _contradicts(self, held: Committed, certificate: Certificate) -> bool:
         """Whether the two cannot both be honest: rule 5.  A network's first roster has no certificate to contradict."""

@@ -27,7 +27,7 @@ MESSAGES_MAX: Final = 256  # in one parcel
 ROSTERS_MAX: Final = 8  # in one message: the rest is asked for again
 ENTRIES_MAX: Final = 256  # of a snapshot's page
 
-Reason = Literal["stale", "entitlement", "epoch", "invalid", "stopped"]
+Reason = Literal["stale", "entitlement", "epoch", "invalid", "stopped", "busy"]
 
 
 class Proposal(Struct, frozen=True):

@@ -12,7 +12,7 @@ from waypost.record import Committed
 class State(Enum):
     COMMITTED = "committed"  # the record is the version that it asked to be
     LOST = "lost"  # another is, or it never can be
-    DENIED = "denied"  # it may not be, and was proposed to nobody who could still commit it
+    DENIED = "denied"  # it may not be: no voter took it, at least not from this claim
     UNKNOWN = "unknown"  # it may yet be committed: ask for its status, or send the same record again
 
 

@@ -21,14 +21,13 @@ from waypost.drip.outbox import Outbox
 from waypost.drip.outcome import Outcome, State
 from waypost.drip.roster import Electorate
 from waypost.drip.rules import Rules
-from waypost.drip.voter import Credentials, Voter
+from waypost.drip.voter import ROUND_JUMP_MAX, SKEW_MAX_MS, Credentials, Voter
 from waypost.engine import Deadlines
 from waypost.record import ROSTER, Ballot, Certificate, Committed, Mark, Matter, Place, Proof, Record, Vote
 from waypost.record.vote import is_marked
 
 ATTEMPTS_MAX: Final = 4096  # keys
 WAITING_MAX: Final = 16  # records for one key
-ROUND_JUMP_MAX: Final = 1 << 32  # rounds that a refusal may make us skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +42,11 @@ class Timers:
 
 @dataclass(slots=True)
 class Attempt:
-    """`record` None: recovery.  `id` None: nobody waits for the outcome."""
+    """`record` is to be proposed, None to recover; `about` is what the outcome speaks of, for whoever asked as `id`."""
 
     version: int
     record: Record | None
+    about: Record | None
     id: int | None
     deadline: float
     ballot: Ballot = Ballot(0, 0, "")
@@ -124,7 +124,7 @@ class Proposer:
         if place in self._attempts or len(self._attempts) >= ATTEMPTS_MAX or place in self._book.stopped:
             return False
         version = self._book.version(place) + 1
-        self._attempts[place] = Attempt(version, None, None, now + self._timers.deadline_s)
+        self._attempts[place] = Attempt(version, None, None, None, now + self._timers.deadline_s)
         self._poll(place, now)
         return True
 
@@ -170,7 +170,8 @@ class Proposer:
         if value is not None:
             self._call(place, attempt, value)
         else:
-            self._finish(place, attempt, None, now, is_known=True)
+            outcome = Outcome(State.DENIED, self._book.committed.get(place), "its clock is behind")
+            self._finish(place, attempt, outcome, now, is_known=True)
 
     def receive_yes(self, node: str, yes: Yes, now: float) -> None:
         matter, mark = yes.vote.matter, yes.vote.mark
@@ -209,9 +210,11 @@ class Proposer:
         """The engine has learnt what the answer brought with it."""
         place = place_of(no)
         attempt = self._awaiting(place, no.version, no.ballot, node)
-        if attempt is None or attempt.value is None or no.reason not in ("entitlement", "invalid", "stopped"):
+        if attempt is None or no.reason in ("stale", "epoch"):
             return
-        attempt.denials[node] = attempt.denial = no.detail or no.reason
+        attempt.denial = no.detail or no.reason
+        if attempt.value is not None and no.reason != "busy":
+            attempt.denials[node] = attempt.denial
         self._refused(node, place, attempt, now)
 
     # Timers
@@ -254,8 +257,12 @@ class Proposer:
             if reason is not None:  # nobody has heard of it: that is final
                 self._outbox.answer(id, Outcome(State.DENIED, held, detail))
                 return
-            self._attempts[place] = Attempt(record.version, record, id, deadline)
-            self._open(place, now)
+            is_late = self._voter.wall_ms - record.hlc.wall_ms > SKEW_MAX_MS
+            self._attempts[place] = Attempt(record.version, None if is_late else record, record, id, deadline)
+            if is_late:  # it may have been proposed before: what is open is closed, and nothing begun
+                self._poll(place, now)
+            else:
+                self._open(place, now)
 
     def _past(self, record: Record) -> Outcome:
         held = self._book.committed.get(record.place)
@@ -330,15 +337,13 @@ class Proposer:
         return self._timers.vote_s * self._rng.uniform(1.0, 1.25)
 
     def _settle(self, place: Place, attempt: Attempt, now: float) -> None:
-        outcome = self._past(attempt.record) if attempt.record else None
+        outcome = self._past(attempt.about) if attempt.about else self._unknown(place, attempt)
         self._finish(place, attempt, outcome, now, is_known=True)
 
-    def _finish(
-        self, place: Place, attempt: Attempt, outcome: Outcome | None, now: float, *, is_known: bool = False
-    ) -> None:
+    def _finish(self, place: Place, attempt: Attempt, outcome: Outcome, now: float, *, is_known: bool = False) -> None:
         del self._attempts[place]
         self._deadlines.clear(place)
-        if attempt.id is not None and outcome is not None:
+        if attempt.id is not None:
             self._outbox.answer(attempt.id, outcome)
         self._on_close(place, is_known, now)
         queue = self._waiting.pop(place, [])

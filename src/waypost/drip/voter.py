@@ -32,10 +32,12 @@ from waypost.drip.outbox import Outbox
 from waypost.drip.roster import Electorate
 from waypost.drip.rules import Rules
 from waypost.errors import WireError
-from waypost.record import ROSTER, Ballot, Matter, Place, Record, Sign, Verify, Vote, roster_in
+from waypost.record import NEVER, ROSTER, Ballot, Matter, Place, Record, Sign, Verify, Vote, roster_in
 from waypost.record.vote import cast
 
 SKEW_MAX_MS: Final = 30_000  # how far a record's clock may be ahead of a voter's (notes, 4.5)
+ROUND_JUMP_MAX: Final = 1 << 20  # rounds that one ballot may be above the last: nobody uses them all up
+INSTANCES_MAX: Final = 200_000  # votes under way that one voter has a part in
 PAGE_MAX: Final = 256 << 10  # octets of a snapshot's page, but for its last entry
 
 
@@ -172,7 +174,8 @@ class Voter:
     def _may_answer(self, node: str, place: Place, version: int, ballot: Ballot) -> bool:
         """Rules 1 and 2; the engine has learnt what the question brought with it."""
         electorate, book = self._electorate, self._book
-        if ballot.node != node or node not in electorate.roster.nodes:
+        roster = electorate.known(ballot.epoch) or electorate.roster
+        if ballot.node != node or node not in roster.nodes:
             return False
         if ballot.epoch > electorate.epoch:
             electorate.ask_for_rosters(node)
@@ -188,7 +191,13 @@ class Voter:
         if place in book.stopped:
             self._outbox.tell_now(node, self._no(place, version, ballot, "stopped", "a voter signed two records"))
             return False
-        return electorate.may_vote(ballot.epoch)
+        instance = book.instances.get(place)
+        if instance is None and len(book.instances) >= INSTANCES_MAX:
+            self._outbox.tell_now(node, self._no(place, version, ballot, "busy", "too many votes are under way"))
+            return False
+        promised = instance.promised if instance else NEVER
+        last = promised.round if promised.epoch == ballot.epoch else 0
+        return electorate.may_vote(ballot.epoch) and ballot.round <= last + ROUND_JUMP_MAX
 
     def _may_accept(self, instance: Instance, record: Record, ballot: Ballot) -> bool:
         if instance.accepted and instance.accepted.ballot == ballot and instance.accepted.record != record:
