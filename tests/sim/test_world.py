@@ -184,6 +184,15 @@ def test_a_timer_is_never_handled_before_its_deadline_and_not_long_after() -> No
     assert float(greeted.split()[0]) == pytest.approx(float(received.split()[0]) + 10.0)
 
 
+def test_a_node_may_handle_any_number_of_timers_each_at_its_own_time() -> None:
+    world, _ = small()
+    bert = world.client(BERT, 4000)
+    for number in range(10_100):
+        bert.send(b"tree", SERVER)
+        world.run(until=11.0 * (number + 1))
+    assert len(bert.inbox) > 20_000
+
+
 def test_a_paused_node_handles_everything_late_and_in_order() -> None:
     world, anna = small()
     device = world.client(BERT, 4000)

@@ -175,10 +175,11 @@ class Node(Generic[E]):
             world.at(self._armed, self._on_timer, (incarnation, self._armed))
             return
         self._armed = None
+        last = self._clock_last
         due, now = engine.next_timer(), self._now()
         assert self._clock_base is not None
         if due is not None and due - self._clock_base <= world.now:
-            self._spins = self._spins + 1 if now == self._clock_last else 0
+            self._spins = self._spins + 1 if now == last else 0
             assert self._spins < SPIN_MAX, f"{self.name} handles its timer at {now} again and again"
             # The same arithmetic can come out a hair early: never a time before the deadline.
             self._clock_last = max(due, now)
