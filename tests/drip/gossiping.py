@@ -1,17 +1,19 @@
 """Meshes in the simulator: each node an engine that brings parcels as datagrams, and the signatures cost nothing."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from random import Random
+from types import MappingProxyType
 from typing import Final
 
 from people import Fast, public_of, roster
 
-from waypost.drip.gossip import Author, Busy
+from waypost.drip.gossip import Author
 from waypost.drip.mesh import Announced, Mesh
-from waypost.drip.rumours import Rumour, Spread, Whisper, decode_parcel, encode_parcel
-from waypost.engine import Answer, Apply, Ask, Commit, Effect, Endpoint, Path, Rows, Send
+from waypost.drip.rumours import Rumour, Whisper, decode_parcel, encode_parcel
+from waypost.engine import Answer, Ask, Commit, Effect, Endpoint, Path, Rows, Send
 from waypost.errors import WireError
 from waypost.identity import ANONYMOUS
 from waypost.record import Change, Hlc, Roster, network_of
@@ -23,6 +25,7 @@ SPACES: Final = ("rd", "names")
 NODES: Final = "nodes"  # what each says of itself
 LINK_20_MS: Final = Weather(delay_min=0.018, delay_max=0.022, datagram_max=1 << 20)
 LINK_100_MS: Final = Weather(delay_min=0.090, delay_max=0.110, datagram_max=1 << 20)
+Tamper = Callable[[tuple[Rumour, ...]], tuple[Rumour, ...]]
 DAY: Final = 86_400_000  # milliseconds
 
 
@@ -40,10 +43,16 @@ def roster_of(names: list[str]) -> Roster:
 
 
 class Talker:
-    """A node that gossips, as the simulator runs it.  `applied` is what a reader of the feed has."""
+    """A node that gossips, as the simulator runs it.  `applied` is what a reader of the feed has.
 
-    def __init__(self, name: str, members: Roster, rng: Random, records_max: int = 100_000) -> None:
+    `tamper` changes what it says.
+    """
+
+    def __init__(
+        self, name: str, members: Roster, rng: Random, records_max: int = 100_000, tamper: Tamper | None = None
+    ) -> None:
         self.name = name
+        self._tamper = tamper
         self.network = network_of(members)
         self.applied: dict[tuple[str, bytes], tuple[Hlc, bytes]] = {}
         self.seqs: list[int] = []
@@ -128,11 +137,12 @@ class Talker:
         path = Path(
             "udp", Endpoint(host_of(whisper.node), PORT), Endpoint(host_of(self.name), PORT), 1, ANONYMOUS, True
         )
-        return Send(path, encode_parcel(self.network, whisper.messages))
+        messages = self._tamper(whisper.messages) if self._tamper else whisper.messages
+        return Send(path, encode_parcel(self.network, messages))
 
 
 class Party:
-    """So many nodes in one world."""
+    """So many nodes in one world; those that are `absent` are in the roster alone."""
 
     def __init__(
         self,
@@ -144,6 +154,8 @@ class Party:
         sync: bool = True,
         records_max: int = 100_000,
         trace: Trace | None = None,
+        tampers: Mapping[str, Tamper] = MappingProxyType({}),
+        absent: Sequence[str] = (),
     ) -> None:
         self.world = World(seed, weather=weather, check_each=check_each, trace=trace)
         self.names = names_of(count)
@@ -151,13 +163,11 @@ class Party:
         self.network = network_of(members)
         self.answers: list[tuple[str, object]] = []
         self.acknowledged: dict[tuple[str, bytes], bytes | None] = {}
-        self.nodes: dict[str, Node[Talker]] = {
-            name: self.world.node(name, self._factory(name, members, records_max), host_of(name), (PORT,), sync=sync)
-            for name in self.names
-        }
-
-    def _factory(self, name: str, members: Roster, records_max: int) -> Callable[[Random], Talker]:
-        return lambda rng: Talker(name, members, rng, records_max)
+        self.nodes: dict[str, Node[Talker]] = {}
+        for name in self.names:
+            if name not in absent:
+                factory = partial(Talker, name, members, records_max=records_max, tamper=tampers.get(name))
+                self.nodes[name] = self.world.node(name, factory, host_of(name), (PORT,), sync=sync)
 
     @property
     def up(self) -> dict[str, Talker]:
@@ -198,9 +208,3 @@ class Party:
 
     def count(self, what: str) -> int:
         return sum(engine.mesh.counts.get(what, 0) for engine in self.up.values())
-
-
-__all__ = [
-    "DAY", "LINK_20_MS", "LINK_100_MS", "NODES", "PORT", "SPACES", "Apply", "Busy", "Party", "Rumour", "Spread",
-    "Talker", "host_of", "names_of", "roster_of",
-]  # fmt: skip

@@ -4,8 +4,9 @@ It is asked what the directory asks its carrier: announce() a record, and once t
 is answered with ANNOUNCED.  Every change of a record, whoever made it, is applied with the next number of the node's
 feed.  What other nodes say comes in by receive(); what they are to be told leaves as Ask(Whisper).
 
-What a node may make us do is limited by an allowance: a point for each record, message or page, FORGED_COST for a
-record that does not verify.  What goes beyond it is dropped: repair brings it later, at our own pace.
+What a node may make us do is limited by an allowance: a point for each message and each record that it brings or asks
+for, about, and FORGED_COST for a record that does not verify.  What goes beyond it is dropped: repair brings it later,
+at our own pace.
 
 Source: design, Contracts 1 to 5; notes on DRiP, 4.3, 4.5, 4.10, 4.11.
 """
@@ -163,7 +164,7 @@ class Mesh:
             self._count("strangers")
             return
         for message in messages:
-            if self._allowance(node, now).take(1, now):
+            if self._allowance(node, now).take(_cost(message), now):
                 self._receive(node, message, now)
             else:
                 self._count("flooded")
@@ -342,6 +343,21 @@ class Mesh:
         for node, messages in light.items():
             heavy.extend(Whisper(node, tuple(part)) for part in _parts(messages, MESSAGES_MAX))
         return heavy
+
+
+def _cost(message: Rumour) -> int:
+    """Points of the allowance, beside those of its records."""
+    match message:
+        case Have():
+            return 1 + len(message.ids) // 64
+        case Graft():
+            return 1 + len(message.ids)
+        case PageRequest():
+            return 1 + len(message.prefixes)
+        case Pull():
+            return 1 + len(message.digests) // 2
+        case _:
+            return 1
 
 
 def _is_due(when: float | None, now: float) -> bool:
