@@ -11,7 +11,7 @@ from people import FOUNDING, NETWORK, WALL_MS, key_of, member, public_of, record
 from waypost.drip.engine import DripEngine, Setup
 from waypost.drip.judge import Holders
 from waypost.drip.messages import Message, Promise, VoteCall, Yes
-from waypost.drip.outbox import Spread, Tell
+from waypost.drip.outbox import Spread, Stored, Tell
 from waypost.drip.proposer import Timers
 from waypost.drip.rules import Rules
 from waypost.drip.voter import Credentials
@@ -63,6 +63,7 @@ class Hand:
         self.now = 100.0
         self.rows = rows or Rows()
         self.told: list[tuple[str, Message]] = []
+        self.stored: list[Committed] = []
         self.spread: list[Committed | Proof] = []
         self.answers: dict[int, object] = {}
         key = key_of(f"{name}/{incarnation}")
@@ -104,6 +105,12 @@ class Hand:
         self.settle()
         return id
 
+    def status(self, of: Record) -> int:
+        self.told = []
+        id = self.drip.status(of.place, of.version, of.txid, self.now)
+        self.settle()
+        return id
+
     def wait(self, seconds: float) -> None:
         """Let the timers of so many seconds fire."""
         self.told = []
@@ -128,6 +135,8 @@ class Hand:
                     self.told.append((node, message))
                 case Ask(body=Spread(news=news)):
                     self.spread.append(news)
+                case Ask(body=Stored(committed=committed)):
+                    self.stored.append(committed)
                 case Answer(id=id, result=result):
                     self.answers[id] = result
                 case _:

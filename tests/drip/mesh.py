@@ -6,7 +6,7 @@ encoded and decoded as well.  Signatures are the fast stand-ins of people.py.
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from random import Random
 from typing import Final
 
@@ -18,7 +18,7 @@ from waypost.drip.book import RECENT_MAX, RECORDS, place_in
 from waypost.drip.engine import DripEngine, Setup
 from waypost.drip.judge import Holders
 from waypost.drip.messages import Alarm, Commit, Message, encode_parcel
-from waypost.drip.outbox import Spread, Tell
+from waypost.drip.outbox import Spread, Stored, Tell
 from waypost.drip.outcome import Outcome, Reading
 from waypost.drip.proposer import Timers
 from waypost.drip.roster import NODE, SELF
@@ -27,7 +27,7 @@ from waypost.drip.voter import Credentials
 from waypost.engine import Ask, Effect, Endpoint, Path, Rows
 from waypost.engine import Commit as Write
 from waypost.identity.keys import verifies
-from waypost.record import ROSTER, Change, Committed, Place, Policy, Roster, Sign, Verify, network_of
+from waypost.record import ROSTER, Change, Committed, Place, Policy, Record, Roster, Sign, Verify, network_of
 from waypost.record.verification import Remembering
 from waypost.record.vote import founding
 from waypost.sim import Node, Weather, World
@@ -38,14 +38,6 @@ PORT: Final = 8481
 WIRED: Final = 8
 TIMERS: Final = Timers(vote_s=0.4, backoff_min_s=0.03, backoff_max_s=0.5, deadline_s=4.0)
 ITSELF: Final = Weather(delay_min=0.0001, delay_max=0.0001)
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """On disk: a version of a key."""
-
-    place: Place
-    version: int
 
 
 class Machine:
@@ -76,18 +68,16 @@ class Machine:
             self.drip.hear(node, (message,), now)
 
     def take_effects(self) -> list[Effect]:
-        return [self._watched(effect) for effect in self.drip.take_effects()]
+        effects = self.drip.take_effects()
+        for effect in effects:
+            if isinstance(effect, Write):
+                self._watch(effect)
+        return effects
 
-    def _watched(self, effect: Effect) -> Effect:
-        if not isinstance(effect, Write):
-            return effect
-        written: list[Ask] = []
+    def _watch(self, effect: Write) -> None:
         for put in effect.puts:
             if put.table == RECORDS and put.value is not None:
-                committed = msgspec.json.decode(put.value, type=Committed)
-                self._mesh.observer.held(self.name, committed)
-                written.append(Ask(next(self.ids), Written(committed.record.place, committed.record.version)))
-        return replace(effect, then=(*written, *effect.then)) if written else effect
+                self._mesh.observer.held(self.name, msgspec.json.decode(put.value, type=Committed))
 
     def answered(self, id: int, result: object, now: float) -> None:
         self.drip.answered(id, result, now)
@@ -163,8 +153,8 @@ class Mesh:
                 for target in self.names:
                     if target != node.name:
                         self._post(node, target, message)
-            case Written(place=place, version=version):
-                self.observer.written(node.name, place, version)
+            case Stored(committed=committed):
+                self.observer.written(node.name, committed.record.place, committed.record.version)
             case _:
                 raise AssertionError(ask)
 
@@ -317,24 +307,32 @@ class Mesh:
         unknown = [op for op in self.observer.operations if op.record is not None and op.state in ("", "unknown")]
         for operation in unknown:
             operation.state = operation.state or "unanswered"
-            record = operation.record
-            assert record is not None
-            status = [self.drip(name).status(operation.hash, record.place, record.version) for name in self.names]
-            known = {outcome.state.value for outcome in status} - {"unknown"}
+            new = operation.record
+            assert new is not None
+            known = {state for name in self.names if (state := self.status(name, new)) != "unknown"}
             if len(known) > 1:
-                raise Violation(f"I13: {operation.place}: version {record.version} is both committed and lost")
+                raise Violation(f"I13: {operation.place}: version {new.version} is both committed and lost")
             if not known:
                 held = self.drip(self.names[0]).committed(operation.place)
-                if held is not None and held.record.version > record.version + RECENT_MAX // 2:
+                if held is not None and held.record.version > new.version + RECENT_MAX // 2:
                     continue  # too long ago
                 self.submit(self.nodes[self.rng.choice(self.names)], operation)
                 self.world.run(until=self.world.now + TIMERS.deadline_s + 0.1)
                 known = {operation.state}
-            is_there = self.observer.log.get((record.place, record.version)) == operation.hash
+            is_there = self.observer.log.get((new.place, new.version)) == operation.hash
             said = known.pop()
             if said not in (("committed",) if is_there else ("lost", "denied")):
-                raise Violation(f"I13: {operation.place}: version {record.version} is {said} at last")
+                raise Violation(f"I13: {operation.place}: version {new.version} is {said} at last")
             operation.state = f"{said} at last"
+
+    def status(self, name: str, record: Record) -> str:
+        answers: list[object] = []
+        place, version, txid = record.place, record.version, record.txid
+        self.nodes[name].ask(lambda engine, now: engine.drip.status(place, version, txid, now), answers.append)
+        self.world.run(until=self.world.now + TIMERS.deadline_s + 0.1)
+        (outcome,) = answers
+        assert isinstance(outcome, Outcome)
+        return outcome.state.value
 
     def drip(self, name: str) -> DripEngine:
         engine = self.nodes[name].engine

@@ -2,9 +2,9 @@
 
 import pytest
 from handmade import HOME, TIMERS, Hand, committed, promise, vote, yes
-from people import NETWORK, WALL_MS, record
+from people import WALL_MS, record
 
-from waypost.drip.messages import Commit, Nack, No, Poll, Promise, Proposal, VoteCall, Yes
+from waypost.drip.messages import Commit, Nack, No, Poll, Promise, Proposal, Read, ReadAnswer, VoteCall, Yes
 from waypost.drip.outcome import Outcome, State
 from waypost.record import Ballot, Record
 
@@ -253,19 +253,62 @@ def test_the_same_record_again_is_committed_once(anna: Hand) -> None:
     assert anna.told == []
 
 
-def test_what_became_of_a_record_is_known_by_its_hash(anna: Hand) -> None:
-    assert anna.drip.status(LAMP.hash(NETWORK), PLACE, 1) == Outcome(State.COMMITTED, FIRST)
-    assert anna.drip.status(OFF.hash(NETWORK), PLACE, 1) == Outcome(State.LOST, FIRST)
-    assert anna.drip.status(OFF.hash(NETWORK), PLACE, 2) == Outcome(State.UNKNOWN, FIRST)
-    assert anna.restarted().drip.status(LAMP.hash(NETWORK), PLACE, 1) == Outcome(State.COMMITTED, FIRST)
+def test_what_became_of_a_transaction_is_known_for_a_while(anna: Hand) -> None:
+    lost = record("other", txid=9)
+    assert anna.answers[anna.status(LAMP)] == Outcome(State.COMMITTED, FIRST)
+    assert anna.answers[anna.status(lost)] == Outcome(State.LOST, FIRST)
+    again = anna.restarted()
+    assert again.answers[again.status(LAMP)] == Outcome(State.COMMITTED, FIRST)
+    before = FIRST
+    for number in range(2, 35):
+        before = committed(record(str(number), before.record, txid=number))
+        anna.learn(before)
+    anna.status(LAMP)
+    assert anna.says(Read) == ["anna", "berta", "carla"]
+
+
+def test_a_status_closes_the_vote_first() -> None:
+    """Client contract: unknown outcomes resolve (invariant I13)."""
+    emma = Hand("emma")
+    emma.learn(FIRST)
+    id = emma.status(OFF)
+    (read,) = {message for _, message in emma.told if isinstance(message, Read)}
+    emma.told = []
+    emma.hear("anna", ReadAnswer(read.id, 1, FIRST, open=True))
+    emma.told = []
+    emma.drip.hear("berta", (ReadAnswer(read.id, 1, FIRST, open=False),), emma.now)
+    emma.settle()
+    promises(emma, ("anna", Proposal(HOME, OFF)), ("berta", None))
+    call = emma.calls()
+    for name in ("anna", "berta"):
+        emma.hear(name, yes(call, name, counter=2))
+    outcome = emma.answers[id]
+    assert isinstance(outcome, Outcome)
+    assert outcome.state == State.COMMITTED
+
+
+def test_a_status_is_unknown_where_nobody_has_the_record() -> None:
+    emma = Hand("emma")
+    emma.learn(FIRST)
+    id = emma.status(OFF)
+    (read,) = {message for _, message in emma.told if isinstance(message, Read)}
+    for name in ("anna", "berta"):
+        emma.hear(name, ReadAnswer(read.id, 1, FIRST, open=False))
+    assert emma.answers == {id: Outcome(State.UNKNOWN, FIRST, "no record of that version is committed")}
 
 
 def test_the_version_before_the_one_known_is_known_by_the_chain() -> None:
     emma = Hand("emma")
     later = committed(OFF)
     emma.learn(later)
-    assert emma.drip.status(LAMP.hash(NETWORK), PLACE, 1) == Outcome(State.COMMITTED, later)
-    assert emma.drip.status("0" * 64, PLACE, 1) == Outcome(State.LOST, later)
+    assert emma.answers[emma.claim(LAMP)] == Outcome(State.COMMITTED, later)
+    assert emma.answers[emma.claim(record("other"))] == Outcome(State.LOST, later)
+
+
+def test_what_is_on_disk_is_told_once_it_is(anna: Hand) -> None:
+    assert anna.stored == [FIRST]
+    anna.learn(FIRST)
+    assert anna.stored == [FIRST]
 
 
 def test_records_for_one_key_wait_their_turn(anna: Hand) -> None:

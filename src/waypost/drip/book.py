@@ -6,7 +6,7 @@
     drip_round     namespace NUL key               Rounds: which ballots this node has used as an initiator
     drip_alarm     namespace NUL key               Proof: voting has stopped
 
-A key's last RECENT_MAX versions are remembered by hash, so that one can say later what became of a record.
+A key's last RECENT_MAX versions are remembered by hash and txid, so that one can say later what became of a record.
 
 Source: notes on DRiP, 4.2 (durable state), 4.4.
 """
@@ -69,7 +69,7 @@ class Book:
         self._network = network
         self._outbox = outbox
         self._rounds: dict[Place, Rounds] = {}
-        self._recent: dict[Place, dict[int, str]] = {}
+        self._recent: dict[Place, dict[int, tuple[str, str]]] = {}  # hash and txid
 
     def restore(self, rows: Rows, *, instances: bool) -> None:
         committed = msgspec.json.Decoder(Committed)
@@ -113,8 +113,8 @@ class Book:
         """Of a verified record: its certificate names it."""
         return committed.certificate.matter.hash if committed.certificate else committed.record.hash(self._network)
 
-    def recent(self, place: Place, version: int) -> str | None:
-        """The hash of a version learnt not long ago."""
+    def recent(self, place: Place, version: int) -> tuple[str, str] | None:
+        """The hash and the txid of a version learnt not long ago."""
         return self._recent.get(place, {}).get(version)
 
     def take(self, committed: Committed) -> None:
@@ -126,6 +126,7 @@ class Book:
         self._note(committed, place)
         self._outbox.put(RECORDS, key, data)
         self._outbox.put(HISTORY, key + b"\0%016d" % record.version, data)
+        self._outbox.stored(committed)
         if self.instances.pop(place, None):
             self._outbox.put(INSTANCES, key, None)
         if self._rounds.pop(place, None):
@@ -161,6 +162,6 @@ class Book:
 
     def _note(self, committed: Committed, place: Place) -> None:
         recent = self._recent.setdefault(place, {})
-        recent[committed.record.version] = self.hash_of(committed)
+        recent[committed.record.version] = self.hash_of(committed), committed.record.txid
         if len(recent) > RECENT_MAX:
             del recent[min(recent)]

@@ -178,13 +178,19 @@ class DripEngine:
     def local(self, place: Place, now: float) -> Reading:
         return self._reader.local(place, now)
 
-    def status(self, record_hash: str, place: Place, version: int) -> Outcome:
-        """What became of a record; ask read() first, for it closes what is open.
+    def status(self, place: Place, version: int, txid: str, now: float) -> int:
+        """What became of a transaction: answered with an Outcome, once its vote is closed if a quorum can be reached.
 
         Unknown still: nobody has it, or the version is too long ago.  To claim the record again decides it.
         """
-        held = self._book.committed.get(place)
-        return self._proposer.status(record_hash, place, version) or Outcome(State.UNKNOWN, held)
+        self._now = now
+        id = next(self._ids)
+        known = self._proposer.status(place, version, txid)
+        if known is not None:
+            self._outbox.answer(id, known)
+        else:
+            self._reader.read(place, id, now, about=(version, txid))
+        return id
 
     # What others may know
 

@@ -1,7 +1,7 @@
 """What one call of the engine has to do, gathered: rows to write, and what may be seen once they are on disk.
 
-Whoever carries out the effects hands a Tell to the peers' transport and a Spread to gossip; both are told nothing
-back, and an answer to either is ignored.
+Whoever carries out the effects hands a Tell to the peers' transport, a Spread to gossip, a Stored to the change feed;
+an answer to any of them is ignored.
 
 Source: design, Contracts 1: durable before visible.
 """
@@ -29,6 +29,13 @@ class Spread:
     news: Committed | Proof
 
 
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A version of a key is on this node's disk: for the change feed, for gossip and for repair."""
+
+    committed: Committed
+
+
 class Outbox:
     """tell(), spread() and answer() wait for the disk; tell_now() is for what no crash could make untrue."""
 
@@ -50,6 +57,9 @@ class Outbox:
 
     def spread(self, news: Committed | Proof) -> None:
         self._then.append(Ask(next(self._ids), Spread(news)))
+
+    def stored(self, committed: Committed) -> None:
+        self._then.append(Ask(next(self._ids), Stored(committed)))
 
     def answer(self, id: int, result: object) -> None:
         self._then.append(Answer(id, result))

@@ -128,16 +128,12 @@ class Proposer:
         self._poll(place, now)
         return True
 
-    def status(self, record_hash: str, place: Place, version: int) -> Outcome | None:
-        """What is known of a record by its hash; None: nothing is known of that version."""
-        held = self._book.committed.get(place)
+    def status(self, place: Place, version: int, txid: str) -> Outcome | None:
+        """What became of a transaction; None: nothing is known of that version."""
         was = self._book.recent(place, version)
-        after = self._book.recent(place, version + 1)
-        if was is None and after is not None and held is not None and held.record.version == version + 1:
-            was = held.record.prev
         if was is None:
             return None
-        return Outcome(State.COMMITTED if was == record_hash else State.LOST, held)
+        return Outcome(State.COMMITTED if was[1] == txid else State.LOST, self._book.committed.get(place))
 
     def learnt(self, place: Place, now: float) -> None:
         """The book has a newer version of a key."""
@@ -265,9 +261,14 @@ class Proposer:
                 self._open(place, now)
 
     def _past(self, record: Record) -> Outcome:
-        held = self._book.committed.get(record.place)
-        known = self.status(record.hash(self._credentials.network), record.place, record.version)
-        return known or Outcome(State.UNKNOWN, held, "the version is too long ago")
+        """What became of a record whose version is over; of one not learnt, the version after it tells."""
+        place, hash = record.place, record.hash(self._credentials.network)
+        held, was = self._book.committed.get(place), self._book.recent(place, record.version)
+        if was is not None:
+            return Outcome(State.COMMITTED if was[0] == hash else State.LOST, held)
+        if held is not None and held.record.version == record.version + 1:
+            return Outcome(State.COMMITTED if held.record.prev == hash else State.LOST, held)
+        return Outcome(State.UNKNOWN, held, "the version is too long ago")
 
     def _open(self, place: Place, now: float) -> None:
         """Rule 1: the home uses round 0 once for a version and epoch, remembered on disk; anybody else asks first."""

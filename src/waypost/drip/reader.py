@@ -15,7 +15,7 @@ from typing import Final
 from waypost.drip.book import Book
 from waypost.drip.messages import Read, ReadAnswer
 from waypost.drip.outbox import Outbox
-from waypost.drip.outcome import Reading
+from waypost.drip.outcome import Outcome, Reading, State
 from waypost.drip.proposer import Proposer, Timers
 from waypost.drip.roster import Electorate
 from waypost.drip.rules import Rules
@@ -27,12 +27,16 @@ READS_MAX: Final = 10_000
 
 @dataclass(slots=True)
 class Pending:
-    """`fresh`: the attempt that closes the vote began for this read, so what it does not find was not there."""
+    """`fresh`: the attempt that closes the vote began for this read, so what it does not find was not there.
+
+    `about`: version and txid of a transaction, if that is what is asked.
+    """
 
     id: int
     place: Place
     epoch: int
     deadline: float
+    about: tuple[int, str] | None = None
     answers: dict[str, tuple[int, bool]] = field(default_factory=dict)  # version, and whether a vote is open above it
     best: int = 0
     closing: bool = False
@@ -74,13 +78,14 @@ class Reader:
         """At once, from this node's own copy: as old as `age_s` says, or older."""
         return Reading(True, self._book.committed.get(place), self._age(now))
 
-    def read(self, place: Place, id: int, now: float) -> None:
-        """Answered under `id` with a Reading."""
+    def read(self, place: Place, id: int, now: float, about: tuple[int, str] | None = None) -> None:
+        """Answered under `id` with a Reading, or with the Outcome of the transaction that it is about."""
+        pending = Pending(id, place, self._electorate.epoch, now + self._timers.deadline_s, about)
         if len(self._pending) >= READS_MAX:
-            self._outbox.answer(id, Reading(False, self._book.committed.get(place), self._age(now)))
+            self._outbox.answer(id, self._result(pending, now, is_known=False))
             return
         nonce = self._rng.getrandbits(52)
-        self._pending[nonce] = Pending(id, place, self._electorate.epoch, now + self._timers.deadline_s)
+        self._pending[nonce] = pending
         self._ask(nonce, now)
 
     def receive_answer(self, node: str, answer: ReadAnswer, now: float) -> None:
@@ -150,4 +155,11 @@ class Reader:
     def _answer(self, nonce: int, now: float, *, is_known: bool) -> None:
         pending = self._pending.pop(nonce)
         self._deadlines.clear(nonce)
-        self._outbox.answer(pending.id, Reading(is_known, self._book.committed.get(pending.place), self._age(now)))
+        self._outbox.answer(pending.id, self._result(pending, now, is_known=is_known))
+
+    def _result(self, pending: Pending, now: float, *, is_known: bool) -> Reading | Outcome:
+        current = self._book.committed.get(pending.place)
+        if pending.about is None:
+            return Reading(is_known, current, self._age(now))
+        reason = "no record of that version is committed" if is_known else "no quorum of voters answered in time"
+        return self._proposer.status(pending.place, *pending.about) or Outcome(State.UNKNOWN, current, reason)
