@@ -18,9 +18,7 @@ from msgspec import NODEFAULT, Meta, Struct, ValidationError, convert, field, in
 
 from waypost.engine import Endpoint
 from waypost.errors import ConfigError
-from waypost.runtime.addresses import has_ipv6 as has_ipv6
-from waypost.runtime.addresses import listen_address as listen_address
-from waypost.runtime.addresses import loopback as loopback
+from waypost.runtime.addresses import has_ipv6, listen_address, loopback
 from waypost.runtime.local import default_directory
 
 FILE_NAME: Final = "config.toml"  # read from the state directory when it is there

@@ -30,7 +30,7 @@ from waypost.api.routes import PEER_ROUTES
 from waypost.api.server import application
 from waypost.assembly.engine import Assembly
 from waypost.assembly.questions import Review
-from waypost.config import Config, listen_address
+from waypost.config import Config
 from waypost.engine import Endpoint
 from waypost.errors import ConfigError
 from waypost.identity.admission import Gate
@@ -39,6 +39,7 @@ from waypost.identity.credentials import Credentials
 from waypost.identity.token import Created, FirstToken
 from waypost.rd.engine import Settings
 from waypost.runtime import associations, local
+from waypost.runtime.addresses import listen_address
 from waypost.runtime.coaps import DtlsDriver, open_dtls, open_tls, require_keys
 from waypost.runtime.figures import Figures, Labelled, LastError
 from waypost.runtime.host import Host, wall_clock_ms

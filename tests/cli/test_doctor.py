@@ -19,9 +19,10 @@ from waypost.cli.doctor import place_of
 from waypost.cli.node import Place
 from waypost.cli.reports import Finding
 from waypost.cli.verbs import call
-from waypost.config import Coap, Coaps, Config, Http, Https, has_ipv6
+from waypost.config import Coap, Coaps, Config, Http, Https
 from waypost.engine import Commit, Endpoint, Put
 from waypost.errors import ConfigError
+from waypost.runtime.addresses import has_ipv6
 from waypost.storage import Store
 
 NOW = 1_800_000_000_000  # 2027

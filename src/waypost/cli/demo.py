@@ -25,7 +25,7 @@ from waypost.cli.output import emit, output_option
 from waypost.cli.process import NodeProcess, waypost
 from waypost.coap.links import parse
 from waypost.coap.numbers import LINK_FORMAT, Code
-from waypost.config import listen_address
+from waypost.runtime.addresses import listen_address
 from waypost.runtime.coap import CoapClient
 
 HOST: Final = "127.0.0.1"

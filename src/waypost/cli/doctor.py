@@ -11,7 +11,8 @@ from waypost.cli.config import chosen, config_options
 from waypost.cli.ending import Exit
 from waypost.cli.output import emit, output_option, printable
 from waypost.cli.reports import Finding
-from waypost.config import Config, build, listen_address, settle
+from waypost.config import Config, build, settle
+from waypost.runtime.addresses import listen_address
 
 if TYPE_CHECKING:
     from waypost.cli.checks import Check

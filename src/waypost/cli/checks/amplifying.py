@@ -17,8 +17,8 @@ from waypost.cli.checks import fail, fine, skip
 from waypost.cli.reports import Finding
 from waypost.coap.message import Message, uint
 from waypost.coap.numbers import AMPLIFICATION_MAX, LINK_FORMAT, Code, Option, Type
-from waypost.config import listen_address
 from waypost.engine import Endpoint
+from waypost.runtime.addresses import listen_address
 
 PATHS: Final = ("/", "/.well-known/core", "/.well-known/rd", "/rd", "/rd-lookup/ep", "/rd-lookup/res", "/nothing",
                 "/reg/00000000-0000-4000-8000-000000000000")  # fmt: skip

@@ -14,8 +14,9 @@ from typing import Final
 from waypost.cli.checks import fail, fine, skip, warn
 from waypost.cli.checks.running import Running
 from waypost.cli.reports import Finding
-from waypost.config import Config, has_ipv6, listen_address
+from waypost.config import Config
 from waypost.engine import Endpoint
+from waypost.runtime.addresses import has_ipv6, listen_address
 
 KEYED: Final = ("coaps",)  # listeners on which everybody shows who they are
 SECURED: Final = ("https", "peers")  # and those on which one may
