@@ -6,20 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from waypost.config import (
-    FILE_NAME,
-    KEYS,
-    Coap,
-    Config,
-    Http,
-    has_ipv6,
-    listen_address,
-    load,
-    loopback,
-)
+from waypost.config import FILE_NAME, KEYS, Coap, Config, Http, load
 from waypost.engine import Endpoint
 from waypost.errors import ConfigError
 from waypost.rd.engine import Settings
+from waypost.runtime.addresses import has_ipv6, listen_address, loopback
 from waypost.runtime.local import default_directory
 
 
