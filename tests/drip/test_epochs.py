@@ -170,6 +170,20 @@ def test_round_0_is_refused_where_the_merge_brought_something() -> None:
     assert isinstance(joined().only(home, VoteCall(LAMP, ballot, None)), Yes)
 
 
+def test_the_merge_takes_nothing_but_the_next_version() -> None:
+    """Of one that is over, or too far ahead, nothing can come."""
+    dora = Hand("dora")
+    dora.learn(SECOND)
+    far = record("far", OFF)
+    dora.hear(
+        "berta", SealSnapshot(1, START, (Entry(None, Proposal(ANNA_1, OFF)), Entry(None, Proposal(HOME, far))), None)
+    )
+    assert dora.drip.votes() == {}
+    dora.hear("berta", SealSnapshot(1, START, (), None))
+    dora.hear("carla", SealSnapshot(1, START, (Entry(FIRST, Proposal(ANNA_1, LAMP)),), None))
+    assert dora.drip.votes() == {}
+
+
 def test_a_voter_that_joined_merges_no_more() -> None:
     """What comes late must not change what it promised since."""
     anna = joined()
@@ -207,15 +221,16 @@ def test_a_snapshot_comes_in_pages() -> None:
     dora = Hand("dora")
     dora.learn(SECOND)
     question: Message = SealRequest(1, SECOND, START)
-    pages = 0
+    pages = entries = 0
     while isinstance(question, SealRequest):
         page = anna.only("dora", question)
         assert isinstance(page, SealSnapshot)
         assert len(msgspec.json.encode(page)) < voter.PAGE_MAX + 3 * (32 << 10)
+        entries += len(page.entries)
         following = dora.hear("anna", page)
         question = following[0] if following else page
         pages += 1
-    assert pages == 3
+    assert (pages, entries) == (3, 20)
     assert all(dora.drip.committed(("names", f"{number:02d}")) for number in range(20))
     dora.hear("berta", SealSnapshot(1, START, (), None))
     assert dora.drip.is_voting

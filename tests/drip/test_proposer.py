@@ -1,11 +1,12 @@
 """An initiator by hand, rule by rule.  Notes on DRiP, 4.4 (initiator, client contract) and 4.5."""
 
 import pytest
-from handmade import HOME, TIMERS, Hand, committed, promise, vote, yes
-from people import WALL_MS, record
+from handmade import HOME, TIMERS, Hand, committed, epoch_two, next_roster, promise, vote, yes
+from people import FOUNDING, WALL_MS, record
 
 from waypost.drip.messages import Commit, Nack, No, Poll, Promise, Proposal, Read, ReadAnswer, VoteCall, Yes
 from waypost.drip.outcome import Outcome, State
+from waypost.drip.voter import ROUND_JUMP_MAX
 from waypost.record import Ballot, Record
 
 LAMP = record("on", home="anna")
@@ -70,6 +71,14 @@ def test_the_home_uses_round_0_once_for_a_version_even_after_a_crash(anna: Hand)
     assert poll_of(again).ballot == ROUND_1
 
 
+def test_the_home_does_not_use_round_0_once_it_asked_for_promises(anna: Hand) -> None:
+    anna.hear("berta", VoteCall(OFF, Ballot(1, 1, "berta"), None))
+    anna.wait(TIMERS.deadline_s + 4 * TIMERS.vote_s)  # it recovers what berta left, in vain
+    again = anna.restarted()
+    again.claim(RIVAL)
+    assert again.says(VoteCall) == []
+
+
 def test_nobody_uses_a_round_twice_even_after_a_crash(dora: Hand) -> None:
     dora.claim(OFF)
     assert poll_of(dora).ballot == Ballot(1, 1, "dora")
@@ -124,6 +133,13 @@ def test_promises_of_whoever_does_not_vote_count_nothing(dora: Hand, sender: str
     assert dora.told == []
 
 
+@pytest.mark.parametrize("other", [LAMP, record("off", LAMP, place=("names", "door"))])
+def test_a_promise_that_names_another_key_or_version_counts_nothing(dora: Hand, other: Record) -> None:
+    dora.claim(OFF)
+    promises(dora, ("anna", None), ("carla", Proposal(HOME, other)))
+    assert dora.told == []
+
+
 def test_a_promise_of_another_ballot_counts_nothing(dora: Hand) -> None:
     dora.claim(OFF)
     dora.hear("anna", promise(OFF, Ballot(1, 2, "dora")))
@@ -150,6 +166,15 @@ def test_votes_that_are_not_valid_count_nothing(anna: Hand) -> None:
     assert anna.drip.committed(PLACE) == FIRST
 
 
+def test_votes_for_another_record_make_no_certificate(anna: Hand) -> None:
+    """Invariant I3, with a voter that lies."""
+    anna.claim(OFF)
+    call = anna.calls()
+    anna.hear("berta", Yes(vote(RIVAL, call.ballot, "berta")))
+    anna.hear("carla", yes(call, "carla"))
+    assert anna.drip.committed(PLACE) == FIRST
+
+
 def test_a_refusal_makes_it_go_above_what_was_promised_after_a_while(anna: Hand) -> None:
     """Rule 4: back off with jitter, then a higher round."""
     anna.claim(OFF)
@@ -161,6 +186,51 @@ def test_a_refusal_makes_it_go_above_what_was_promised_after_a_while(anna: Hand)
     assert anna.now <= when <= anna.now + TIMERS.backoff_min_s  # doubled for the first time, halved for the home
     anna.wait(TIMERS.backoff_min_s)
     assert poll_of(anna).ballot == Ballot(1, 8, "anna")
+
+
+def test_a_refusal_of_what_was_promised_already_is_none(dora: Hand) -> None:
+    """The network doubled the question."""
+    dora.claim(OFF)
+    ballot = poll_of(dora).ballot
+    for name in ("anna", "berta"):
+        dora.hear(name, Nack(*PLACE, 2, ballot, ballot))
+    dora.wait(TIMERS.backoff_max_s)
+    assert dora.told == []
+
+
+def test_no_refusal_makes_it_use_up_the_rounds(dora: Hand) -> None:
+    dora.claim(OFF)
+    ballot = poll_of(dora).ballot
+    for name in ("anna", "berta"):
+        dora.hear(name, Nack(*PLACE, 2, ballot, Ballot(1, (1 << 53) - 1, "berta")))
+    dora.wait(TIMERS.backoff_max_s)
+    assert poll_of(dora).ballot.round == ROUND_JUMP_MAX + 2
+
+
+def test_rounds_of_an_older_epoch_count_nothing(dora: Hand) -> None:
+    dora.learn(epoch_two("anna", "berta", "carla", learners=("dora", "emma")))
+    dora.claim(OFF)
+    ballot = poll_of(dora).ballot
+    for name in ("anna", "berta"):
+        dora.hear(name, Nack(*PLACE, 2, ballot, Ballot(1, 50, "berta")))
+    dora.wait(TIMERS.backoff_max_s)
+    assert poll_of(dora).ballot == Ballot(2, 2, "dora")
+
+
+def test_a_roster_has_no_home() -> None:
+    """Whoever proposes one asks for promises first."""
+    anna = Hand("anna")
+    assert FOUNDING.record.home == "anna"
+    anna.claim(next_roster(FOUNDING, ("anna", "berta")))
+    assert anna.says(VoteCall) == []
+    assert anna.says(Poll) == ["anna", "berta", "carla"]
+
+
+def test_a_record_that_waited_too_long_was_never_proposed(dora: Hand) -> None:
+    first, second = dora.claim(OFF), dora.claim(RIVAL)
+    dora.wait(TIMERS.deadline_s)
+    assert dora.answers[first] == Outcome(State.UNKNOWN, FIRST, "no quorum of voters answered in time")
+    assert dora.answers[second] == Outcome(State.DENIED, FIRST, "busy")
 
 
 def test_silence_makes_it_try_again_with_a_higher_round(dora: Hand) -> None:
@@ -207,6 +277,18 @@ def test_what_every_voter_refuses_is_denied(anna: Hand) -> None:
     for name in ("anna", "berta", "carla"):
         other.hear(name, No(*PLACE, 2, HOME, "entitlement", "revoked", None, ()))
     assert other.answers == {id: Outcome(State.DENIED, FIRST, "revoked")}
+
+
+def test_what_was_called_twice_is_not_denied(dora: Hand) -> None:
+    """A voter may have voted for it the first time."""
+    dora.claim(OFF)
+    promises(dora, ("anna", None), ("carla", None))
+    dora.wait(1.25 * TIMERS.vote_s + 2 * TIMERS.backoff_min_s)
+    ballot = poll_of(dora).ballot
+    promises(dora, ("anna", None), ("carla", None), counter=2)
+    for name in ("anna", "berta", "carla"):
+        dora.hear(name, No(*PLACE, 2, ballot, "entitlement", "revoked", None, ()))
+    assert dora.answers == {}
 
 
 @pytest.mark.parametrize(

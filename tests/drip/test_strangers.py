@@ -97,3 +97,5 @@ def test_no_ballot_uses_up_the_rounds() -> None:
     assert anna.hear("berta", Poll(*SLOT, 1, Ballot(1, ROUND_JUMP_MAX + 1, "berta"), None)) == []
     assert anna.hear("berta", VoteCall(LAMP, Ballot(1, ROUND_JUMP_MAX + 1, "berta"), None)) == []
     assert isinstance(anna.only("berta", Poll(*SLOT, 1, Ballot(1, ROUND_JUMP_MAX, "berta"), None)), Promise)
+    after = Ballot(1, ROUND_JUMP_MAX + 1, "berta")
+    assert isinstance(anna.only("berta", Poll(*SLOT, 1, after, None)), Promise)
