@@ -1,21 +1,31 @@
-"""Storms over meshes that gossip: after the calm all hold the same, and nothing that was acknowledged is lost."""
+"""Storms over meshes that gossip: after the calm all hold the same, and nothing that was acknowledged is lost.
 
+As a program, `test_gossip_storm.py SEED` prints the digest of that seed's trace.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
 from random import Random
 
 import pytest
 from gossiping import NODES, Party
 
-from waypost.sim import Odds, Storm, Trace, repeatable
+from waypost.sim import TROUBLES, Odds, Storm, Trace, repeatable
 
 STORM: float = 90.0  # seconds
 LEVEL_WITHIN: float = 60.0  # seconds after the calm
 KEYS = 12
+SIZES = (2, 3, 5, 8, 13)
+LARGE = 34  # once in twenty seeds
 
 
 def storm(seed: int, *, sync: bool = True, trace: Trace | None = None) -> tuple[Party, dict[str, int]]:
     """The party after the storm and the calm, level again; and the troubles there were."""
     rng = Random(f"{seed}/party")
-    party = Party(seed, rng.choice((2, 3, 5, 8, 13)), sync=sync, trace=trace)
+    size = LARGE if seed % 20 == 10 else rng.choice(SIZES)
+    party = Party(seed, size, sync=sync, trace=trace, check_each=1 if size < 5 else 10 * size)
     odds = Odds().some(Random(f"{seed}/odds"))
     trouble = Storm(party.world, odds)
     trouble.begin()
@@ -54,3 +64,36 @@ def test_after_a_storm_all_hold_the_same_and_nothing_acknowledged_is_lost(
 ) -> None:
     with repeatable(seed, f"pytest -m '' '{request.node.nodeid}'"):
         storm(seed)
+
+
+def test_every_kind_of_trouble_comes() -> None:
+    counts: dict[str, int] = {}
+    for seed in range(12):
+        for trouble, count in storm(seed)[1].items():
+            counts[trouble] = counts.get(trouble, 0) + count
+    assert set(counts) == {*TROUBLES, "heal", "restart", "mend_disk"}
+
+
+def test_one_seed_gives_one_trace_whatever_the_hash_seed() -> None:
+    digests = [
+        subprocess.run(
+            [sys.executable, __file__, "5"],
+            env=os.environ | {"PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(Path(__file__).parent)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for hash_seed in ("0", "4242")
+    ]
+    assert len(set(digests)) == 1
+    assert len(digests[0].split()) == 2
+
+
+def main(seed: int) -> None:
+    trace = Trace(keep=False)
+    party, _ = storm(seed, trace=trace)
+    print(trace.digest(), party.world.unseed())
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

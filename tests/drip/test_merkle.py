@@ -50,14 +50,16 @@ def compare(mine: Merkle, theirs: Merkle) -> tuple[Walk, int, int]:
     return walk, questions, octets
 
 
-STEPS = st.lists(st.tuples(st.integers(0, 120), st.integers(0, 3), st.booleans()), max_size=300)
+Step = tuple[int, int, bool]  # number, version (0: remove), crowded
+SIZES = st.sampled_from([0, BUCKET_MAX - 1, BUCKET_MAX, BUCKET_MAX + 1, 40, 100])  # keys there are before
+STEPS = st.lists(st.tuples(st.integers(0, 120), st.integers(0, 3), st.booleans()), max_size=100)
 
 
-@given(STEPS)
-def test_the_root_is_that_of_a_plain_recomputation_after_every_change(steps: list[tuple[int, int, bool]]) -> None:
+def walk_through(size: int, crowded: bool, steps: list[Step], *, ask: bool) -> tuple[Merkle, dict[bytes, Leaf]]:
+    """A tree and its model after so many keys and then the steps; `ask`: for hashes, after each of them."""
     tree, model = Merkle(), dict[bytes, Leaf]()
-    for number, version, crowded in steps:
-        each = leaf(number, version, crowded)
+    for number, version, crowd in [(number, 1, crowded) for number in range(size)] + steps:
+        each = leaf(number, version, crowd)
         if version:
             tree.put(each.digest, each.version, each.hash)
             model[each.digest] = each
@@ -66,27 +68,44 @@ def test_the_root_is_that_of_a_plain_recomputation_after_every_change(steps: lis
             model.pop(each.digest, None)
         assert len(tree) == len(model)
         assert tree.get(each.digest) == model.get(each.digest)
+        if ask:
+            tree.root()
+            tree.hash_at(each.digest.hex()[:2])
+    return tree, model
+
+
+@given(SIZES, st.booleans(), STEPS, st.booleans())
+def test_the_root_is_that_of_a_plain_recomputation(size: int, crowded: bool, steps: list[Step], ask: bool) -> None:
+    tree, model = walk_through(size, crowded, steps, ask=ask)
     assert tree.root() == plain(list(model.values()))
     assert list(tree.leaves()) == sorted(model.values(), key=lambda each: each.digest)
 
 
-@given(STEPS)
-def test_hashes_asked_for_in_between_do_not_go_stale(steps: list[tuple[int, int, bool]]) -> None:
-    tree, model = Merkle(), dict[bytes, Leaf]()
-    for number, version, crowded in steps:
-        each = leaf(number, version, crowded)
-        if version:
-            tree.put(each.digest, each.version, each.hash)
-            model[each.digest] = each
-        else:
-            tree.remove(each.digest)
-            model.pop(each.digest, None)
-        tree.root()
-        tree.hash_at(each.digest.hex()[:2])
-    assert tree.root() == plain(list(model.values()))
+@pytest.mark.parametrize("crowded", [False, True])
+def test_a_branch_is_a_bucket_again_as_soon_as_its_keys_fit_into_one(crowded: bool) -> None:
+    tree, model = walk_through(BUCKET_MAX + 1, crowded, [], ask=True)
+    assert tree.summary("").children
+    for number in range(4):
+        gone = leaf(number, 1, crowded)
+        tree.remove(gone.digest)
+        del model[gone.digest]
+        assert tree.root() == plain(list(model.values()))
+        assert not tree.summary("").children
 
 
-@given(st.sets(st.integers(0, 2000), max_size=200), st.text(DIGITS, max_size=4))
+def test_what_has_come_meanwhile_is_not_wanted_any_more() -> None:
+    mine, theirs = Merkle(), tree_of([leaf(number, version=2) for number in range(20)])
+    walk, _, _ = compare(mine, theirs)
+    for number in range(10):
+        each = leaf(number, version=2 + number % 2)
+        mine.put(each.digest, each.version, each.hash)
+    older = leaf(10, version=1)
+    mine.put(older.digest, older.version, older.hash)
+    walk.forget_arrived()
+    assert set(walk.wanted) == {leaf(number).digest for number in range(10, 20)}
+
+
+@given(st.sets(st.integers(0, 200), max_size=150), st.text(DIGITS, max_size=4))
 def test_the_hash_at_a_prefix_is_that_of_a_tree_with_those_keys_alone(numbers: set[int], prefix: str) -> None:
     leaves = [leaf(number) for number in sorted(numbers)]
     below = [each for each in leaves if each.digest.hex().startswith(prefix)]
@@ -105,13 +124,18 @@ def test_one_version_or_one_hash_makes_another_root() -> None:
 
 
 @given(
-    st.dictionaries(st.integers(0, 3000), st.integers(1, 2), max_size=300),
-    st.dictionaries(st.integers(0, 3000), st.integers(1, 2), max_size=300),
+    st.dictionaries(st.integers(0, 200), st.integers(1, 2), max_size=100),
+    st.dictionaries(st.integers(0, 200), st.integers(1, 2), max_size=100),
+    SIZES,
+    SIZES,
 )
-def test_a_walk_wants_exactly_what_is_newer_on_the_other_side(mine: dict[int, int], theirs: dict[int, int]) -> None:
-    here = tree_of([leaf(number, version) for number, version in mine.items()])
-    there = tree_of([leaf(number, version) for number, version in theirs.items()])
-    walk, _, _ = compare(here, there)
+def test_a_walk_wants_exactly_what_is_newer_on_the_other_side(
+    mine: dict[int, int], theirs: dict[int, int], here: int, there: int
+) -> None:
+    mine = dict.fromkeys(range(here), 1) | mine
+    theirs = dict.fromkeys(range(there), 1) | theirs
+    trees = [tree_of([leaf(number, version) for number, version in each.items()]) for each in (mine, theirs)]
+    walk, _, _ = compare(*trees)
     newer = {number for number, version in theirs.items() if version > mine.get(number, 0)}
     assert set(walk.wanted) == {leaf(number).digest for number in newer}
 

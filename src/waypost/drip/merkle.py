@@ -195,11 +195,12 @@ class Walk:
     """Finds what another tree has that is newer than here.
 
     Put page() to the other side, hand each of its answers to receive(), until page() is empty: `wanted` then holds the
-    digests to pull.  The tree may change meanwhile.  Whoever answers wrongly finds at most what it asked us to look at.
+    leaves to pull, by digest.  The tree may change meanwhile: forget_arrived() leaves what is still newer there.
+    Whoever answers wrongly finds at most what it asked us to look at.
     """
 
     def __init__(self, tree: Merkle) -> None:
-        self.wanted: dict[bytes, None] = {}
+        self.wanted: dict[bytes, Leaf] = {}
         self._tree = tree
         self._asked: dict[str, None] = {}
         self._stack = [""]
@@ -216,17 +217,20 @@ class Walk:
             return False
         del self._asked[summary.prefix]
         for leaf in map(Leaf.decode, _cut(summary.leaves, LEAF_SIZE)):
-            mine = self._tree.get(leaf.digest)
-            if mine is None or leaf.version > mine.version or (leaf.version == mine.version and leaf.hash != mine.hash):
-                self.wanted[leaf.digest] = None
+            if self._is_newer(leaf):
+                self.wanted[leaf.digest] = leaf
         for digit, hash in zip(DIGITS, _cut(summary.children, DIGEST_SIZE), strict=False):
             if hash not in (NOTHING, self._tree.hash_at(summary.prefix + digit)):
                 self._stack.append(summary.prefix + digit)
         return True
 
+    def forget_arrived(self) -> None:
+        """What has come meanwhile by another way is not wanted any more."""
+        self.wanted = {digest: leaf for digest, leaf in self.wanted.items() if self._is_newer(leaf)}
 
-def is_prefix(text: str) -> bool:
-    return len(text) <= PREFIX_MAX and all(digit in DIGITS for digit in text)
+    def _is_newer(self, leaf: Leaf) -> bool:
+        mine = self._tree.get(leaf.digest)
+        return mine is None or leaf.version > mine.version or (leaf.version == mine.version and leaf.hash != mine.hash)
 
 
 def _is_sound(summary: Summary) -> bool:

@@ -178,6 +178,8 @@ class Repair:
 
     def _go_on(self, peer: str, session: Session, now: float) -> None:
         """Pull when there is enough to pull, or nothing left to look at; else the next page, the next namespace."""
+        if session.walk is not None:
+            session.walk.forget_arrived()
         while session.walk is None or not (session.walk.wanted or session.walk.page()):
             if not session.namespaces:
                 self._end(peer, complete=True)
@@ -190,8 +192,9 @@ class Repair:
         self._count += 1
         wanted, page = session.walk.wanted, session.walk.page()
         if len(wanted) >= PULL_MAX or not page:
-            digests = tuple(list(wanted)[:PULL_MAX])
-            question: Question = Pull(self._count, session.namespace, digests)
+            # Not in order: sessions with others may be pulling the same records.
+            digests = self._rng.sample(list(wanted), min(PULL_MAX, len(wanted)))
+            question: Question = Pull(self._count, session.namespace, tuple(digests))
         else:
             question = PageRequest(self._count, session.namespace, tuple(page[:PAGE_MAX]))
         session.asks = 0
