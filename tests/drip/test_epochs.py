@@ -102,7 +102,7 @@ def test_who_asks_in_an_old_epoch_is_told_the_rosters_since_and_goes_on_in_the_n
     berta.claim(record("on"))
     (ballot,) = {message.ballot for _, message in berta.told if isinstance(message, Poll | VoteCall)}
     berta.hear("anna", No(*PLACE, 1, ballot, "epoch", "", None, (SECOND,)))
-    berta.wait(2 * TIMERS.backoff_max_s)
+    berta.wait(2 * TIMERS.backoff_min_s)
     assert {message.ballot.epoch for _, message in berta.told if isinstance(message, Poll)} == {2}
     assert berta.says(Poll)[:3] == ["anna", "dora", "emma"]
 
@@ -206,6 +206,7 @@ def test_a_sealed_voter_tells_what_it_had_accepted() -> None:
 
 
 def test_only_a_voter_of_the_epoch_tells_what_it_had_accepted() -> None:
+    assert Hand("carla").hear("berta", SealRequest(1, SECOND, START)) == []  # who votes no more, and needs none
     emma = Hand("emma")
     assert not any(isinstance(message, SealSnapshot) for message in emma.hear("anna", SealRequest(1, SECOND, START)))
     assert emma.drip.epoch == 2
@@ -234,6 +235,15 @@ def test_a_snapshot_comes_in_pages() -> None:
     assert all(dora.drip.committed(("names", f"{number:02d}")) for number in range(20))
     dora.hear("berta", SealSnapshot(1, START, (), None))
     assert dora.drip.is_voting
+
+
+def test_a_last_page_without_those_before_it_is_no_snapshot() -> None:
+    """It may be of a question from before a restart."""
+    dora = Hand("dora")
+    dora.learn(SECOND)
+    for source in ("berta", "carla"):
+        dora.hear(source, SealSnapshot(1, ("names", "m"), (), None))
+    assert not dora.drip.is_voting
 
 
 def test_an_unfinished_merge_asks_again() -> None:

@@ -113,10 +113,18 @@ def test_a_version_that_is_open_below_the_newest_matters_no_more(dora: Hand) -> 
     assert dora.answers == {id: Reading(True, SECOND, 0.0)}
 
 
+def test_a_version_that_is_known_here_already_is_the_newest_all_the_same(dora: Hand) -> None:
+    dora.learn(SECOND)
+    id = dora.read()
+    answers(dora, asked(dora), anna=(FIRST, True), carla=(FIRST, False))
+    assert dora.answers == {id: Reading(True, SECOND, 0.0)}
+
+
 def test_answers_that_do_not_verify_or_are_of_another_question_count_nothing(dora: Hand) -> None:
+    dora.learn(FIRST)
     dora.read()
     read = asked(dora)
-    forged = Committed(record("thief"), FIRST.certificate)
+    forged = Committed(record("thief", LAMP), FIRST.certificate)
     elsewhere = committed(record("on", place=("names", "other")))
     for answer in (
         ReadAnswer(read.id, 1, forged, open=False),

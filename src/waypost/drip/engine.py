@@ -273,7 +273,7 @@ class DripEngine:
         certificate = committed.certificate
         epoch = certificate.matter.ballot.epoch if certificate else 0
         roster = self._electorate.known(epoch)
-        if roster is None or (record.place == ROSTER and record.version > self._electorate.epoch + 1):
+        if roster is None:
             if source is not None and epoch > 0:
                 self._electorate.ask_for_rosters(source)
             return

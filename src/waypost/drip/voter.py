@@ -144,8 +144,10 @@ class Voter:
     def receive_seal_request(self, node: str, request: SealRequest) -> None:
         """The engine has learnt `successor` already, which sealed the epoch."""
         electorate = self._electorate
-        sealed = electorate.epoch > request.epoch
-        if not (sealed and electorate.has_joined(request.epoch) and electorate.is_voter(request.epoch)):
+        successor = electorate.known(request.epoch + 1)
+        if successor is None or successor.voter(node) is None:
+            return
+        if not (electorate.has_joined(request.epoch) and electorate.is_voter(request.epoch)):
             return
         places = sorted(place for place in {**self._book.committed, **self._book.instances} if place > request.after)
         entries: list[Entry] = []
