@@ -1,7 +1,13 @@
 """Storms over voting meshes: whatever breaks, no two nodes come to differ about a version.
 
 Invariants I1 to I9, I13 and I14 of the notes on DRiP, 4.12: observer.py and mesh.py say where each is checked.
+
+As a program, `test_voting_storm.py SEED...` prints what became of each seed's random numbers.
 """
+
+import os
+import subprocess
+import sys
 
 import pytest
 from mesh import Mesh
@@ -32,3 +38,29 @@ def test_a_storm_over_changing_rosters_keeps_agreement(seed: int, request: pytes
 def test_a_storm_over_hasty_rosters_keeps_agreement(seed: int, request: pytest.FixtureRequest) -> None:
     with repeatable(seed, f"pytest -m '' '{request.node.nodeid}'"):
         require_progress(hasty_storm(seed))
+
+
+def test_one_seed_gives_one_storm_whatever_the_hash_seed() -> None:
+    """Pinned seeds rest on it."""
+    digests = [
+        subprocess.run(
+            [sys.executable, __file__, "1", "2"],
+            env=os.environ | {"PYTHONHASHSEED": hash_seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.splitlines()
+        for hash_seed in ("0", "4242")
+    ]
+    assert len(set(digests[0])) == 6
+    assert digests[0] == digests[1]
+
+
+def main(seeds: list[int]) -> None:
+    for seed in seeds:
+        for storm in (fixed_storm, roster_storm, hasty_storm):
+            print(storm(seed).world.unseed())
+
+
+if __name__ == "__main__":
+    main([int(seed) for seed in sys.argv[1:]])
