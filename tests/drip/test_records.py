@@ -139,6 +139,13 @@ def test_a_vote_of_an_earlier_incarnation_does_not_count() -> None:
     assert is_marked(matter, marks(matter, "anna", incarnation=2)[0], second, NETWORK, verifies)
 
 
+def test_nor_does_it_where_the_key_stayed_the_same() -> None:
+    same_key = replace(member("anna"), incarnation=2)
+    second = replace(FOUNDERS, voters=(same_key, member("berta"), member("carla")))
+    matter = Matter.of(LAMP, HOME, NETWORK)
+    assert not is_marked(matter, marks(matter, "anna")[0], second, NETWORK, verifies)
+
+
 @pytest.mark.parametrize("change", [{"counter": 2}, {"voter": "berta"}, {"signature": "0" * 128}])
 def test_a_changed_mark_is_no_vote(change: dict[str, object]) -> None:
     matter = Matter.of(LAMP, HOME, NETWORK)
