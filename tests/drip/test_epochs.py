@@ -296,6 +296,7 @@ def test_a_voter_restored_from_an_old_copy_finds_its_own_vote_and_votes_no_more(
     berta.learn(committed(LAMP, "anna", "berta"))
     assert not berta.drip.is_voting
     assert not berta.restarted().drip.is_voting
+    assert berta.hear("anna", SealRequest(1, SECOND, START)) == []  # nor says what it had accepted
 
 
 def test_a_vote_that_it_does_remember_is_no_reason_to_stop() -> None:

@@ -327,7 +327,8 @@ class DripEngine:
             case SealSnapshot():
                 self._merge(node, message, now)
             case Alarm():
-                self._on_proof(message.proof)
+                if message.proof.first.matter.place not in self._book.stopped:
+                    self._on_proof(message.proof)
             case Restored():
                 if self._has_forgotten(message.vote) and self._is_ours(message.vote):
                     self._electorate.forget()

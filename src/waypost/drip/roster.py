@@ -108,17 +108,15 @@ class Electorate:
     def is_voter(self, epoch: int) -> bool:
         return self.member(epoch) is not None
 
+    def is_sound_voter(self, epoch: int) -> bool:
+        """And it remembers all that it signed."""
+        return self.is_voter(epoch) and self.me is not None and not self.me.forgot
+
     def has_joined(self, epoch: int) -> bool:
         return epoch in self._joined
 
     def may_vote(self, epoch: int) -> bool:
-        return (
-            self._rules.may_vote_in(epoch, self.epoch)
-            and self.is_voter(epoch)
-            and self.has_joined(epoch)
-            and self.me is not None
-            and not self.me.forgot
-        )
+        return self._rules.may_vote_in(epoch, self.epoch) and self.is_sound_voter(epoch) and self.has_joined(epoch)
 
     def count(self) -> int:
         """The number of the next promise or vote: on disk before it leaves."""

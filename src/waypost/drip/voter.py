@@ -147,7 +147,7 @@ class Voter:
         successor = electorate.known(request.epoch + 1)
         if successor is None or successor.voter(node) is None:
             return
-        if not (electorate.has_joined(request.epoch) and electorate.is_voter(request.epoch)):
+        if not (electorate.has_joined(request.epoch) and electorate.is_sound_voter(request.epoch)):
             return
         places = sorted(place for place in {**self._book.committed, **self._book.instances} if place > request.after)
         entries: list[Entry] = []
