@@ -175,22 +175,29 @@ class Assembly:
     def _hand_on(self, now: float) -> bool:
         effects = self._directory.take_effects() or self._coap.client.take_answers()
         for effect in effects:
-            match effect:
-                case Ask(id, Announce() as announce):
-                    busy = self._carrier.announce(id, announce, now)
-                    if busy is not None:
-                        self._directory.answered(id, busy, now)
-                case Ask(id, Fetch() as fetch):
-                    number = self._coap.fetch(fetch.call, fetch.path, fetch.id, fetch.octets_max, now)
-                    self._fetching[number] = id
-                case Answer(id, result) if id in self._fetching:
-                    self._directory.answered(self._fetching.pop(id), result, now)
-                case Answer(id, outcome) if self._coap.server.waits_for(id):
-                    response = self._response(cast(Outcome, outcome), self._observers.pop(id, None))
-                    self._coap.server.respond(id, response, now)
-                case _:
-                    self._effects.append(effect)
+            if isinstance(effect, Ask):  # not by patterns, which take several times as long
+                self._put(effect.id, effect.body, now)
+            elif not isinstance(effect, Answer):
+                self._effects.append(effect)
+            elif self._coap.server.waits_for(effect.id):
+                response = self._response(cast(Outcome, effect.result), self._observers.pop(effect.id, None))
+                self._coap.server.respond(effect.id, response, now)
+            elif effect.id in self._fetching:
+                self._directory.answered(self._fetching.pop(effect.id), effect.result, now)
+            else:
+                self._effects.append(effect)
         return bool(effects)
+
+    def _put(self, id: int, question: object, now: float) -> None:
+        """A question of the directory to whoever answers it."""
+        if isinstance(question, Announce):
+            busy = self._carrier.announce(id, question, now)
+            if busy is not None:
+                self._directory.answered(id, busy, now)
+            return
+        assert isinstance(question, Fetch), f"nobody answers {question!r}"
+        number = self._coap.fetch(question.call, question.path, question.id, question.octets_max, now)
+        self._fetching[number] = id
 
     def _tell_observers(self, now: float) -> bool:
         """RFC 9176, 6.2: what is observed goes to the directory, what has changed to its observers."""
