@@ -1,7 +1,7 @@
 """Meshes in the simulator: each node an engine that brings parcels as datagrams, and the signatures cost nothing."""
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from random import Random
@@ -11,12 +11,14 @@ from typing import Final
 from people import Fast, public_of, roster
 
 from waypost.drip.gossip import Author
+from waypost.drip.merkle import Merkle
 from waypost.drip.mesh import Announced, Mesh
 from waypost.drip.rumours import Rumour, Whisper, decode_parcel, encode_parcel
+from waypost.drip.shelf import Shelf
 from waypost.engine import Answer, Ask, Commit, Effect, Endpoint, Path, Rows, Send
 from waypost.errors import WireError
 from waypost.identity import ANONYMOUS
-from waypost.record import Change, Hlc, Roster, network_of
+from waypost.record import Change, Committed, Hlc, Proof, Roster, network_of
 from waypost.record.feed import Feed
 from waypost.sim import Node, Trace, Weather, World
 
@@ -42,6 +44,31 @@ def roster_of(names: list[str]) -> Roster:
     return roster(*names[:5], learners=tuple(names[5:]))
 
 
+class Learned:
+    """The voted class as the mesh sees it: whatever is newer is believed."""
+
+    def __init__(self, network: str) -> None:
+        self.shelf = Shelf(network)
+        self.versions: dict[tuple[str, str], int] = {}
+        self.proofs: list[Proof] = []
+
+    def trees(self) -> dict[str, Merkle]:
+        return self.shelf.trees()
+
+    def give(self, namespace: str, digests: Iterable[bytes], octets_max: int) -> list[Committed]:
+        return self.shelf.give(namespace, digests, octets_max)
+
+    def learn(self, news: Committed | Proof, source: str, now: float) -> bool:
+        if isinstance(news, Proof):
+            self.proofs.append(news)
+            return self.proofs.count(news) == 1
+        if news.record.version <= self.versions.get(news.record.place, 0):
+            return False
+        self.versions[news.record.place] = news.record.version
+        self.shelf.put(news)
+        return True
+
+
 class Talker:
     """A node that gossips, as the simulator runs it.  `applied` is what a reader of the feed has.
 
@@ -64,8 +91,17 @@ class Talker:
         self._ids = itertools.count(1)
         key = public_of(f"{name}/1")
         author = Author(self.network, name, 1, Fast(key).sign)
+        self.voted = Learned(self.network)
         self.mesh = Mesh(
-            rng, self._ids, author, Fast.verify, self._feed, SPACES, single_writer=(NODES,), records_max=records_max
+            rng,
+            self._ids,
+            author,
+            Fast.verify,
+            self._feed,
+            SPACES,
+            single_writer=(NODES,),
+            records_max=records_max,
+            voted=self.voted,
         )
         self._effects: list[Effect] = []
 
@@ -190,6 +226,15 @@ class Party:
                 self.acknowledged[space, key] = value
 
         self.nodes[name].ask(lambda engine, now: engine.announce(space, key, value, now, expires_ms), on_answer)
+
+    def commit(self, name: str, committed: Committed) -> None:
+        """The node's voters have committed it."""
+
+        def learn(engine: Talker, now: float) -> None:
+            assert engine.voted.learn(committed, name, now)
+            engine.mesh.publish(committed, now)
+
+        self.nodes[name].call(learn)
 
     def roots(self) -> set[str]:
         return {engine.mesh.root() for engine in self.up.values()}

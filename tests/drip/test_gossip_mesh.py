@@ -9,15 +9,18 @@ from gossiping import DAY, LINK_20_MS, LINK_100_MS, NODES, PORT, Party, host_of
 from hypothesis import given
 from hypothesis import strategies as st
 from people import fast, key_of, roster
+from people import record as voted_record
 
+from waypost.drip.allowance import POINTS_MAX
 from waypost.drip.gossip import Author, Busy
-from waypost.drip.mesh import POINTS_MAX, Announced, Mesh
+from waypost.drip.merkle import digest_of
+from waypost.drip.mesh import Announced, Mesh
 from waypost.drip.repair import EVERY
-from waypost.drip.rumours import Have, Pulled, Rumour, Spread, Whisper, decode_parcel, encode_parcel
+from waypost.drip.rumours import Have, Pulled, Rumour, Spread, Whisper, decode_parcel, encode_parcel, spread_of
 from waypost.engine import Answer, Apply, Ask, Commit, Endpoint
 from waypost.errors import WireError
 from waypost.identity.keys import verifies
-from waypost.record import network_of
+from waypost.record import Ballot, Certificate, Committed, Mark, Matter, Proof, network_of
 from waypost.record.feed import Feed
 from waypost.record.gossiped import Gossiped, Moment
 from waypost.sim import EPOCH_MS, Weather
@@ -124,6 +127,54 @@ def test_ten_thousand_differences_are_repaired_within_one_period() -> None:
     party.world.network.heal()
     party.settle(EVERY)
     assert len(party.readers()[0]) == 10_000
+
+
+def committed(party: Party, key: str, version: int, value: str = "v") -> Committed:
+    """With a certificate that nobody looks at here."""
+    unsigned = voted_record(value, place=("names", key), network=party.network)
+    record = msgspec.structs.replace(unsigned, version=version, prev="" if version == 1 else "ab" * 32)
+    marks = (Mark("1", 1, 1, "ab" * 64),)
+    return Committed(record, Certificate(Matter.of(record, Ballot(1, 0, "1"), party.network), marks))
+
+
+def test_what_is_committed_spreads_along_the_same_tree_and_each_node_passes_it_on_once() -> None:
+    party = Party(1, 20)
+    party.run(5.0)
+    for version in (1, 2, 3):
+        party.commit("7", committed(party, "lamp", version))
+        party.run(2.0)
+    assert all(engine.voted.versions == {("names", "lamp"): 3} for engine in party.up.values())
+    assert party.count("learnt") == 3 * 19
+    assert party.count("known") < 3 * 40
+
+
+def test_what_was_committed_in_a_partition_is_repaired_with_its_certificate() -> None:
+    party = Party(1, 6)
+    party.run(5.0)
+    party.world.network.partition(map(host_of, party.names[:3]), map(host_of, party.names[3:]))
+    news = {key: committed(party, key, 2, "x" * 4_000) for key in map(str, range(200))}
+    for each in news.values():
+        party.commit("1", each)
+    party.commit("1", committed(party, "of another namespace", 1))
+    party.run(30.0)
+    assert len(party.roots()) == 2
+    party.world.network.heal()
+    party.settle(HEAL_WITHIN)
+    assert all(len(engine.voted.versions) == 201 for engine in party.up.values())
+    held = party.up["6"].voted.give("names", [digest_of(b"17")], 1)
+    assert held == [news["17"]]
+
+
+def test_a_proof_that_a_voter_lied_reaches_everybody() -> None:
+    party = Party(1, 12)
+    party.run(5.0)
+    certificates = [committed(party, "lamp", 1, value).certificate for value in ("one", "other")]
+    assert certificates[0] is not None
+    assert certificates[1] is not None
+    proof = Proof(certificates[0], certificates[1])
+    party.nodes["3"].call(lambda engine, now: engine.mesh.publish(proof, now))
+    party.run(3.0)
+    assert all(engine.voted.proofs[:1] == [proof] for name, engine in party.up.items() if name != "3")
 
 
 def test_a_one_way_cut_stops_nobody() -> None:
@@ -259,7 +310,7 @@ def test_a_node_that_floods_is_bounded_and_the_others_stay_level() -> None:
     party.run(5.0)
     for number in range(0, 400, 20):
         records = tuple(record_of(party, number + each, "5") for each in range(20))
-        parcel = encode_parcel(party.network, (Spread(records),))
+        parcel = encode_parcel(party.network, (spread_of(records),))
         flooder.send(parcel, Endpoint(host_of(party.names[number % 4]), PORT))
         party.announce("2", b"key %d" % (number % 30), b"%d" % number)
         party.run(0.2)
@@ -275,7 +326,7 @@ def test_what_goes_beyond_a_neighbour_s_allowance_is_dropped_and_costs_little() 
     party.run(1.0)
     target = Endpoint(host_of("1"), PORT)
     forged = tuple(record_of(party, number, "4", signer="5") for number in range(100))
-    parcel = encode_parcel(party.network, (Spread(forged),))
+    parcel = encode_parcel(party.network, (spread_of(forged),))
     for _ in range(200):
         flooder.send(parcel, target)
     names = tuple(number.to_bytes(16, "big") for number in range(1_000))
@@ -297,7 +348,7 @@ def test_strangers_and_rubbish_are_dropped_and_counted() -> None:
     stranger = party.world.client(host_of("77"), PORT)
     party.run(2.0)
     target = Endpoint(host_of("1"), PORT)
-    good = encode_parcel(party.network, (Spread((record_of(party, 1, "2"),)),))
+    good = encode_parcel(party.network, (spread_of((record_of(party, 1, "2"),)),))
     for parcel in (good, b"", b"{}", b"[]" * 1000, good[:-1], encode_parcel("cd" * 32, ())):
         stranger.send(parcel, target)
     party.run(1.0)
@@ -310,7 +361,7 @@ def test_records_that_nobody_asked_for_are_not_looked_at() -> None:
     party = Party(1, 4, absent=("4",))
     peer = party.world.client(host_of("4"), PORT)
     party.run(2.0)
-    peer.send(encode_parcel(party.network, (Pulled(1, (record_of(party, 1, "4"),)),)), Endpoint(host_of("1"), PORT))
+    peer.send(encode_parcel(party.network, (Pulled(1, (record_of(party, 1, "4"),), ()),)), Endpoint(host_of("1"), PORT))
     party.run(1.0)
     assert party.up["1"].mesh.counts["unasked"] == 1
     assert len(party.readers()[0]) == 0
@@ -328,15 +379,15 @@ def test_any_bytes_decode_exactly_or_raise_wire_error(data: bytes) -> None:
 def test_a_parcel_with_more_than_it_may_hold_is_refused() -> None:
     network = "ab" * 32
     record = Gossiped("rd", b"k", b"v", 1, Moment(0, 1), "a", 1, "")
-    assert decode_parcel(network, encode_parcel(network, (Spread((record,)),))) == (Spread((record,)),)
+    assert decode_parcel(network, encode_parcel(network, (spread_of((record,)),))) == (spread_of((record,)),)
     for wrong in (
-        Spread((record,) * 513),
+        spread_of((record,) * 513),
         Have((b"short",)),
         Have((bytes(16),) * 1025),
-        Spread((msgspec.structs.replace(record, key=bytes(1025)),)),
-        Spread((msgspec.structs.replace(record, value=bytes((64 << 10) + 1)),)),
-        Spread((msgspec.structs.replace(record, hlc=Moment(65_536, 1)),)),
-        Spread((msgspec.structs.replace(record, hlc=Moment(0, 1 << 47)),)),
+        spread_of((msgspec.structs.replace(record, key=bytes(1025)),)),
+        spread_of((msgspec.structs.replace(record, value=bytes((64 << 10) + 1)),)),
+        spread_of((msgspec.structs.replace(record, hlc=Moment(65_536, 1)),)),
+        spread_of((msgspec.structs.replace(record, hlc=Moment(0, 1 << 47)),)),
     ):
         with pytest.raises(WireError):
             decode_parcel(network, encode_parcel(network, (wrong,)))

@@ -129,6 +129,7 @@ def test_nothing_that_others_send_grows_without_a_limit(tree: Plumtree[str]) -> 
     for number in range(2 * SEEN_MAX):
         tree.publish(b"%d" % number, "x", 10, 0.0, source=f"n{number % 100}")
         tree.pushes.clear()
+    tree.check()
     tree.publish(b"large", "x", SEEN_OCTETS_MAX, 0.0)
     tree.check()
     assert tree.knows(b"large")

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from waypost.drip.merkle import Merkle, digest_of
 from waypost.drip.repair import ASK_AGAIN, ASKS_MAX, EVERY, PULL_MAX, SESSIONS_MAX, Ended, Repair
 from waypost.drip.rumours import Branch, Page, PageRequest, Pull, Pulled, Roots, RootsRequest, Rumour
+from waypost.record import Committed
 from waypost.record.gossiped import Gossiped, Moment
 
 Versions = dict[tuple[str, int], int]
@@ -44,8 +45,11 @@ class Side:
     def trees(self) -> dict[str, Merkle]:
         return self.merkle
 
-    def give(self, namespace: str, digests: Iterable[bytes], octets_max: int, now: float) -> list[Gossiped]:
-        held = self.records[namespace]
+    def tree(self, space: str) -> Merkle | None:
+        return self.merkle.get(space)
+
+    def give(self, namespace: str, digests: Iterable[bytes], octets_max: int, now: float) -> list[Gossiped | Committed]:
+        held: dict[bytes, Gossiped | Committed] = {**self.records[namespace]}
         return [held[digest] for digest in digests if digest in held][: self.per_answer]
 
     def receive(self, peer: str, message: Rumour, now: float) -> None:

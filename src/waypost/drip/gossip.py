@@ -30,6 +30,7 @@ from typing import Final
 import msgspec
 
 from waypost.drip.merkle import Merkle, digest_of
+from waypost.drip.rumours import size_of
 from waypost.engine import Apply, Commit, Deadlines, Effect, Put, Rows
 from waypost.errors import StoreError, WireError
 from waypost.record import Change, Hlc, HlcClock, Sign, Verify
@@ -400,11 +401,6 @@ class Store:
 
 
 _decoder: Final = msgspec.json.Decoder(Gossiped)
-
-
-def size_of(record: Gossiped) -> int:
-    """Octets of its JSON, about."""
-    return 512 + 4 * (len(record.key) + len(record.value or b"")) // 3
 
 
 def _row(record: Gossiped) -> bytes:

@@ -1,32 +1,33 @@
-"""The mesh without votes: announcements, their spreading and repair, and who is there, joined into one engine.
+"""The mesh beside votes: announcements, spreading and repair of all records, and who is there, joined into one engine.
 
 It is asked what the directory asks its carrier: announce() a record, and once that is durable and applied the question
 is answered with ANNOUNCED.  Every change of a record, whoever made it, is applied with the next number of the node's
 feed.  What other nodes say comes in by receive(); what they are to be told leaves as Ask(Whisper).
 
-What a node may make us do is limited by an allowance: a point for each message and each record that it brings or asks
-for, about, and FORGED_COST for a record that does not verify.  What goes beyond it is dropped: repair brings it later,
-at our own pace.
+What a node may make us do is limited by an allowance; a record that does not verify costs FORGED_COST.  What goes
+beyond it is dropped: repair brings it later, at our own pace.
 
 Source: design, Contracts 1 to 5; notes on DRiP, 4.3, 4.5, 4.10, 4.11.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from random import Random
-from typing import Final, TypeVar, assert_never
+from typing import Final, Protocol, assert_never
 
-from waypost.drip.gossip import SKEW_MAX, Author, Busy, Store, Verdict, size_of
+from waypost.drip.allowance import POINTS_MAX, Allowance, cost_of
+from waypost.drip.gossip import SKEW_MAX, Author, Busy, Store, Verdict
 from waypost.drip.members import Members, Own
+from waypost.drip.merkle import Merkle, digest_of
 from waypost.drip.plumtree import Plumtree
+from waypost.drip.posting import take_whispers
 from waypost.drip.repair import Repair
 from waypost.drip.rumours import (
-    IDS_MAX,
-    MESSAGES_MAX,
     Beat,
     Graft,
     Have,
+    News,
     Page,
     PageRequest,
     Probe,
@@ -39,23 +40,18 @@ from waypost.drip.rumours import (
     Rumour,
     Spread,
     State,
-    Whisper,
+    size_of,
 )
 from waypost.engine import Answer, Ask, Effect, Rows
-from waypost.record import Change, Roster, Verify
+from waypost.record import Change, Committed, Proof, Roster, Verify
 from waypost.record.feed import Feed
 from waypost.record.gossiped import Gossiped
-
-T = TypeVar("T")
+from waypost.record.wire import encode
 
 ID_SIZE: Final = 16  # octets of a record's hash that name it
-POINTS_A_SECOND: Final = 5_000  # of one neighbour
-POINTS_MAX: Final = 10_000
-FORGED_COST: Final = 20
+FORGED_COST: Final = 20  # points of the allowance
 SETTLED: Final = 1.0  # seconds without a change, before another root than ours means that something is missing
 NEWS_EVERY: Final = 0.5  # seconds between beats because repair has brought something
-SPREAD_OCTETS_MAX: Final = 384 << 10  # of the records in one message
-SPREAD_RECORDS_MAX: Final = 256
 GRAFT_TRIPS: Final = 4  # round trips until a message that was named is asked for
 GRAFT_MIN: Final = 0.1  # seconds
 GRAFT_MAX: Final = 1.0
@@ -67,18 +63,17 @@ class Announced:
     pass
 
 
-@dataclass(slots=True)
-class Allowance:
-    points: float
-    at: float
+class Voted(Protocol):
+    """The voted class, as far as its records are spread and repaired here."""
 
-    def take(self, cost: int, now: float) -> bool:
-        self.points = min(POINTS_MAX, self.points + (now - self.at) * POINTS_A_SECOND)
-        self.at = now
-        if self.points < cost:
-            return False
-        self.points -= cost
-        return True
+    def trees(self) -> Mapping[str, Merkle]:
+        """Of each namespace, by name: SHA-256 of the key, the version, the record's hash."""
+        ...
+
+    def give(self, namespace: str, digests: Iterable[bytes], octets_max: int) -> list[Committed]: ...
+    def learn(self, news: Committed | Proof, source: str, now: float) -> bool:
+        """Whether it was new here; it is verified first."""
+        ...
 
 
 class Mesh:
@@ -95,9 +90,12 @@ class Mesh:
         *,
         single_writer: Iterable[str] = (),
         records_max: int = 100_000,
+        voted: Voted | None = None,
     ) -> None:
         self._ids = ids
         self._name = author.node
+        self._network = author.network
+        self._voted = voted
         self._keys: dict[tuple[str, int], str] = {}  # of every roster so far
         self._organisations: dict[str, str] = {}
         self.store = Store(
@@ -109,9 +107,9 @@ class Mesh:
             single_writer=single_writer,
             records_max=records_max,
         )
-        self._tree: Plumtree[Gossiped] = Plumtree(rng)
+        self._tree: Plumtree[News] = Plumtree(rng)
         self._members = Members(rng, author.node, author.incarnation)
-        self._repair = Repair(rng, self.store)
+        self._repair = Repair(rng, self)
         self._allowances: dict[str, Allowance] = {}
         self._level: dict[str, None] = {}  # organisations of peers that we have caught up with
         self._is_level = False
@@ -149,6 +147,11 @@ class Mesh:
             return Busy(CLOCK_RETRY, f"this node's clock is {skew_ms / 1000:.0f} s off from the others'")
         return self.store.announce(id, namespace, key, value, expires_ms, now)
 
+    def publish(self, news: Committed | Proof, now: float) -> None:
+        """Everybody should know what this node committed, or found out: it is durable."""
+        self._changed_at = now
+        self._tree.publish(self._id_of(news), news, size_of(news), now)
+
     def apply(self, change: Change, now: float) -> None:
         """It is durable, and its readers have it."""
         self._changed_at = now
@@ -164,7 +167,7 @@ class Mesh:
             self._count("strangers")
             return
         for message in messages:
-            if self._allowance(node, now).take(_cost(message), now):
+            if self._allowance(node, now).take(cost_of(message), now):
                 self._receive(node, message, now)
             else:
                 self._count("flooded")
@@ -191,8 +194,30 @@ class Mesh:
         return self._members.state(now)
 
     def root(self) -> str:
-        """Over the roots of all namespaces: equal on two nodes if they hold the same records."""
-        return sha256(b"".join(tree.root() for tree in self.store.trees().values())).hexdigest()
+        """Over the roots of all spaces with records in them: equal on two nodes if they hold the same."""
+        roots = (f"{space} {tree.root().hex()}\n".encode() for space, tree in self.trees().items() if len(tree))
+        return sha256(b"".join(roots)).hexdigest()
+
+    def trees(self) -> dict[str, Merkle]:
+        """Of each space, by name."""
+        trees = {f"gossiped/{name}": tree for name, tree in self.store.trees().items()}
+        voted = self._voted.trees() if self._voted is not None else {}
+        return trees | {f"voted/{name}": voted[name] for name in sorted(voted)}
+
+    def tree(self, space: str) -> Merkle | None:
+        """Namespaces of the gossiped class are configured; those of the voted class come with their first record."""
+        tree = self.trees().get(space)
+        may_come = self._voted is not None and space.startswith("voted/")
+        return Merkle() if tree is None and may_come else tree
+
+    def give(self, space: str, digests: Iterable[bytes], octets_max: int, now: float) -> list[Gossiped | Committed]:
+        kind, _, name = space.partition("/")
+        given: list[Gossiped | Committed] = []
+        if kind == "gossiped":
+            given += self.store.give(name, digests, octets_max, now)
+        elif self._voted is not None:
+            given += self._voted.give(name, digests, octets_max)
+        return given
 
     @property
     def members(self) -> Members:
@@ -201,7 +226,9 @@ class Mesh:
     def take_effects(self) -> list[Effect]:
         effects, self._effects = self._effects, []
         effects.extend(self.store.take_effects())
-        effects.extend(Ask(next(self._ids), whisper) for whisper in self._whispers())
+        said = self._members.out + self._repair.out
+        self._members.out, self._repair.out = [], []
+        effects.extend(Ask(next(self._ids), whisper) for whisper in take_whispers(self._tree, said))
         return effects
 
     def check(self) -> None:
@@ -214,8 +241,7 @@ class Mesh:
     def _receive(self, node: str, message: Rumour, now: float) -> None:
         match message:
             case Spread():
-                for record in message.records:
-                    self._receive_record(node, record, now)
+                self._receive_spread(node, message, now)
             case Have():
                 self._tree.named(node, message.ids, now)
             case Graft():
@@ -239,15 +265,29 @@ class Mesh:
             case _:
                 assert_never(message)
 
-    def _receive_record(self, node: str, record: Gossiped, now: float) -> None:
+    def _receive_spread(self, node: str, spread: Spread, now: float) -> None:
+        for record in spread.records:
+            self._receive_news(node, record, now)
+        for committed in spread.commits:
+            self._receive_news(node, committed, now)
+        for proof in spread.proofs:
+            self._receive_news(node, proof, now)
+
+    def _receive_news(self, node: str, news: News, now: float) -> None:
         if not self._allowance(node, now).take(1, now):
             self._count("flooded")
-            return
-        verdict, hash = self._accept(node, record, now)
-        if verdict is Verdict.NEW:
-            self._tree.publish(hash[:ID_SIZE], record, size_of(record), now, node)
-        elif verdict is Verdict.KNOWN:
-            self._tree.again(hash[:ID_SIZE], node)
+        elif not isinstance(news, Gossiped):
+            id = self._id_of(news)
+            if self._tree.knows(id) or not self._learn(node, news, now):
+                self._tree.again(id, node)
+            else:
+                self._tree.publish(id, news, size_of(news), now, node)
+        else:
+            verdict, hash = self._accept(node, news, now)
+            if verdict is Verdict.NEW:
+                self._tree.publish(hash[:ID_SIZE], news, size_of(news), now, node)
+            elif verdict is Verdict.KNOWN:
+                self._tree.again(hash[:ID_SIZE], node)
 
     def _accept(self, node: str, record: Gossiped, now: float) -> tuple[Verdict, bytes]:
         verdict, hash = self.store.accept(record, now)
@@ -257,12 +297,22 @@ class Mesh:
             self._allowance(node, now).points -= FORGED_COST
         return verdict, hash
 
+    def _learn(self, node: str, news: Committed | Proof, now: float) -> bool:
+        """Whether it was new to the voted class."""
+        is_new = self._voted is not None and self._voted.learn(news, node, now)
+        self._count("learnt" if is_new else "known")
+        if is_new:
+            self._changed_at = now
+        return is_new
+
     def _receive_pulled(self, node: str, pulled: Pulled, now: float) -> None:
         if not self._repair.is_asked(node, pulled.id):
             self._count("unasked")
             return
         changed = sum(self._accept(node, record, now)[0] is Verdict.NEW for record in pulled.records)
-        digests = [sha256(record.key).digest() for record in pulled.records]
+        changed += sum(self._learn(node, committed, now) for committed in pulled.commits)
+        digests = [digest_of(record.key) for record in pulled.records]
+        digests += [digest_of(committed.record.key.encode()) for committed in pulled.commits]
         self._repair.receive_pulled(node, pulled, digests, changed, now)
 
     def _receive_beat(self, node: str, beat: Beat, now: float) -> None:
@@ -306,6 +356,11 @@ class Mesh:
     def _others(self) -> bool:
         return any(name != self._name for name in self._organisations)
 
+    def _id_of(self, news: Committed | Proof) -> bytes:
+        if isinstance(news, Committed):
+            return bytes.fromhex(news.record.hash(self._network))[:ID_SIZE]
+        return sha256(encode(news)).digest()[:ID_SIZE]
+
     def _own(self, now: float) -> Own:
         return Own(self.store.wall_ms(now), self.store.hlc, self.root())
 
@@ -321,62 +376,6 @@ class Mesh:
     def _count(self, what: str) -> None:
         self.counts[what] = self.counts.get(what, 0) + 1
 
-    def _whispers(self) -> list[Whisper]:
-        """All that the organs have to say, together for each node; what may be large goes alone."""
-        tree, light, heavy = self._tree, dict[str, list[Rumour]](), list[Whisper]()
-        for node, records in tree.pushes.items():
-            heavy.extend(Whisper(node, (Spread(batch),)) for batch in _batches(records))
-        for node, ids in tree.names.items():
-            light.setdefault(node, []).extend(Have(tuple(part)) for part in _parts(ids, IDS_MAX))
-        for node, ids in tree.grafts.items():
-            light.setdefault(node, []).extend(Graft(tuple(part)) for part in _parts(ids, IDS_MAX))
-        for node in tree.prunes:
-            light.setdefault(node, []).append(Prune())
-        tree.pushes, tree.names, tree.grafts, tree.prunes = {}, {}, {}, {}
-        said = self._members.out + self._repair.out
-        self._members.out, self._repair.out = [], []
-        for node, message in said:
-            if isinstance(message, Page | Pulled):
-                heavy.append(Whisper(node, (message,)))
-            else:
-                light.setdefault(node, []).append(message)
-        for node, messages in light.items():
-            heavy.extend(Whisper(node, tuple(part)) for part in _parts(messages, MESSAGES_MAX))
-        return heavy
-
-
-def _cost(message: Rumour) -> int:
-    """Points of the allowance, beside those of its records."""
-    match message:
-        case Have():
-            return 1 + len(message.ids) // 64
-        case Graft():
-            return 1 + len(message.ids)
-        case PageRequest():
-            return 1 + len(message.prefixes)
-        case Pull():
-            return 1 + len(message.digests) // 2
-        case _:
-            return 1
-
 
 def _is_due(when: float | None, now: float) -> bool:
     return when is not None and when <= now
-
-
-def _parts(items: list[T], size: int) -> list[list[T]]:
-    return [items[place : place + size] for place in range(0, len(items), size)]
-
-
-def _batches(records: list[Gossiped]) -> Iterator[tuple[Gossiped, ...]]:
-    batch: list[Gossiped] = []
-    octets = 0
-    for record in records:
-        size = size_of(record)
-        if batch and (octets + size > SPREAD_OCTETS_MAX or len(batch) >= SPREAD_RECORDS_MAX):
-            yield tuple(batch)
-            batch, octets = [], 0
-        batch.append(record)
-        octets += size
-    if batch:
-        yield tuple(batch)

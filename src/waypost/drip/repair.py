@@ -1,9 +1,10 @@
 """Anti-entropy: find what another node has and this one lacks, and pull it.
 
-A session asks a peer for its roots; for each namespace whose root differs it walks the peer's tree page by page, and
-pulls what is newer there.  The peer keeps nothing of it, and learns from the roots it is asked about in heartbeats that
-it should walk as well: nobody sends what was not asked for.  A question that is not answered is asked again; a session
-that broke off, or came to its bounds, is made good by the next one, which finds what still differs and no more.
+A session asks a peer for its roots; for each space (a namespace of the gossiped or the voted class) whose root differs
+it walks the peer's tree page by page, and pulls what is newer there.  The peer keeps nothing of it, and learns from
+heartbeats that it should walk as well: nobody sends what was not asked for.  A question that is not answered is asked
+again; a session that broke off, or came to its bounds, is made good by the next one, which finds what still differs and
+no more.
 
 Sessions begin every EVERY seconds with a random peer, and whenever start() is called: on join with peers of two
 organisations, when a peer comes back, and when a neighbour's heartbeat shows another root.
@@ -17,8 +18,9 @@ from random import Random
 from typing import Final, Protocol
 
 from waypost.drip.merkle import PAGE_MAX, Merkle, Summary, Walk
-from waypost.drip.rumours import Branch, Page, PageRequest, Pull, Pulled, Roots, RootsRequest, Rumour
+from waypost.drip.rumours import Branch, Page, PageRequest, Pull, Pulled, Roots, RootsRequest, Rumour, spread_of
 from waypost.engine import Deadlines
+from waypost.record import Committed
 from waypost.record.gossiped import Gossiped
 
 EVERY: Final = 30.0  # seconds, give or take a tenth
@@ -33,11 +35,15 @@ Question = RootsRequest | PageRequest | Pull
 
 
 class Replica(Protocol):
-    """What is kept alike."""
+    """What is kept alike: spaces of records, each with its tree."""
 
     def trees(self) -> Mapping[str, Merkle]: ...
-    def give(self, namespace: str, digests: Iterable[bytes], octets_max: int, now: float) -> list[Gossiped]:
-        """As many as fit, in order."""
+    def tree(self, space: str) -> Merkle | None:
+        """An empty one for a space that is not there yet and could be; None: it cannot."""
+        ...
+
+    def give(self, space: str, digests: Iterable[bytes], octets_max: int, now: float) -> list[Gossiped | Committed]:
+        """As many as fit, in order: one at least, if there is one."""
         ...
 
 
@@ -47,8 +53,8 @@ class Session:
     asked: Question
     asks: int = 0
     questions: int = 0
-    namespaces: list[str] = field(default_factory=list)  # still to be walked
-    namespace: str = ""  # of the walk
+    spaces: list[str] = field(default_factory=list)  # still to be walked
+    space: str = ""  # of the walk
     walk: Walk | None = None
     changed: int = 0  # records that were new here
 
@@ -104,23 +110,24 @@ class Repair:
             case RootsRequest():
                 self.out.append((peer, Roots(question.id, {name: tree.root().hex() for name, tree in trees.items()})))
             case PageRequest():
-                tree = trees.get(question.namespace)
+                tree = trees.get(question.space)
                 if tree is not None:
                     summaries = map(tree.summary, question.prefixes)
                     branches = tuple(Branch(each.prefix, each.leaves, each.children) for each in summaries)
                     self.out.append((peer, Page(question.id, branches)))
             case Pull():
-                records = self._replica.give(question.namespace, question.digests, PULL_OCTETS_MAX, now)
-                self.out.append((peer, Pulled(question.id, tuple(records))))
+                news = spread_of(self._replica.give(question.space, question.digests, PULL_OCTETS_MAX, now))
+                self.out.append((peer, Pulled(question.id, news.records, news.commits)))
 
     # what we asked for
 
     def receive_roots(self, peer: str, roots: Roots, now: float) -> None:
         session = self._expected(peer, roots.id, RootsRequest)
         if session is not None:
-            trees = self._replica.trees()
-            session.namespaces = [
-                name for name, tree in trees.items() if roots.roots.get(name, tree.root().hex()) != tree.root().hex()
+            session.spaces = [
+                space
+                for space, root in roots.roots.items()
+                if (tree := self._replica.tree(space)) is not None and tree.root().hex() != root
             ]
             self._go_on(peer, session, now)
 
@@ -177,15 +184,16 @@ class Repair:
         assert all(session.questions <= QUESTIONS_MAX for session in self._sessions.values())
 
     def _go_on(self, peer: str, session: Session, now: float) -> None:
-        """Pull when there is enough to pull, or nothing left to look at; else the next page, the next namespace."""
+        """Pull when there is enough to pull, or nothing left to look at; else the next page, the next space."""
         if session.walk is not None:
             session.walk.forget_arrived()
         while session.walk is None or not (session.walk.wanted or session.walk.page()):
-            if not session.namespaces:
+            if not session.spaces:
                 self._end(peer, complete=True)
                 return
-            session.namespace = session.namespaces.pop()
-            session.walk = Walk(self._replica.trees()[session.namespace])
+            session.space = session.spaces.pop()
+            tree = self._replica.tree(session.space)
+            session.walk = None if tree is None else Walk(tree)
         if session.questions >= QUESTIONS_MAX:
             self._end(peer, complete=False)
             return
@@ -194,9 +202,9 @@ class Repair:
         if len(wanted) >= PULL_MAX or not page:
             # Not in order: sessions with others may be pulling the same records.
             digests = self._rng.sample(list(wanted), min(PULL_MAX, len(wanted)))
-            question: Question = Pull(self._count, session.namespace, tuple(digests))
+            question: Question = Pull(self._count, session.space, tuple(digests))
         else:
-            question = PageRequest(self._count, session.namespace, tuple(page[:PAGE_MAX]))
+            question = PageRequest(self._count, session.space, tuple(page[:PAGE_MAX]))
         session.asks = 0
         self._ask(peer, session, question, now)
 

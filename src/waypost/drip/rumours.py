@@ -2,7 +2,7 @@
 
 A parcel carries messages of one network: {"messages": [{"type": "spread", …}, …], "network": "<64 digits>"}.
 
-    spread, have, graft, prune      Plumtree: records along the tree, their ids beside it
+    spread, have, graft, prune      Plumtree: news along the tree, its ids beside it
     beat                            DRiP's heartbeat, and its answer
     probe, probed                   ask another to look whether a node is there
     roots-request, roots            Merkle roots of the namespaces
@@ -14,6 +14,7 @@ Octets are base64 in the JSON.
 Source: notes on DRiP, 4.3; draft-wendt-modern-drip, which leaves bodies open.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal
 
@@ -22,26 +23,35 @@ from msgspec import Meta, Struct
 
 from waypost.drip.merkle import BUCKET_MAX, DIGEST_SIZE, LEAF_SIZE, PAGE_MAX
 from waypost.errors import WireError
+from waypost.record import Committed, Proof
 from waypost.record.gossiped import Gossiped, Moment
-from waypost.record.wire import Count, Hash, Namespace, NodeName, decode, encode
+from waypost.record.wire import Count, Hash, NodeName, decode, encode
 
 WIRE: Final = 1  # the version of these messages
 PARCEL_MAX: Final = 1 << 20  # octets
 MESSAGES_MAX: Final = 256  # in one parcel
 RECORDS_MAX: Final = 512  # in one message
 IDS_MAX: Final = 1_024  # in one message
-NAMESPACES_MAX: Final = 64
+SPACES_MAX: Final = 256
+PROOFS_MAX: Final = 16  # in one message
 
 State = Literal["active", "sync", "inactive"]
 Id = Annotated[bytes, Meta(min_length=16, max_length=16)]  # of a record: the beginning of its hash
 Digest = Annotated[bytes, Meta(min_length=DIGEST_SIZE, max_length=DIGEST_SIZE)]
 Prefix = Annotated[str, Meta(pattern=r"\A[0-9a-f]{0,64}\Z")]
 Records = Annotated[tuple[Gossiped, ...], Meta(max_length=RECORDS_MAX)]
+Commits = Annotated[tuple[Committed, ...], Meta(max_length=RECORDS_MAX)]
+Space = Annotated[str, Meta(pattern=r"\A(gossiped|voted)/[a-z0-9_][a-z0-9._-]{0,63}\Z")]  # a namespace of either class
+News = Gossiped | Committed | Proof
 Ids = Annotated[tuple[Id, ...], Meta(max_length=IDS_MAX)]
 
 
 class Spread(Struct, frozen=True, tag="spread"):
+    """Gossiped records, DRiP's commits, and proofs that a voter signed two records."""
+
     records: Records
+    commits: Commits
+    proofs: Annotated[tuple[Proof, ...], Meta(max_length=PROOFS_MAX)]
 
 
 class Have(Struct, frozen=True, tag="have"):
@@ -89,12 +99,12 @@ class RootsRequest(Struct, frozen=True, tag="roots-request"):
 
 class Roots(Struct, frozen=True, tag="roots"):
     id: Count
-    roots: Annotated[dict[Namespace, Hash], Meta(max_length=NAMESPACES_MAX)]
+    roots: Annotated[dict[Space, Hash], Meta(max_length=SPACES_MAX)]
 
 
 class PageRequest(Struct, frozen=True, tag="page-request"):
     id: Count
-    namespace: Namespace
+    space: Space
     prefixes: Annotated[tuple[Prefix, ...], Meta(max_length=PAGE_MAX)]
 
 
@@ -113,7 +123,7 @@ class Page(Struct, frozen=True, tag="page"):
 
 class Pull(Struct, frozen=True, tag="pull"):
     id: Count
-    namespace: Namespace
+    space: Space
     digests: Annotated[tuple[Digest, ...], Meta(max_length=RECORDS_MAX)]
 
 
@@ -122,6 +132,7 @@ class Pulled(Struct, frozen=True, tag="pulled"):
 
     id: Count
     records: Records
+    commits: Commits
 
 
 Rumour = (
@@ -155,4 +166,24 @@ def decode_parcel(network: str, data: bytes) -> tuple[Rumour, ...]:
     parcel = decode(data, _decoder, PARCEL_MAX)
     if parcel.network != network:
         raise WireError("the parcel is of another network")
+    for message in parcel.messages:
+        if isinstance(message, Spread | Pulled):
+            for committed in message.commits:
+                committed.record.require_sound()
     return parcel.messages
+
+
+def spread_of(news: Iterable[News]) -> Spread:
+    news = tuple(news)
+    return Spread(
+        tuple(each for each in news if isinstance(each, Gossiped)),
+        tuple(each for each in news if isinstance(each, Committed)),
+        tuple(each for each in news if isinstance(each, Proof)),
+    )
+
+
+def size_of(news: News) -> int:
+    """Octets of its JSON, about, and not less."""
+    if isinstance(news, Gossiped):
+        return 512 + 4 * (len(news.key) + len(news.value or b"")) // 3
+    return len(encode(news))
