@@ -139,13 +139,36 @@ def test_a_probe_is_answered_only_if_the_target_answers(watch: Watch) -> None:
     assert members.out == []
 
 
-def test_who_asks_for_probes_is_remembered_up_to_a_limit(watch: Watch) -> None:
+def test_who_asks_for_probes_is_remembered_up_to_a_limit_the_latest_of_them(watch: Watch) -> None:
     names = [f"n{number}" for number in range(3 * PROBED_FOR_MAX)]
-    watch.members.set_members(2, ["a", "b", *names], "a", 0.0)
+    members = watch.members
+    members.set_members(2, ["a", "b", *names], "a", 0.0)
     for name in names:
-        watch.members.receive_probe(name, Probe("b"), own(1.0), 1.0)
-    watch.members.check()
-    assert len(watch.members.out) == PROBED_FOR_MAX
+        members.receive_probe(name, Probe("b"), own(1.0), 1.0)
+        members.check()
+    members.out.clear()
+    watch.hear("b", 1.1, count=1)
+    assert members.out == [(name, Probed("b")) for name in names[-PROBED_FOR_MAX:]]
+
+
+def test_a_probe_does_not_make_the_target_seem_far_or_its_clock_wrong(watch: Watch) -> None:
+    watch.run(10.0)
+    watch.members.receive_probe("b", Probe("c"), own(13.0), 13.0)
+    ((_, beat),) = watch.members.out
+    assert isinstance(beat, Beat)
+    watch.hear("c", 13.0 + watch.delay, count=beat.count)
+    other = watch.members.other("c")
+    assert other is not None
+    assert other.rtt == pytest.approx(watch.delay)
+    assert other.offset_ms == pytest.approx(0, abs=1)
+
+
+def test_the_clocks_of_nodes_that_are_gone_do_not_count(watch: Watch) -> None:
+    watch.ahead_ms = dict.fromkeys("bcdef", 40_000)
+    watch.run(20.0)
+    watch.deaf = set("bcdef")
+    watch.run(60.0)
+    assert watch.members.skew_ms(60.0) == 0
 
 
 def test_anything_that_comes_from_an_inactive_node_makes_it_active(watch: Watch) -> None:
@@ -194,17 +217,17 @@ def test_a_learner_does_not_count_for_the_quorum() -> None:
 def test_the_skew_is_the_median_of_what_the_others_are_ahead(watch: Watch) -> None:
     watch.ahead_ms = {"b": 40_000}
     watch.run(20.0)
-    assert abs(watch.members.skew_ms()) <= 1, "one of them is wrong, and not we"
+    assert abs(watch.members.skew_ms(20.0)) <= 1, "one of them is wrong, and not we"
     watch.ahead_ms = dict.fromkeys("bcdef", 40_000)
     watch.run(40.0)
-    assert abs(watch.members.skew_ms() - 40_000) <= 1
+    assert abs(watch.members.skew_ms(40.0) - 40_000) <= 1
 
 
 def test_the_skew_is_told_through_a_long_link(watch: Watch) -> None:
     watch.delay = 0.4
     watch.ahead_ms = dict.fromkeys("bcdef", -7_000)
     watch.run(20.0)
-    assert abs(watch.members.skew_ms() + 7_000) <= 1
+    assert abs(watch.members.skew_ms(20.0) + 7_000) <= 1
     rtt = watch.members.rtt()
     assert rtt is not None
     assert abs(rtt - 0.4) < 0.001

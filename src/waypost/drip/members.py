@@ -36,6 +36,7 @@ PROBERS: Final = 3
 STRAIN_MAX: Final = 2
 QUORUM_WITHIN: Final = 30.0  # seconds
 ALL_MAX: Final = 8  # nodes up to which everybody is everybody's neighbour
+SENT_MAX: Final = 32  # beats whose answers tell how far the other is
 PROBED_FOR_MAX: Final = 16  # who asked us to look whether one node is there
 CAPABILITIES: Final = ("gossip", "repair")
 
@@ -124,10 +125,10 @@ class Members:
         heard = sum(name == self._name or self._is_fresh(name, now) for name in self._voters)
         return heard > len(self._voters) // 2 or not self._voters
 
-    def skew_ms(self) -> int:
-        """How far the others' clocks are ahead of ours: the lower median, our own among them."""
-        offsets = [other.offset_ms for other in self._others.values() if other.offset_ms is not None]
-        return median_low([0, *offsets])
+    def skew_ms(self, now: float) -> int:
+        """How far the clocks of those heard of late are ahead of ours: the lower median, our own among them."""
+        fresh = (other for name, other in self._others.items() if self._is_fresh(name, now))
+        return median_low([0, *(other.offset_ms for other in fresh if other.offset_ms is not None)])
 
     def rtt(self) -> float | None:
         """Seconds to the neighbours and back, the median of the last beats."""
@@ -150,11 +151,8 @@ class Members:
 
     def beat(self, own: Own, now: float) -> None:
         """Beat now to all that are watched: something has changed that they should know."""
-        self._count += 1
-        self._sent[self._count] = now, own.wall_ms
-        self._sent.pop(self._count - 8, None)
-        for name in self._watched:
-            self.out.append((name, self._beat(self._count, own, now, answer=False)))
+        beat = self._next_beat(own, now)
+        self.out.extend((name, beat) for name in self._watched)
 
     def receive_beat(self, name: str, beat: Beat, own: Own, now: float) -> None:
         """hear() came before it."""
@@ -176,9 +174,10 @@ class Members:
         if probe.target not in self._others:
             return
         askers = self._asked_for.setdefault(probe.target, {})
-        if len(askers) < PROBED_FOR_MAX:
-            askers[name] = None
-            self.out.append((probe.target, self._beat(self._count, own, now, answer=False)))
+        askers[name] = None
+        if len(askers) > PROBED_FOR_MAX:
+            del askers[next(iter(askers))]  # it asked first, and may ask again
+        self.out.append((probe.target, self._next_beat(own, now)))
 
     def receive_probed(self, probed: Probed, now: float) -> None:
         other = self._others.get(probed.target)
@@ -201,7 +200,7 @@ class Members:
     def check(self) -> None:
         assert self._name not in self._others
         assert set(self._watched) <= self._others.keys()
-        assert len(self._sent) <= 8
+        assert len(self._sent) <= SENT_MAX
         assert all(len(askers) <= PROBED_FOR_MAX for askers in self._asked_for.values())
         assert self._asked_for.keys() <= self._others.keys()
 
@@ -242,6 +241,13 @@ class Members:
     def _is_fresh(self, name: str, now: float) -> bool:
         other = self._others.get(name)
         return other is not None and other.heard_at is not None and now - other.heard_at <= QUORUM_WITHIN
+
+    def _next_beat(self, own: Own, now: float) -> Beat:
+        """One that is to be answered."""
+        self._count += 1
+        self._sent[self._count] = now, own.wall_ms
+        self._sent.pop(self._count - SENT_MAX, None)
+        return self._beat(self._count, own, now, answer=False)
 
     def _beat(self, count: int, own: Own, now: float, *, answer: bool) -> Beat:
         return Beat(

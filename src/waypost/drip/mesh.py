@@ -142,7 +142,7 @@ class Mesh:
         self, id: int, namespace: str, key: bytes, value: bytes | None, expires_ms: int, now: float
     ) -> Busy | None:
         """Busy at once, or None: then Answer(id, Announced()) follows the Apply of the change."""
-        skew_ms = self._members.skew_ms()
+        skew_ms = self._members.skew_ms(now)
         if abs(skew_ms) > SKEW_MAX:
             return Busy(CLOCK_RETRY, f"this node's clock is {skew_ms / 1000:.0f} s off from the others'")
         return self.store.announce(id, namespace, key, value, expires_ms, now)
