@@ -4,4 +4,7 @@ Draft-wendt-modern-drip, made safe: one vote for each version of a key, ballots,
 
 Read `rules.py` first, the few decisions that safety rests on; then `messages.py`, `voter.py`, `proposer.py`,
 `reader.py`, `roster.py` (epochs), and `engine.py`, which joins them.
+
+Beside the votes: `gossip.py` (records that the last writer wins), `merkle.py`, `plumtree.py`, `members.py` and
+`repair.py`, each alone; `rumours.py`, what they say to other nodes; and `mesh.py`, which joins them.
 """
