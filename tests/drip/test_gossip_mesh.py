@@ -9,7 +9,6 @@ from gossiping import DAY, LINK_20_MS, LINK_100_MS, NODES, PORT, Party, host_of
 from hypothesis import given
 from hypothesis import strategies as st
 from people import fast, key_of, roster
-from people import record as voted_record
 
 from waypost.drip.allowance import POINTS_MAX
 from waypost.drip.gossip import Author, Busy
@@ -20,7 +19,7 @@ from waypost.drip.rumours import Have, Pulled, Rumour, Spread, Whisper, decode_p
 from waypost.engine import Answer, Apply, Ask, Commit, Endpoint
 from waypost.errors import WireError
 from waypost.identity.keys import verifies
-from waypost.record import Ballot, Certificate, Committed, Mark, Matter, Proof, network_of
+from waypost.record import Proof, network_of
 from waypost.record.feed import Feed
 from waypost.record.gossiped import Gossiped, Moment
 from waypost.sim import EPOCH_MS, Weather
@@ -129,19 +128,11 @@ def test_ten_thousand_differences_are_repaired_within_one_period() -> None:
     assert len(party.readers()[0]) == 10_000
 
 
-def committed(party: Party, key: str, version: int, value: str = "v") -> Committed:
-    """With a certificate that nobody looks at here."""
-    unsigned = voted_record(value, place=("names", key), network=party.network)
-    record = msgspec.structs.replace(unsigned, version=version, prev="" if version == 1 else "ab" * 32)
-    marks = (Mark("1", 1, 1, "ab" * 64),)
-    return Committed(record, Certificate(Matter.of(record, Ballot(1, 0, "1"), party.network), marks))
-
-
 def test_what_is_committed_spreads_along_the_same_tree_and_each_node_passes_it_on_once() -> None:
     party = Party(1, 20)
     party.run(5.0)
     for version in (1, 2, 3):
-        party.commit("7", committed(party, "lamp", version))
+        party.commit("7", party.committed("lamp", version))
         party.run(2.0)
     assert all(engine.voted.versions == {("names", "lamp"): 3} for engine in party.up.values())
     assert party.count("learnt") == 3 * 19
@@ -152,10 +143,10 @@ def test_what_was_committed_in_a_partition_is_repaired_with_its_certificate() ->
     party = Party(1, 6)
     party.run(5.0)
     party.world.network.partition(map(host_of, party.names[:3]), map(host_of, party.names[3:]))
-    news = {key: committed(party, key, 2, "x" * 4_000) for key in map(str, range(200))}
+    news = {key: party.committed(key, 2, "x" * 4_000) for key in map(str, range(200))}
     for each in news.values():
         party.commit("1", each)
-    party.commit("1", committed(party, "of another namespace", 1))
+    party.commit("1", party.committed("of another namespace", 1))
     party.run(30.0)
     assert len(party.roots()) == 2
     party.world.network.heal()
@@ -168,7 +159,7 @@ def test_what_was_committed_in_a_partition_is_repaired_with_its_certificate() ->
 def test_a_proof_that_a_voter_lied_reaches_everybody() -> None:
     party = Party(1, 12)
     party.run(5.0)
-    certificates = [committed(party, "lamp", 1, value).certificate for value in ("one", "other")]
+    certificates = [party.committed("lamp", 1, value).certificate for value in ("one", "other")]
     assert certificates[0] is not None
     assert certificates[1] is not None
     proof = Proof(certificates[0], certificates[1])

@@ -12,10 +12,11 @@ from random import Random
 import pytest
 from gossiping import NODES, Party
 
+from waypost.drip.repair import EVERY
 from waypost.sim import TROUBLES, Odds, Storm, Trace, repeatable
 
 STORM: float = 90.0  # seconds
-LEVEL_WITHIN: float = 60.0  # seconds after the calm
+LEVEL_WITHIN: float = EVERY + 10.0  # seconds after the calm: a period of repair, and the longest pause
 KEYS = 12
 SIZES = (2, 3, 5, 8, 13)
 LARGE = 34  # once in twenty seeds
@@ -37,7 +38,9 @@ def storm(seed: int, *, sync: bool = True, trace: Trace | None = None) -> tuple[
         if party.nodes[name].engine is None:
             continue
         number += 1
-        if rng.random() < 0.3:
+        if rng.random() < 0.1:
+            party.commit(name, party.committed(f"key {number % KEYS}", number))
+        elif rng.random() < 0.3:
             own[name].append(b"%d" % number)
             party.announce(name, name.encode(), b"%d" % number, NODES)
         else:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Final, Protocol
 
-from waypost.drip.merkle import PAGE_MAX, Merkle, Summary, Walk
+from waypost.drip.merkle import BUCKET_MAX, PAGE_MAX, Merkle, Summary, Walk
 from waypost.drip.rumours import Branch, Page, PageRequest, Pull, Pulled, Roots, RootsRequest, Rumour, spread_of
 from waypost.engine import Deadlines
 from waypost.record import Committed
@@ -71,11 +71,14 @@ class Ended:
 class Repair:
     """Messages out are gathered in `out`, ends of sessions in `ended`, for the owner to take.
 
+    A session asks `questions_max` questions at most.
+
     Records that a Pulled brings are the owner's to accept, before receive_pulled().
     """
 
-    def __init__(self, rng: Random, replica: Replica) -> None:
+    def __init__(self, rng: Random, replica: Replica, *, questions_max: int = QUESTIONS_MAX) -> None:
         self._rng = rng
+        self._questions_max = questions_max
         self._replica = replica
         self._sessions: dict[str, Session] = {}
         self._deadlines: Deadlines[str] = Deadlines()  # "" is the next random peer
@@ -181,7 +184,9 @@ class Repair:
 
     def check(self) -> None:
         assert len(self._sessions) <= SESSIONS_MAX
-        assert all(session.questions <= QUESTIONS_MAX for session in self._sessions.values())
+        assert all(session.questions <= self._questions_max + ASKS_MAX for session in self._sessions.values())
+        walks = (session.walk for session in self._sessions.values() if session.walk is not None)
+        assert all(len(walk.wanted) <= PULL_MAX + PAGE_MAX * BUCKET_MAX for walk in walks)
 
     def _go_on(self, peer: str, session: Session, now: float) -> None:
         """Pull when there is enough to pull, or nothing left to look at; else the next page, the next space."""
@@ -194,7 +199,7 @@ class Repair:
             session.space = session.spaces.pop()
             tree = self._replica.tree(session.space)
             session.walk = None if tree is None else Walk(tree)
-        if session.questions >= QUESTIONS_MAX:
+        if session.questions >= self._questions_max:
             self._end(peer, complete=False)
             return
         self._count += 1
