@@ -28,7 +28,7 @@ HEAL_WITHIN = 15.0  # seconds until all roots are equal, with up to a thousand r
 
 
 def delays(party: Party, number: int, gap: float, seed: int = 3) -> list[float]:
-    """Announce so many records at random nodes; for each, the seconds until the last node has applied it, sorted."""
+    """Announce so many records at random nodes; the seconds until each node has applied each of them, sorted."""
     rng, born = Random(seed), dict[bytes, float]()
     before = {name: len(engine.arrived) for name, engine in party.up.items()}
     clocks = {name: node.call(lambda _, now: now) - party.world.now for name, node in party.nodes.items()}
@@ -38,24 +38,24 @@ def delays(party: Party, number: int, gap: float, seed: int = 3) -> list[float]:
         party.announce(rng.choice(party.names), b"key %d" % count, value)
         party.run(gap)
     party.run(10.0)
-    last = dict.fromkeys(born, 0.0)
+    seconds: list[float] = []
     for name, engine in party.up.items():
         arrived = engine.arrived[before[name] :]
         assert len(arrived) == number, f"{name} has {len(arrived)} of {number}"
-        for when, value in arrived:
-            last[value] = max(last[value], when - clocks[name] - born[value])
-    return sorted(last.values())
+        seconds.extend(when - clocks[name] - born[value] for when, value in arrived)
+    return sorted(seconds)
 
 
-@pytest.mark.parametrize(("weather", "median", "slowest"), [(LINK_20_MS, 0.5, 1.0), (LINK_100_MS, 1.5, 3.0)])
-def test_a_hundred_nodes_have_a_record_soon(weather: Weather, median: float, slowest: float) -> None:
-    """Notes on DRiP, 4.13: converged within 1 s at 20 ms links; 2 s at the 99th of 100 arrivals at 100 ms links."""
+@pytest.mark.parametrize(("weather", "most_within", "all_within"), [(LINK_20_MS, 0.5, 1.0), (LINK_100_MS, 2.0, 3.0)])
+def test_a_hundred_nodes_have_a_record_soon(weather: Weather, most_within: float, all_within: float) -> None:
+    """Notes on DRiP, 4.13: converged within 1 s at 20 ms links; 2 s for 99 of 100 arrivals at 100 ms links."""
     party = Party(1, 100, weather, check_each=0)
     party.run(20.0)
     delays(party, 20, 0.2)  # a tree forms
-    last = delays(party, 60, 0.1, seed=4)
-    assert last[len(last) // 2] < median
-    assert last[-1] < slowest
+    seconds = delays(party, 60, 0.1, seed=4)
+    assert len(seconds) == 60 * 100
+    assert seconds[len(seconds) * 99 // 100] < most_within
+    assert seconds[-1] < all_within
     assert len(party.roots()) == 1
 
 
@@ -282,8 +282,7 @@ def test_a_relay_that_keeps_what_it_hears_to_itself_holds_up_nobody() -> None:
 
     party = Party(1, 30, tampers=dict.fromkeys(("3", "7", "c"), silent))
     party.run(10.0)
-    delays_of_all = delays(party, 30, 0.2)
-    assert delays_of_all[-1] < 5.0
+    assert delays(party, 30, 0.2)[-1] < 5.0
 
 
 def record_of(party: Party, number: int, node: str, signer: str | None = None) -> Gossiped:
