@@ -10,12 +10,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from people import fast, key_of, roster
 
-from waypost.drip.allowance import POINTS_MAX
+from waypost.drip.allowance import ANSWER_COST, POINTS_A_SECOND, POINTS_MAX
 from waypost.drip.gossip import Author, Busy
 from waypost.drip.merkle import digest_of
 from waypost.drip.mesh import Announced, Mesh
 from waypost.drip.repair import EVERY
-from waypost.drip.rumours import Have, Pulled, Rumour, Spread, Whisper, decode_parcel, encode_parcel, spread_of
+from waypost.drip.rumours import (
+    Graft,
+    Have,
+    Pull,
+    Pulled,
+    Rumour,
+    Spread,
+    Whisper,
+    decode_parcel,
+    encode_parcel,
+    spread_of,
+)
 from waypost.engine import Answer, Apply, Ask, Commit, Endpoint
 from waypost.errors import WireError
 from waypost.identity.keys import verifies
@@ -331,6 +342,24 @@ def test_what_goes_beyond_a_neighbour_s_allowance_is_dropped_and_costs_little() 
     party.run(2.0)
     assert all(len(reader) == 2 for reader in party.readers())
     party.world.check()
+
+
+def test_what_asks_for_much_uses_up_an_allowance_sooner() -> None:
+    party = Party(1, 3, absent=("3",), check_each=0)
+    asker = party.world.client(host_of("3"), PORT)
+    party.run(1.0)
+    party.announce("1", b"large", b"x" * 60_000)
+    party.run(1.0)
+    (leaf,) = party.up["1"].mesh.trees()["gossiped/rd"].leaves()
+    asked = Pull(1, "gossiped/rd", (leaf.digest,)), Graft((leaf.hash[:16],) * 20)
+    asker.inbox.clear()
+    for _ in range(5_000):
+        asker.send(encode_parcel(party.network, asked), Endpoint(host_of("1"), PORT))
+    party.run(1.0)
+    answers = [message for data, _ in asker.inbox for message in decode_parcel(party.network, data)]
+    large = [message for message in answers if isinstance(message, Pulled | Spread)]
+    assert 0 < len(large) < (POINTS_MAX + POINTS_A_SECOND) / ANSWER_COST + 1
+    assert party.count("flooded") > 5_000
 
 
 def test_strangers_and_rubbish_are_dropped_and_counted() -> None:

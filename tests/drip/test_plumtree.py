@@ -111,7 +111,7 @@ def test_whoever_asks_gets_the_message_and_the_link_comes_into_the_tree(tree: Pl
     make_lazy(tree, "c")
     tree.publish(b"1", "hello", 5, 0.0)
     tree.pushes.clear()
-    tree.grafted("c", [b"1", b"unknown"])
+    tree.grafted("c", [b"1", b"unknown", b"1"])
     assert tree.pushes == {"c": ["hello"]}
     assert "c" in tree.eager
 

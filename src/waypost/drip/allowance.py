@@ -1,6 +1,6 @@
 """What one node may make us do: points that come back with time, and what each message costs.
 
-About a point for each message, and for each record that it brings or asks for.
+About a point for each message, and for each record that it brings; more for what makes us send much.
 """
 
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ from waypost.drip.rumours import Graft, Have, PageRequest, Pull, Rumour
 
 POINTS_A_SECOND: Final = 5_000
 POINTS_MAX: Final = 10_000
+ANSWER_COST: Final = 20  # of a question whose answer may be much larger
 
 
 @dataclass(slots=True)
@@ -32,10 +33,10 @@ def cost_of(message: Rumour) -> int:
         case Have():
             return 1 + len(message.ids) // 64
         case Graft():
-            return 1 + len(message.ids)
+            return ANSWER_COST * len(message.ids)
         case PageRequest():
             return 1 + len(message.prefixes)
         case Pull():
-            return 1 + len(message.digests) // 2
+            return ANSWER_COST + len(message.digests) // 2
         case _:
             return 1

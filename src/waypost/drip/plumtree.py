@@ -118,7 +118,7 @@ class Plumtree(Generic[P]):
 
     def grafted(self, source: str, ids: Iterable[bytes]) -> None:
         self._link(source)
-        for id in ids:
+        for id in dict.fromkeys(ids):
             seen = self._seen.get(id)
             if seen is not None:
                 self.pushes.setdefault(source, []).append(seen.payload)

@@ -25,6 +25,7 @@ T = TypeVar("T")
 
 SPREAD_OCTETS_MAX: Final = 384 << 10  # of the records in one message
 SPREAD_RECORDS_MAX: Final = 256
+GRAFTS_MAX: Final = 128  # ids in one message: they cost an allowance most
 
 
 def take_whispers(tree: Plumtree[News], said: Iterable[tuple[str, Rumour]]) -> list[Whisper]:
@@ -36,7 +37,7 @@ def take_whispers(tree: Plumtree[News], said: Iterable[tuple[str, Rumour]]) -> l
     for node, ids in tree.names.items():
         light.setdefault(node, []).extend(Have(tuple(part)) for part in _parts(ids, IDS_MAX))
     for node, ids in tree.grafts.items():
-        light.setdefault(node, []).extend(Graft(tuple(part)) for part in _parts(ids, IDS_MAX))
+        light.setdefault(node, []).extend(Graft(tuple(part)) for part in _parts(ids, GRAFTS_MAX))
     for node in tree.prunes:
         light.setdefault(node, []).append(Prune())
     tree.pushes, tree.names, tree.grafts, tree.prunes = {}, {}, {}, {}
