@@ -155,7 +155,7 @@ class Registrations:
         registration.attributes = record.attributes
         registration.lt = record.lt
         registration.members = record.members
-        registration.owner = record.owner
+        registration.owner = intern(record.owner)
         registration.zone = record.zone
         registration.stored_ms = record.expires_ms
         registration.visible = False
