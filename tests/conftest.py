@@ -1,6 +1,7 @@
 """What every test may use."""
 
 import os
+import pwd
 import shutil
 import subprocess
 import sys
@@ -30,7 +31,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """`@pytest.mark.peer("tshark")`: without tshark the test is skipped, and fails where CI=true.
 
     `peer("npm:coap")` and `peer("pip:DTLSSocket")` are packages that `./dev test` takes from npm and builds with pip;
-    `peer("unshare:net")` is leave to make networks.
+    `peer("unshare:net")` is leave to make networks, `peer("user:root")` to become another user.
     """
     missing = [name for mark in item.iter_markers("peer") for name in mark.args if not has_peer(name)]
     if missing and os.environ.get("CI") == "true":
@@ -46,6 +47,8 @@ def has_peer(name: str) -> bool:
             return (NODE_MODULES / package).is_dir()
         case "pip":
             return (PIP / package).is_dir()
+        case "user":
+            return pwd.getpwuid(os.geteuid()).pw_name == package
         case "unshare":
             return shutil.which("ip") is not None and may_unshare()
         case _:

@@ -412,7 +412,7 @@ def test_the_exit_code_is_two_if_anything_fails(tmp_path: Path, capsys: pytest.C
     assert "fail    policy" in capsys.readouterr().out
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.peer("user:root")
 def test_who_may_not_look_into_the_directory_is_told(tmp_path: Path) -> None:
     """Everything is imported before the program gives up its rights."""
     tmp_path.chmod(0o700)

@@ -55,7 +55,7 @@ def test_files_that_others_may_read_are_each_named(keyring: Keyring, tmp_path: P
     assert len(guarding.check_permissions(tmp_path)) == 6
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+@pytest.mark.peer("user:root")
 def test_a_file_of_another_user_fails(keyring: Keyring, tmp_path: Path) -> None:
     os.chown(keyring.folder / "log.pem", 65_534, -1)
     found = only(guarding.check_permissions(tmp_path))

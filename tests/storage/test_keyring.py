@@ -169,7 +169,7 @@ def test_keys_that_others_could_read_stop_a_start(tmp_path: Path, name: str, mod
     assert opened(state).operator_key is None
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+@pytest.mark.peer("user:root")
 def test_keys_of_somebody_else_stop_a_start(tmp_path: Path) -> None:
     opened(tmp_path)
     os.chown(tmp_path / "keys" / "node.pem", 65_534, -1)
