@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from random import Random
 
-from waypost.assembly.carrier import FEED, META, RECORDS
+from waypost.assembly.carrier import RECORDS
 from waypost.assembly.engine import Assembly
 from waypost.coap.message import Message, decode
 from waypost.coap.numbers import LINK_FORMAT, Code, Option, Type
@@ -12,6 +12,7 @@ from waypost.identity import ANONYMOUS
 from waypost.identity.policy import default
 from waypost.rd.engine import Settings
 from waypost.record import Change
+from waypost.record.feed import FEED, META
 
 HERE = Endpoint("2001:db8::1", 5683)
 ANNA = Path("udp", Endpoint("2001:db8::a", 4000), HERE, 1, ANONYMOUS, validated=True)

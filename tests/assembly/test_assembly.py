@@ -3,13 +3,14 @@
 import pytest
 from joined import ANNA, Setup, location
 
-from waypost.assembly.carrier import FEED, FEED_MAX, WAITING_MAX
+from waypost.assembly.carrier import WAITING_MAX
 from waypost.assembly.questions import Report, Status
 from waypost.coap.numbers import Code, Option
 from waypost.codec import u64
 from waypost.rd.engine import Settings
 from waypost.rd.questions import Busy, Found, Kind, Lookup, Register, Registered
 from waypost.record import Hlc
+from waypost.record.feed import FEED, FEED_MAX
 
 
 @pytest.fixture

@@ -19,13 +19,14 @@ from lamps import CLOCK_STEP_MAX, LOOK_EVERY, SERVER, Console, Lamp, Lost
 from observers import Observer
 from vandals import Vandal
 
-from waypost.assembly.carrier import FEED, RECORDS
+from waypost.assembly.carrier import RECORDS
 from waypost.assembly.engine import Assembly
 from waypost.assembly.questions import Report, Status
 from waypost.engine import Commit, Effect, Rows
 from waypost.identity.policy import default
 from waypost.rd.engine import Settings
 from waypost.record import Change
+from waypost.record.feed import FEED
 from waypost.sim import Node, Odds, Storm, Trace, World, repeatable
 
 STORM: Final = 300.0  # seconds

@@ -6,7 +6,7 @@ from dataclasses import replace
 from random import Random
 from typing import Final
 
-from waypost.assembly.carrier import FEED, META, RECORDS
+from waypost.assembly.carrier import RECORDS
 from waypost.assembly.engine import Assembly
 from waypost.assembly.questions import Report, Review, Status
 from waypost.coap.links import Link, parse
@@ -17,6 +17,7 @@ from waypost.identity import ANONYMOUS, OPERATOR, Identity
 from waypost.identity.policy import Policy
 from waypost.rd.engine import Settings
 from waypost.rd.questions import Evict, Evictions, Export, Import, Locations, Outcome, Question, Readmit
+from waypost.record.feed import FEED, META
 
 WALL_MS: Final = 1_800_000_000_000
 NODE: Final = Endpoint("2001:db8::ff", 5683)

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, NamedTuple, Protocol
 
-from waypost.assembly.carrier import FEED, RECORDS, ROOM
+from waypost.assembly.carrier import RECORDS, ROOM
 from waypost.codec import u64
 from waypost.rd.following import Records
 from waypost.rd.index import Registration
 from waypost.record import Change
+from waypost.record.feed import FEED
 
 BATCH: Final = 64  # rows read in one go
 READ_MAX: Final = 256  # changes kept as read, since many watchers read the same
