@@ -1,0 +1,105 @@
+"""What can be asked of the mesh from outside: claims, reads, and who and what is there.
+
+A Claim and a Settle are answered with an Outcome, a Consult with a Reading, the rest as they say.
+
+Source: notes on DRiP, 4.4 (client contract) and 4.7.
+"""
+
+from dataclasses import dataclass
+
+from waypost.drip.rumours import State
+from waypost.record import Ballot, Committed, Member, Place, Proof, Record, Roster, Vote
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Have a signed record become the next version of its key.  To send the same record again is safe."""
+
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class Consult:
+    """What is committed: as this node knows it, or as a quorum of voters does."""
+
+    place: Place
+    quorum: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """What became of a transaction: its vote is closed first, if a quorum can be reached."""
+
+    place: Place
+    version: int
+    txid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A node of the roster as this one sees it; None is not known (yet), and of itself.
+
+    `heard_s` is how long ago something came from it, `rtt_s` a round trip, `skew_ms` its wall clock less ours.
+    """
+
+    member: Member
+    is_voter: bool
+    state: State | None
+    heard_s: float | None
+    rtt_s: float | None
+    skew_ms: int | None
+    wire: int | None
+    capabilities: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ShowPeers:
+    """Who is in the network?  Answered with Peers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peers:
+    """`roster` is what the last `committed` roster says; `name` and `incarnation` are this node's.
+
+    `applicants` have come and may not be let in without the operator, as a voter with a new disk.  `restored` are
+    voters that came back with an old disk, each with a vote that it forgot.  `age_s` is how long ago a quorum of
+    voters was last heard, None: never.
+    """
+
+    network: str
+    name: str
+    incarnation: int
+    state: State
+    is_voting: bool
+    committed: Committed
+    roster: Roster
+    seen: tuple[Seen, ...]
+    applicants: tuple[Member, ...]
+    restored: dict[str, Vote]
+    age_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """A vote under way, as this voter knows it; `hash` is of the record that it has accepted, "" if none."""
+
+    place: Place
+    version: int
+    promised: Ballot
+    accepted: Ballot
+    hash: str
+    record: Record | None
+
+
+@dataclass(frozen=True, slots=True)
+class ShowVotes:
+    """Which votes are under way, and on which keys has voting stopped?  Answered with Votes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Votes:
+    """`total` counts those under way, of which `open` has the first OPEN_MAX; `alarms` say why a key has stopped."""
+
+    open: tuple[Open, ...]
+    total: int
+    alarms: dict[Place, Proof]
