@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from waypost.drip.book import ALARMS, HISTORY, INSTANCES, RECORDS, ROUNDS
+from waypost.drip.gossip import RECORDS as GOSSIP
+from waypost.drip.roster import NODE
 from waypost.engine import Commit, Put
 from waypost.errors import ConfigError, StoreError
 from waypost.storage import Store
@@ -16,6 +19,8 @@ from waypost.storage.schema import MIGRATIONS, Connection
 ANNA = [Commit(puts=(Put("meta", b"name", b"Anna"),))]
 SECOND = "UPDATE meta SET value = CAST(value || x'21' AS BLOB)"
 THIRD = "CREATE TABLE third (key BLOB PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;"
+NOW = len(MIGRATIONS)
+BACKUP = f"waypost.db.v{NOW}.bak"
 BROKEN = "CREATE TABLE half (key BLOB); INSERT INTO nowhere VALUES (1)"
 
 
@@ -81,7 +86,9 @@ def test_the_database_of_another_program_is_refused_and_left_as_it_is(tmp_path: 
 def test_a_newer_database_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
     Store.open(tmp_path, migrations=(*MIGRATIONS, SECOND)).close()
     before = (tmp_path / "waypost.db").read_bytes()
-    with pytest.raises(ConfigError, match="written by a newer Waypost: it has version 2, this one knows 1"):
+    with pytest.raises(
+        ConfigError, match=f"written by a newer Waypost: it has version {NOW + 1}, this one knows {NOW}"
+    ):
         Store.open(tmp_path)
     assert (tmp_path / "waypost.db").read_bytes() == before
 
@@ -116,15 +123,25 @@ def test_a_database_is_backed_up_and_then_migrated(tmp_path: Path) -> None:
     with closing(Store.open(tmp_path, migrations=(*MIGRATIONS, SECOND, THIRD))) as store:
         assert store.get("meta", b"name") == b"Anna!"
         assert store.get("third", b"key") == b"value"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["waypost.db", "waypost.db.v1.bak", "waypost.lock"]
-    assert (tmp_path / "waypost.db.v1.bak").stat().st_mode & 0o777 == 0o600
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["waypost.db", BACKUP, "waypost.lock"]
+    assert (tmp_path / BACKUP).stat().st_mode & 0o777 == 0o600
+
+
+def test_a_database_of_the_first_version_keeps_its_rows_and_gets_the_tables_of_the_mesh(tmp_path: Path) -> None:
+    with closing(Store.open(tmp_path, migrations=MIGRATIONS[:1])) as store:
+        store.commit(ANNA)
+    with closing(Store.open(tmp_path)) as store:
+        assert store.get("meta", b"name") == b"Anna"
+        for table in (NODE, RECORDS, HISTORY, INSTANCES, ROUNDS, ALARMS, GOSSIP):
+            store.commit([Commit(puts=(Put(table, b"key", b"value"),))])
+            assert store.get(table, b"key") == b"value"
 
 
 def test_a_backup_put_back_is_what_was_there_before(tmp_path: Path) -> None:
     with closing(Store.open(tmp_path)) as store:
         store.commit(ANNA)
     Store.open(tmp_path, migrations=(*MIGRATIONS, SECOND)).close()
-    (tmp_path / "waypost.db.v1.bak").replace(tmp_path / "waypost.db")
+    (tmp_path / BACKUP).replace(tmp_path / "waypost.db")
     with closing(Store.open(tmp_path)) as store:
         assert store.get("meta", b"name") == b"Anna"
 
@@ -134,7 +151,7 @@ def test_a_migration_that_fails_leaves_the_database_as_it_was_and_can_be_done_ag
         store.commit(ANNA)
     with pytest.raises(StoreError, match="no such table: nowhere"):
         Store.open(tmp_path, migrations=(*MIGRATIONS, BROKEN))
-    assert (tmp_path / "waypost.db.v1.bak").exists()
+    assert (tmp_path / BACKUP).exists()
     with closing(Store.open(tmp_path)) as store:
         assert store.get("meta", b"name") == b"Anna"
     with closing(Store.open(tmp_path, migrations=(*MIGRATIONS, SECOND))) as store:
@@ -151,7 +168,7 @@ def test_a_backup_that_is_cut_short_never_has_the_name_of_one(tmp_path: Path) ->
 
     with pytest.raises(StoreError):
         Store.open(tmp_path, migrations=(*MIGRATIONS, SECOND), sync=sync)
-    assert not (tmp_path / "waypost.db.v1.bak").exists()
+    assert not (tmp_path / BACKUP).exists()
     with closing(Store.open(tmp_path, migrations=(*MIGRATIONS, SECOND))) as store:
         assert store.get("meta", b"name") == b"Anna!"
     assert not any(tmp_path.glob("*.new"))
