@@ -203,6 +203,19 @@ class DripEngine:
         return self._electorate.roster
 
     @property
+    def incarnation(self) -> int | None:
+        """Of this installation; None: it has not begun."""
+        return self._electorate.me.incarnation if self._electorate.me else None
+
+    def known(self, epoch: int) -> Roster | None:
+        return self._electorate.known(epoch)
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """Keys of which a version is known."""
+        return tuple(self._book.committed)
+
+    @property
     def is_voting(self) -> bool:
         return self._electorate.may_vote(self._electorate.epoch)
 

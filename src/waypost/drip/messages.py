@@ -183,12 +183,12 @@ def decode_parcel(network: str, data: bytes) -> tuple[Message, ...]:
     if parcel.network != network:
         raise WireError("the parcel is of another network")
     for message in parcel.messages:
-        for record in _records(message):
+        for record in records_in(message):
             record.require_sound()
     return parcel.messages
 
 
-def _records(message: Message) -> list[Record]:
+def records_in(message: Struct) -> list[Record]:
     """Those that a voter would keep."""
     held: list[Committed | Proposal | None]
     match message:
