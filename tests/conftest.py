@@ -31,7 +31,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """`@pytest.mark.peer("tshark")`: without tshark the test is skipped, and fails where CI=true.
 
     `peer("npm:coap")` and `peer("pip:DTLSSocket")` are packages that `./dev test` takes from npm and builds with pip;
-    `peer("unshare:net")` is leave to make networks, `peer("user:root")` to become another user.
+    `peer("unshare:net")` is leave to make networks, `peer("device:/dev/net/tun")` to open a device,
+    `peer("user:root")` to become another user.
     """
     missing = [name for mark in item.iter_markers("peer") for name in mark.args if not has_peer(name)]
     if missing and os.environ.get("CI") == "true":
@@ -47,6 +48,8 @@ def has_peer(name: str) -> bool:
             return (NODE_MODULES / package).is_dir()
         case "pip":
             return (PIP / package).is_dir()
+        case "device":
+            return os.access(package, os.R_OK | os.W_OK)
         case "user":
             return pwd.getpwuid(os.geteuid()).pw_name == package
         case "unshare":

@@ -44,9 +44,9 @@ def two_hosts() -> Iterator[tuple[Host, Host]]:
 
 
 @contextmanager
-def holding(command: list[str]) -> Iterator[subprocess.Popen[str]]:
+def holding(command: list[str], hold_s: int = HOLD_S) -> Iterator[subprocess.Popen[str]]:
     """A namespace lasts as long as a process in it does."""
-    process = subprocess.Popen([*command, "sh", "-c", f"echo; exec sleep {HOLD_S}"], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([*command, "sh", "-c", f"echo; exec sleep {hold_s}"], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     with process.stdout:
         try:
