@@ -5,7 +5,6 @@ from random import Random
 
 import msgspec
 import pytest
-from gossiping import DAY, LINK_20_MS, LINK_100_MS, NODES, PORT, Party, host_of
 from hypothesis import given
 from hypothesis import strategies as st
 from people import fast, key_of, roster
@@ -34,27 +33,9 @@ from waypost.record import Proof, network_of
 from waypost.record.feed import Feed
 from waypost.record.gossiped import Gossiped, Moment
 from waypost.sim import EPOCH_MS, Weather
+from waypost.sim.gossiping import DAY, LINK_20_MS, LINK_100_MS, NODES, PORT, Party, host_of
 
 HEAL_WITHIN = 15.0  # seconds until all roots are equal, with up to a thousand records on each side
-
-
-def delays(party: Party, number: int, gap: float, seed: int = 3) -> list[float]:
-    """Announce so many records at random nodes; the seconds until each node has applied each of them, sorted."""
-    rng, born = Random(seed), dict[bytes, float]()
-    before = {name: len(engine.arrived) for name, engine in party.up.items()}
-    clocks = {name: node.call(lambda _, now: now) - party.world.now for name, node in party.nodes.items()}
-    for count in range(number):
-        value = b"value %d" % count
-        born[value] = party.world.now
-        party.announce(rng.choice(party.names), b"key %d" % count, value)
-        party.run(gap)
-    party.run(10.0)
-    seconds: list[float] = []
-    for name, engine in party.up.items():
-        arrived = engine.arrived[before[name] :]
-        assert len(arrived) == number, f"{name} has {len(arrived)} of {number}"
-        seconds.extend(when - clocks[name] - born[value] for when, value in arrived)
-    return sorted(seconds)
 
 
 @pytest.mark.parametrize(("weather", "most_within", "all_within"), [(LINK_20_MS, 0.5, 1.0), (LINK_100_MS, 2.0, 3.0)])
@@ -62,8 +43,8 @@ def test_a_hundred_nodes_have_a_record_soon(weather: Weather, most_within: float
     """Notes on DRiP, 4.13: converged within 1 s at 20 ms links; 2 s for 99 of 100 arrivals at 100 ms links."""
     party = Party(1, 100, weather, check_each=0)
     party.run(20.0)
-    delays(party, 20, 0.2)  # a tree forms
-    seconds = delays(party, 60, 0.1, seed=4)
+    party.delays(20, 0.2)  # a tree forms
+    seconds = party.delays(60, 0.1, seed=4)
     assert len(seconds) == 60 * 100
     assert seconds[len(seconds) * 99 // 100] < most_within
     assert seconds[-1] < all_within
@@ -73,7 +54,7 @@ def test_a_hundred_nodes_have_a_record_soon(weather: Weather, most_within: float
 def test_in_fair_weather_a_record_comes_along_the_tree_and_seldom_twice() -> None:
     party = Party(1, 40)
     party.run(20.0)
-    delays(party, 60, 0.1)
+    party.delays(60, 0.1)
     new, known = party.count("new"), party.count("known")
     assert new == 60 * 39
     assert known < new
@@ -293,7 +274,7 @@ def test_a_relay_that_keeps_what_it_hears_to_itself_holds_up_nobody() -> None:
 
     party = Party(1, 30, tampers=dict.fromkeys(("3", "7", "c"), silent))
     party.run(10.0)
-    assert delays(party, 30, 0.2)[-1] < 5.0
+    assert party.delays(30, 0.2)[-1] < 5.0
 
 
 def record_of(party: Party, number: int, node: str, signer: str | None = None) -> Gossiped:

@@ -10,10 +10,10 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from gossiping import NODES, Party
 
 from waypost.drip.repair import EVERY
 from waypost.sim import TROUBLES, Odds, Storm, Trace, repeatable
+from waypost.sim.gossiping import NODES, Party
 
 STORM: float = 90.0  # seconds
 LEVEL_WITHIN: float = EVERY + 10.0  # seconds after the calm: a period of repair, and the longest pause

@@ -8,9 +8,6 @@ from random import Random
 from types import MappingProxyType
 from typing import Final
 
-import msgspec
-from people import Fast, fast, public_of, record, roster
-
 from waypost.drip.gossip import Author
 from waypost.drip.merkle import Merkle
 from waypost.drip.mesh import Announced, Mesh
@@ -19,9 +16,26 @@ from waypost.drip.shelf import Shelf
 from waypost.engine import Answer, Ask, Commit, Effect, Endpoint, Path, Rows, Send
 from waypost.errors import WireError
 from waypost.identity import ANONYMOUS
-from waypost.record import Ballot, Certificate, Change, Committed, Hlc, Mark, Matter, Proof, Roster, network_of
+from waypost.record import (
+    Ballot,
+    Certificate,
+    Change,
+    Committed,
+    Hlc,
+    Mark,
+    Matter,
+    Proof,
+    Record,
+    Roster,
+    Stamp,
+    network_of,
+)
 from waypost.record.feed import Feed
-from waypost.sim import Node, Trace, Weather, World
+from waypost.sim.network import Weather
+from waypost.sim.node import Node
+from waypost.sim.people import Fast, fast, public_of, roster
+from waypost.sim.trace import Trace
+from waypost.sim.world import EPOCH_MS, World
 
 PORT: Final = 8481
 SPACES: Final = ("rd", "names")
@@ -230,10 +244,24 @@ class Party:
 
     def committed(self, key: str, version: int, value: str = "v") -> Committed:
         """With a certificate that nobody looks at here."""
-        first = record(value, place=("names", key), network=self.network, sign=fast("operator").sign)
-        later = msgspec.structs.replace(first, version=version, prev="" if version == 1 else "ab" * 32)
+        operator = public_of("operator")
+        unsigned = Record(
+            namespace="names",
+            key=key,
+            version=version,
+            prev="" if version == 1 else "ab" * 32,
+            holder=operator,
+            home="1",
+            value=value,
+            author=operator,
+            hlc=Stamp.of(Hlc(EPOCH_MS, 0)),
+            txid="0" * 32,
+            cites=(),
+            signature="",
+        )
+        record = unsigned.signed(self.network, fast("operator").sign)
         marks = (Mark("1", 1, 1, "ab" * 64),)
-        return Committed(later, Certificate(Matter.of(later, Ballot(1, 0, "1"), self.network), marks))
+        return Committed(record, Certificate(Matter.of(record, Ballot(1, 0, "1"), self.network), marks))
 
     def commit(self, name: str, committed: Committed) -> None:
         """The node's voters have committed it."""
@@ -243,6 +271,24 @@ class Party:
             engine.mesh.publish(committed, now)
 
         self.nodes[name].call(learn)
+
+    def delays(self, number: int, gap: float, seed: int = 3) -> list[float]:
+        """Announce so many records, one each `gap` seconds at random nodes: how long until each has each, sorted."""
+        rng, born = Random(seed), dict[bytes, float]()
+        before = {name: len(engine.arrived) for name, engine in self.up.items()}
+        clocks = {name: node.call(lambda _, now: now) - self.world.now for name, node in self.nodes.items()}
+        for count in range(number):
+            value = b"value %d" % count
+            born[value] = self.world.now
+            self.announce(rng.choice(self.names), b"key %d" % count, value)
+            self.run(gap)
+        self.run(10.0)
+        seconds: list[float] = []
+        for name, engine in self.up.items():
+            arrived = engine.arrived[before[name] :]
+            assert len(arrived) == number, f"{name} has {len(arrived)} of {number}"
+            seconds.extend(when - clocks[name] - born[value] for when, value in arrived)
+        return sorted(seconds)
 
     def roots(self) -> set[str]:
         return {engine.mesh.root() for engine in self.up.values()}
