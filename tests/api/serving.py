@@ -13,7 +13,8 @@ from aiohttp import web
 
 from waypost.api.asking import Identify
 from waypost.api.changes import Rows
-from waypost.api.routes import ROUTES, Route
+from waypost.api.route import Route
+from waypost.api.routes import ROUTES
 from waypost.api.server import STALL_S, application
 from waypost.identity import OPERATOR, Identity
 from waypost.identity.admission import Gate

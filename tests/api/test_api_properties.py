@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from serving import Answer, Api, serving
 
 from waypost.api import openapi
-from waypost.api.routes import ROUTES, Route
+from waypost.api.route import Route
+from waypost.api.routes import ROUTES
 
 DOCUMENT = openapi.document()
 

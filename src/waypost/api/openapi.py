@@ -9,7 +9,8 @@ from typing import Any, Final
 import msgspec
 
 from waypost.api.problem import KINDS, problem
-from waypost.api.routes import ANY_REFUSALS, ROUTES, Answer, Bodies, Parameter, Route
+from waypost.api.route import Answer, Bodies, Parameter, Route
+from waypost.api.routes import ANY_REFUSALS, ROUTES
 from waypost.api.schemas import PROBLEM_JSON, Exported, Problem
 
 VERSION: Final = "1.0"  # of the API, not of the node

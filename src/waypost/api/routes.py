@@ -1,67 +1,17 @@
-"""The table of routes: what the server registers, and what the API description is made of.
+"""The table of routes."""
 
-A body is given by an example for each media type; the example's type is the schema.
-"""
-
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Annotated, Final
 
-from msgspec import Meta, Struct, to_builtins
+from msgspec import Meta, to_builtins
 
 from waypost.api import schemas
-from waypost.api.operations import Operations, Reply, Request
+from waypost.api.operations import Operations
 from waypost.api.reading import COUNT_DEFAULT, COUNT_MAX
+from waypost.api.route import Answer, Parameter, Route
 from waypost.api.schemas import EVENT_STREAM, JSON, JSONL, LINK_FORMAT, TEXT
-from waypost.identity.policy import THE_NODE, Action, Target
+from waypost.identity.policy import THE_NODE, Action
 from waypost.rd.access import ANYTHING as RD
 from waypost.rd.parameters import LIFETIME_MAX, NUMBER_MAX
-
-Bodies = Mapping[str, Struct | str | dict[str, object]]
-
-
-@dataclass(frozen=True, slots=True)
-class Parameter:
-    """`type` is one that JSON Schema can describe."""
-
-    name: str
-    description: str
-    type: object = str
-    example: object = None
-    place: str = "query"
-    required: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    description: str
-    bodies: Bodies = field(default_factory=dict)
-    headers: Mapping[str, str] = field(default_factory=dict)  # name, description
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """`asks` is what the policy is asked before anything is done, about any part of the room.
-
-    `refusals` are the statuses beside those that any request can get.
-    """
-
-    method: str
-    path: str
-    operation: Callable[[Operations, Request], Awaitable[Reply]]
-    asks: tuple[Action, Target]
-    summary: str
-    answers: Mapping[int, Answer]
-    parameters: tuple[Parameter, ...] = ()
-    bodies: Bodies = field(default_factory=dict)
-    body_required: bool = False
-    refusals: tuple[int, ...] = ()
-
-    @property
-    def media(self) -> tuple[str, ...]:
-        """The media types on offer; the first is the default."""
-        return tuple(dict.fromkeys(media for answer in self.answers.values() for media in answer.bodies))
-
 
 ANY_REFUSALS: Final = (400, 401, 403, 406, 421, 429, 500, 503)
 

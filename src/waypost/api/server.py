@@ -28,7 +28,8 @@ from waypost.api.metrics import Metrics
 from waypost.api.moving import Ask
 from waypost.api.operations import Measure, Operations, Ready, Reply, Request
 from waypost.api.problem import Refusal, problem
-from waypost.api.routes import ROUTES, Route
+from waypost.api.route import Route
+from waypost.api.routes import ROUTES
 from waypost.api.schemas import PROBLEM_JSON
 from waypost.api.watching import Feed
 from waypost.errors import StateError
