@@ -44,6 +44,7 @@ PLANTED: dict[str, list[Operation]] = {
     "a lost update: another took its place": [A, Claim("x", 1, 1, inf, UNKNOWN), Read("x", 1, 3, 4)],
     "a lost update: it is gone": [A, B, Read("a", 1, 5, 6), Read("b", 2, 7, 8)],
     "written twice": [A, B, Read("a", 3, 5, 6)],
+    "written twice, in another's place": [A, B, Read("a", 2, 5, 6)],
     "a failed one is there": [A, Claim("x", 2, 3, 4, LOST), Read("x", 2, 5, 6)],
     "a denied one is there": [A, Claim("x", 2, 3, 4, DENIED), Read("x", 2, 5, 6)],
     "one told to have failed before anything could beat it": [Claim("x", 1, 0, 0.5, LOST), A],
