@@ -1,6 +1,6 @@
 """A device that shares a security context with the node, by aiocoap's hands; and an engine that does as told."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from random import Random
 from typing import Final
@@ -10,6 +10,7 @@ from aiocoap import oscore
 from aiocoap.message import Direction
 
 from waypost.coap.message import Message, decode
+from waypost.drip.parcel import Said
 from waypost.engine import Apply, Commit, Effect, Endpoint, Path, Put, Rows, Send
 from waypost.errors import WireError
 from waypost.identity import ANONYMOUS, Identity
@@ -140,6 +141,9 @@ class Script:
 
     def restore(self, rows: Rows, now: float) -> None:
         pass
+
+    def hear(self, node: str, messages: Iterable[Said], now: float) -> None:
+        raise AssertionError("there is no network")
 
     def closed(self, path: Path, now: float) -> None:
         pass

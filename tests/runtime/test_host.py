@@ -2,12 +2,13 @@
 
 import asyncio
 import selectors
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
 import pytest
 
+from waypost.drip.parcel import Said
 from waypost.engine import Answer, Apply, Ask, Commit, Effect, Endpoint, Path, Put, Rows, Send
 from waypost.errors import StateError, StoreError
 from waypost.identity import ANONYMOUS
@@ -68,6 +69,10 @@ class Script:
 
     def closed(self, path: Path, now: float) -> None:
         self.calls.append(("closed", path.link))
+
+    def hear(self, node: str, messages: Iterable[Said], now: float) -> None:
+        self.calls.append(("hear", node))
+        self._effects += self.script
 
     def ask(self, question: object, now: float) -> int:
         self.calls.append(("ask", question))
@@ -338,5 +343,17 @@ def test_a_failing_disk_ends_the_host_and_nothing_is_promised() -> None:
             with pytest.raises(StoreError):
                 await world.host.wait()
             assert world.sent == []
+
+    run(story)
+
+
+def test_what_is_asked_of_the_world_goes_outside_and_what_nodes_say_comes_in() -> None:
+    async def story() -> None:
+        asked: list[object] = []
+        async with World(Ask(1, "tell anna")) as world:
+            world.host.outside = asked.append
+            assert world.host.hear("anna", ())
+            assert world.engine.calls[-1] == ("hear", "anna")
+            assert asked == ["tell anna"]
 
     run(story)

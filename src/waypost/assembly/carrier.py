@@ -3,12 +3,11 @@
 Source: design, Contracts, 3 and 5.
 """
 
-from random import Random
 from typing import Final
 
-from waypost.engine import Apply, Commit, Effect, Put, Rows
+from waypost.engine import Apply, Commit, Effect, Put
 from waypost.rd.questions import Announce, Busy
-from waypost.record import Change, HlcClock
+from waypost.record import Change, Hlc, HlcClock
 from waypost.record.feed import Feed
 
 ROOM: Final = "rd"
@@ -18,30 +17,17 @@ BUSY_RETRY: Final = 1  # seconds
 
 
 class Carrier:
-    def __init__(self, rng: Random) -> None:
-        self._feed = Feed(rng)
+    def __init__(self, feed: Feed) -> None:
+        """`feed` is restored before, by its owner."""
+        self._feed = feed
         self._clock = HlcClock()
         self._wall_ms = 0
         self._read_at = 0.0  # when the wall clock was read, on the caller's clock
         self._waiting: dict[int, int] = {}  # change -> question
         self._effects: list[Effect] = []
-        self.durable = 0  # the last change that is on disk
 
-    @property
-    def feed_id(self) -> bytes:
-        return self._feed.id
-
-    @property
-    def seq(self) -> int:
-        """Of the last change."""
-        return self._feed.seq
-
-    def restore(self, rows: Rows) -> None:
-        """Raises StoreError if the feed cannot be read."""
-        puts, last = self._feed.restore(rows)
-        self.durable = self._feed.seq
-        if puts:
-            self._effects.append(Commit(puts=puts))
+    def restore(self, last: Hlc | None) -> None:
+        """`last` is the time of the last change."""
         if last is not None:
             self._clock.observe(last)
 
@@ -59,15 +45,10 @@ class Carrier:
         self._effects.append(Commit(puts=(record, *puts), then=(Apply(change),)))
         return None
 
-    def applied(self, change: Change) -> int:
+    def applied(self, change: Change, now: float) -> int | None:
         """The question that `change` answers, for it is durable."""
-        self.durable = change.seq
         return self._waiting.pop(change.seq)
 
     def take_effects(self) -> list[Effect]:
         effects, self._effects = self._effects, []
         return effects
-
-    def __len__(self) -> int:
-        """Announcements on their way to the disk."""
-        return len(self._waiting)

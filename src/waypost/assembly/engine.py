@@ -8,18 +8,21 @@ Source: design, "The picture" and Contracts.
 """
 
 import itertools
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from random import Random
 from typing import Final, cast
 
-from waypost.assembly.carrier import Carrier
+from waypost.assembly.carrier import ROOM, Carrier
+from waypost.assembly.network import Installation, Introduce, Network
 from waypost.assembly.questions import Follow, Followed, Report, Review, Status
 from waypost.coap.links import filter_links
 from waypost.coap.numbers import LINK_FORMAT, Code
 from waypost.coap.peer import Peer
 from waypost.coap.request import Request, Response, diagnostic
 from waypost.coap.server import DISCOVERY
-from waypost.engine import Answer, Ask, Effect, Path, Rows
+from waypost.drip.parcel import Said
+from waypost.drip.questions import Claim, Consult, Settle, ShowPeers, ShowVotes
+from waypost.engine import Answer, Ask, Commit, Effect, Path, Rows
 from waypost.identity.admission import Gate
 from waypost.identity.policy import THE_NODE, Action, Decide
 from waypost.identity.token import TokenQuestion
@@ -30,26 +33,41 @@ from waypost.rd.engine import Directory, Settings
 from waypost.rd.observation import Query
 from waypost.rd.questions import Announce, Announced, Fetch, Found, Lookup, Outcome, Question, Read, Refused
 from waypost.record import Change
+from waypost.record.feed import Feed
 
 POLICY_RETRY: Final = 1  # seconds
+OF_NETWORK: Final = (Claim, Consult, Settle, ShowPeers, ShowVotes, Introduce)
 IDEMPOTENT: Final = frozenset({("rd",), ("rd", "")})  # RFC 9176, 5: registering again is registering once
 
 
 class Assembly:
     """`decide` is the policy: every question from outside is put to it, here or in the room it is for.
 
-    `gate` limits what one asker may send; None, nobody is limited.
+    `gate` limits what one asker may send; None, nobody is limited.  Without an `installation` there is no network.
     """
 
-    def __init__(self, rng: Random, settings: Settings, decide: Decide, gate: Gate | None = None) -> None:
-        ids = itertools.count(1)  # one for all rooms: an answer finds its asker by its number
+    def __init__(
+        self,
+        rng: Random,
+        settings: Settings,
+        decide: Decide,
+        gate: Gate | None = None,
+        installation: Installation | None = None,
+    ) -> None:
+        # One for all rooms: an answer finds its asker by its number.  What other nodes answer is of this run alone.
+        ids = itertools.count(1 if installation is None else rng.getrandbits(48))
         self._ids = ids
+        self._feed = Feed(rng)
+        self._durable = 0  # the last change that is on disk
         self._decide = decide
         self._wants_echo = settings.freshness == "echo"
         self._gate = Gate(0, 1) if gate is None else gate
         self._coap = Peer(rng, self._serve, ids, idempotent=IDEMPOTENT, admit=self._admit, shares=self._shares)
         self._directory = Directory(rng, ids, settings, decide)
-        self._carrier = Carrier(rng)
+        self._network = Network(rng, ids, self._feed, installation) if installation else None
+        self._embedded = Carrier(self._feed)
+        carries = self._network is not None and installation is not None and installation.carries
+        self._carrier = self._network if carries and self._network is not None else self._embedded
         self._tokens = Tokens(rng, decide)
         self._fetching: dict[int, int] = {}  # the client's number -> the directory's
         self._observers: dict[int, Lookup] = {}  # requests to observe whose first answer comes later
@@ -59,23 +77,36 @@ class Assembly:
     @property
     def name(self) -> str:
         """Of this node, from its first start on."""
-        return self._carrier.feed_id.hex()
+        return self._feed.id.hex()
 
     # the engine's calls
 
     def restore(self, rows: Rows, now: float) -> None:
-        self._carrier.restore(rows)
+        puts, last = self._feed.restore(rows)
+        self._durable = self._feed.seq
+        if puts:
+            self._effects.append(Commit(puts=puts))
+        self._embedded.restore(last)
         self._directory.restore(rows, now)
+        if self._network is not None:
+            self._network.restore(rows, now)
         self._tokens.restore(rows)
 
     def handle_clock(self, now: float, wall_ms: int) -> None:
-        self._carrier.handle_clock(now, wall_ms)
+        self._embedded.handle_clock(now, wall_ms)
+        if self._network is not None:
+            self._network.handle_clock(now, wall_ms)
         self._directory.handle_clock(now, wall_ms)
         self._tokens.handle_clock(now, wall_ms)
 
     def receive_datagram(self, data: bytes, path: Path, now: float) -> None:
         if self._coap.receive_datagram(data, path, now):
             self._join(now)
+
+    def hear(self, node: str, messages: Iterable[Said], now: float) -> None:
+        """From a node of the network, whom the transport has identified."""
+        assert self._network is not None
+        self._network.hear(node, messages, now)
 
     def closed(self, path: Path, now: float) -> None:
         """The connection is no more."""
@@ -85,8 +116,11 @@ class Assembly:
     def ask(self, question: object, now: float) -> int:
         """Answer(id, …) follows: a Report to Status, a Followed to Follow, an Outcome to a Question.
 
-        What is asked of tokens is answered as token.py says.
+        What is asked of tokens is answered as token.py says, of the network as drip/questions.py does.
         """
+        if isinstance(question, OF_NETWORK):
+            assert self._network is not None, f"nobody answers {question!r}"
+            return self._network.ask(question, now)
         id = next(self._ids)
         result: object = None
         if isinstance(question, TokenQuestion):
@@ -109,30 +143,42 @@ class Assembly:
         raise AssertionError("no room asks the world anything yet")
 
     def apply(self, change: Change, now: float) -> None:
-        self._directory.apply(change, now)
-        self._directory.answered(self._carrier.applied(change), Announced(), now)
+        self._durable = change.seq
+        carrier: Carrier | Network = self._carrier
+        if change.room == ROOM:
+            self._directory.apply(change, now)
+        elif self._network is not None:
+            carrier = self._network
+        answered = carrier.applied(change, now)
+        if answered is not None:
+            self._directory.answered(answered, Announced(), now)
         self._tell_followers()
         self._join(now)
 
     def handle_timer(self, now: float) -> None:
         self._coap.handle_timer(now)
         self._directory.handle_timer(now)
+        if self._network is not None:
+            self._network.handle_timer(now)
         self._join(now)
 
     def next_timer(self) -> float | None:
-        coap, directory = self._coap.next_timer(), self._directory.next_timer()
-        if coap is None or directory is None:
-            return directory if coap is None else coap
-        return min(coap, directory)
+        timers = [self._coap.next_timer(), self._directory.next_timer()]
+        if self._network is not None:
+            timers.append(self._network.next_timer())
+        return min((when for when in timers if when is not None), default=None)
 
     def take_effects(self) -> list[Effect]:
         effects, self._effects = self._effects, []
-        return effects + self._tokens.take_effects() + self._carrier.take_effects() + self._coap.take_effects()
+        effects += self._tokens.take_effects() + self._embedded.take_effects() + self._coap.take_effects()
+        return effects if self._network is None else effects + self._network.take_effects()
 
     def check(self) -> None:
         self._coap.check()
         self._directory.check()
         self._tokens.check()
+        if self._network is not None:
+            self._network.check()
 
     def _admit(self, path: Path, now: float) -> int:
         return self._gate.take(path.who, path.peer.host, now)
@@ -214,18 +260,18 @@ class Assembly:
         return bool(observed or changed)
 
     def _follow(self, id: int, question: Follow) -> Followed | None:
-        if self._carrier.durable > question.after:
+        if self._durable > question.after:
             return self._followed()
         self._followers[id] = question.after
         return None
 
     def _followed(self) -> Followed:
-        return Followed(self._carrier.feed_id, self._carrier.durable)
+        return Followed(self._feed.id, self._durable)
 
     def _tell_followers(self) -> None:
         """Those who do not know the last change."""
         if self._followers:
-            self._answer_followers([id for id, after in self._followers.items() if self._carrier.durable > after])
+            self._answer_followers([id for id, after in self._followers.items() if self._durable > after])
 
     def _answer_followers(self, ids: list[int]) -> None:
         for id in ids:
@@ -251,7 +297,11 @@ class Assembly:
         return diagnostic(Code.SERVICE_UNAVAILABLE, "the policy has changed: ask again", POLICY_RETRY)
 
     def _report(self) -> Report:
-        gauges = {"askers": len(self._gate), "changes_waiting": len(self._carrier), "changes": self._carrier.seq}
+        gauges = {
+            "askers": len(self._gate),
+            "changes_waiting": self._feed.seq - self._durable,
+            "changes": self._feed.seq,
+        }
         return Report(
             {**self._coap.counters(), **self._directory.counters(), **self._tokens.counters()},
             {**gauges, **self._coap.gauges(), **self._directory.gauges(), **self._tokens.gauges()},

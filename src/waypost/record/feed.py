@@ -30,21 +30,25 @@ class Feed:
         self.seq = 0
 
     def restore(self, rows: Rows) -> tuple[tuple[Put, ...], Hlc | None]:
-        """What is to be written first, and the time of the last change.  Raises StoreError if it cannot be read."""
+        """What is to be written first, and the time of the last change that has one.
+
+        Raises StoreError if the last change of a room cannot be read.
+        """
         found = rows.get(META, FEED_ID)
         self.id = self._rng.randbytes(16) if found is None else found
         puts = (Put(META, FEED_ID, self.id),) if found is None else ()
-        last = None
-        for last in rows.scan(FEED):  # noqa: B007 -- the last one is what we want
-            pass
-        if last is None:
-            return puts, None
-        self.seq = int.from_bytes(last[0], "big")
-        try:
-            version = Change.decode(self.seq, last[1]).version
-        except WireError as error:
-            raise StoreError(f"change {self.seq} of the feed cannot be read: {error}") from error
-        return puts, version if isinstance(version, Hlc) else None
+        last: dict[bytes, tuple[bytes, bytes]] = {}  # by room, as it stands in front of each
+        for key, value in rows.scan(FEED):
+            last[value[1 : 2 + sum(value[1:2])]] = key, value
+        versions = []
+        for key, value in last.values():
+            seq = int.from_bytes(key, "big")
+            self.seq = max(self.seq, seq)
+            try:
+                versions.append(Change.decode(seq, value).version)
+            except WireError as error:
+                raise StoreError(f"change {seq} of the feed cannot be read: {error}") from error
+        return puts, max((version for version in versions if isinstance(version, Hlc)), default=None)
 
     def add(
         self, room: str, key: bytes, version: int | Hlc, value: bytes | None, wall_ms: int

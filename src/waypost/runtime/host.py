@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Protocol, TypeVarTuple, assert_never
 
+from waypost.drip.parcel import Said
 from waypost.engine import Answer, Apply, Ask, Commit, Effect, Engine, Path, Rows, Send
 from waypost.errors import StateError
 from waypost.rd.questions import Busy
@@ -28,6 +29,7 @@ BUSY_RETRY_S: Final = 2
 log = logging.getLogger(__name__)
 
 Sender = Callable[[Path, bytes], None]
+Outside = Callable[[object], None]  # what is asked of the world: the network's transport
 Arguments = TypeVarTuple("Arguments")
 
 
@@ -36,6 +38,10 @@ class AskableEngine(Engine, Protocol):
 
     def closed(self, path: Path, now: float) -> None:
         """The connection is no more."""
+        ...
+
+    def hear(self, node: str, messages: Iterable[Said], now: float) -> None:
+        """From a node of the network, whom the transport has identified."""
         ...
 
     def ask(self, question: object, now: float) -> int:
@@ -55,6 +61,7 @@ class Host:
         self._writer = writer
         self._wall_ms = wall_ms
         self._loop = asyncio.get_running_loop()
+        self.outside: Outside = _nobody  # set it before start()
         self._links: dict[int, Sender] = {}
         self._last_link = 0
         self._waiting: dict[int, asyncio.Future[object]] = {}
@@ -118,6 +125,13 @@ class Host:
         self._run(self._receive, datagrams)
         return True
 
+    def hear(self, node: str, messages: Sequence[Said]) -> bool:
+        """From a node of the network; False if it is dropped: the disk is behind, or the host is not running."""
+        if not self._running or self._writer.full:
+            return False
+        self._run(self._hear, node, messages)
+        return True
+
     async def ask(self, question: object) -> object:
         """The outcome of `question`.  Raises StateError if the host is not running, or ends before the answer."""
         if not self._running:
@@ -145,6 +159,9 @@ class Host:
         receive, now = self._engine.receive_datagram, self._loop.time()
         for data, path in datagrams:
             receive(data, path, now)
+
+    def _hear(self, node: str, messages: Sequence[Said]) -> None:
+        self._engine.hear(node, messages, self._loop.time())
 
     def _closed(self, path: Path) -> None:
         self._engine.closed(path, self._loop.time())
@@ -174,7 +191,7 @@ class Host:
                     if not answer.done():  # whoever asked may have left
                         answer.set_result(effect.result)
                 case Ask():
-                    raise AssertionError(f"nobody in this node answers {effect.body!r}")
+                    self.outside(effect.body)
                 case _:
                     assert_never(effect)
 
@@ -226,3 +243,7 @@ class Host:
                 answer.set_exception(StateError("the node has stopped"))
         self._waiting.clear()
         self._ended.set()
+
+
+def _nobody(body: object) -> None:
+    raise AssertionError(f"nobody in this node answers {body!r}")

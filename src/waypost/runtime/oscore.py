@@ -32,6 +32,7 @@ from waypost.coap.numbers import AMPLIFICATION_MAX, DUPLICATES_MAX, Code, Option
 from waypost.coap.oscore import Head, answer_head, carries, partial_iv, request_head, unwrap, wrap
 from waypost.coap.peer import Admit, admit_all
 from waypost.codec import u64
+from waypost.drip.parcel import Said
 from waypost.engine import Apply, Commit, Effect, Endpoint, Path, Put, Rows, Send
 from waypost.errors import ConfigError, StoreError, WireError
 from waypost.identity.oscore import SecurityContext
@@ -150,6 +151,10 @@ class Oscore:
         protected = list(self._protect_all(self._engine.take_effects()))
         effects, self._effects = self._effects, []
         return effects + protected
+
+    def hear(self, node: str, messages: Iterable[Said], now: float) -> None:
+        self._now = now
+        self._engine.hear(node, messages, now)
 
     def ask(self, question: object, now: float) -> int:
         self._now = now

@@ -1,0 +1,376 @@
+"""The node's part in its network: votes and gossip over one feed, and the directory's carrier if it is to be.
+
+A node without a network founds one, in which it alone votes.  Whatever it commits or learns becomes a change of the
+feed, in the commit that makes it durable: Change(VOTED, namespace NUL key, version, Committed); what is gossiped, one
+of its namespace's room.  With `carries` the directory's records are gossiped, and stand in its table all the same, so
+that whoever reads them there need not know.
+
+What is to go to other nodes leaves as Ask(Tell), Ask(Whisper) and Ask(Reach), and comes from them by hear().
+
+Source: design, Contracts, 1 to 5 and 7; notes on DRiP, 4.3, 4.9 to 4.11.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from random import Random
+from typing import Final, get_args
+
+import msgspec
+
+from waypost.assembly.carrier import RECORDS, ROOM
+from waypost.drip import mesh
+from waypost.drip.engine import DripEngine, Setup
+from waypost.drip.gossip import Author
+from waypost.drip.judge import Holders
+from waypost.drip.members import Members
+from waypost.drip.merkle import Merkle
+from waypost.drip.messages import Alarm, Message
+from waypost.drip.outbox import Spread, Stored
+from waypost.drip.parcel import Said
+from waypost.drip.proposer import Timers
+from waypost.drip.questions import Claim, Consult, Open, Peers, Seen, Settle, ShowPeers, ShowVotes, Votes
+from waypost.drip.roster import NODE
+from waypost.drip.rules import Rules
+from waypost.drip.rumours import Rumour
+from waypost.drip.shelf import Shelf
+from waypost.drip.voter import Credentials
+from waypost.engine import Answer, Apply, Ask, Commit, Effect, Put, Rows
+from waypost.errors import StoreError
+from waypost.rd.questions import Announce, Busy
+from waypost.record import ROSTER, Change, Committed, Member, Place, Policy, Proof, Roster, Sign, Verify, network_of
+from waypost.record.feed import Feed
+from waypost.record.roster import roster_in
+from waypost.record.vote import founding
+
+VOTED: Final = "voted"  # the room of what was voted on
+FOUNDING: Final = b"founding"
+GUESTS_MAX: Final = 64  # nodes of no roster yet, whose URLs are known from what they asked
+OPEN_MAX: Final = 1_000  # votes under way that are told of at once
+RUMOURS: Final = frozenset(get_args(Rumour))
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """This node: `sign` signs with the public `key`; the `operator`'s key may change a network that it founds.
+
+    `started_ms` is wall-clock time: an installation with an empty disk is named by it.  `founding` is the first roster
+    of the network that it was let into; None, it founds one unless its disk knows of one.
+    """
+
+    name: str
+    key: str
+    operator: str
+    organisation: str
+    started_ms: int
+    sign: Sign
+    verify: Verify
+    founding: Committed | None = None
+    carries: bool = False
+    timers: Timers = Timers()
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Told to the peers' transport: where nodes are, by name; those that are not here are no more."""
+
+    urls: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Introduce:
+    """This node is reached at `url`.  Answered with the network's id."""
+
+    url: str
+
+
+class Network:
+    """`ids` numbers what is asked and answered; `feed` is restored before, by its owner."""
+
+    def __init__(self, rng: Random, ids: Iterator[int], feed: Feed, installation: Installation) -> None:
+        self._rng = rng
+        self._ids = ids
+        self._feed = feed
+        self._me = installation
+        self._now = 0.0
+        self._epoch = 0  # the last one that the mesh was told of
+        self._guests: dict[str, str] = {}
+        self._reached: dict[str, str] = {}
+        self._to_spread: dict[int, Committed] = {}  # changes that this node made: everybody should know, once durable
+        self._effects: list[Effect] = []
+
+    def restore(self, rows: Rows, now: float) -> None:
+        """Raises StoreError if the disk knows of another network than it should."""
+        self._now = now
+        first = self._first(rows)
+        roster = roster_in(first.record)
+        self.id = network_of(roster)
+        self._shelf = Shelf(self.id)
+        me = self._me
+        credentials = Credentials(self.id, me.sign, me.verify)
+        self._votes = DripEngine(
+            Setup(me.name, first, credentials, Holders(), me.timers, Rules()), self._rng, self._ids
+        )
+        self._votes.restore(rows, now)
+        if self._votes.incarnation is None:
+            own = roster.voter(me.name)
+            founds = me.founding is None and own is not None
+            self._votes.begin(own.incarnation if founds and own else _incarnation(me), now)
+        assert self._votes.incarnation is not None
+        author = Author(self.id, me.name, self._votes.incarnation, me.sign)
+        spaces = (ROOM,) if me.carries else ()
+        self._mesh = mesh.Mesh(self._rng, self._ids, author, me.verify, self._feed, spaces, voted=self)
+        self._mesh.restore(rows, now)
+        for place in self._votes.places:
+            committed = self._votes.committed(place)
+            assert committed is not None
+            self._shelf.put(committed)
+
+    def handle_clock(self, now: float, wall_ms: int) -> None:
+        self._now = now
+        self._votes.handle_clock(now, wall_ms)
+        self._mesh.handle_clock(now, wall_ms)
+
+    def handle_timer(self, now: float) -> None:
+        self._now = now
+        self._votes.handle_timer(now)
+        self._mesh.handle_timer(now)
+
+    def next_timer(self) -> float | None:
+        votes, gossip = self._votes.next_timer(), self._mesh.next_timer()
+        return gossip if votes is None else votes if gossip is None else min(votes, gossip)
+
+    def hear(self, node: str, messages: Iterable[Said], now: float) -> None:
+        """From a node whom the transport has identified."""
+        self._now = now
+        voted: list[Message] = []
+        rumours: list[Rumour] = []
+        for message in messages:
+            (rumours if type(message) in RUMOURS else voted).append(message)  # type: ignore[arg-type]
+        if voted:
+            self._votes.hear(node, tuple(voted), now)
+        self._mesh.receive(node, rumours, now)
+
+    def check(self) -> None:
+        self._votes.check()
+        self._mesh.check()
+
+    # the directory's carrier
+
+    def announce(self, id: int, announce: Announce, now: float) -> Busy | None:
+        """Busy at once, or None: applied() will name the question once the change is durable and applied."""
+        self._now = now
+        busy = self._mesh.announce(id, ROOM, announce.key, announce.value, announce.expires_ms, now)
+        return None if busy is None else Busy(busy.retry_s, busy.detail)
+
+    def applied(self, change: Change, now: float) -> int | None:
+        """It is durable and its readers have it; the question of announce() that it answers, if there is one."""
+        self._now = now
+        if change.room == VOTED:
+            committed = self._to_spread.pop(change.seq, None)
+            if committed is not None:
+                self._mesh.publish(committed, now)
+            return None
+        self._mesh.apply(change, now)
+        question = None
+        for effect in self._mesh.take_effects():
+            if isinstance(effect, Answer):
+                question = effect.id
+            else:
+                self._place(effect)
+        return question
+
+    # questions
+
+    def ask(self, question: object, now: float) -> int:
+        """Answer(id, …) follows, as questions.py says."""
+        self._now = now
+        match question:
+            case Claim():
+                return self._votes.claim(question.record, now)
+            case Consult() if question.quorum:
+                return self._votes.read(question.place, now)
+            case Settle():
+                return self._votes.status(question.place, question.version, question.txid, now)
+            case _:
+                pass
+        id = next(self._ids)
+        self._effects.append(Answer(id, self._told(question, now)))
+        return id
+
+    def _told(self, question: object, now: float) -> object:
+        match question:
+            case Consult():
+                return self._votes.local(question.place, now)
+            case ShowPeers():
+                return self._peers(now)
+            case ShowVotes():
+                return self._open()
+            case Introduce():
+                return self.id
+            case _:
+                raise AssertionError(f"nobody answers {question!r}")
+
+    # what the mesh spreads and repairs of the voted class: mesh.Voted
+
+    def trees(self) -> dict[str, Merkle]:
+        return self._shelf.trees()
+
+    def give(self, namespace: str, digests: Iterable[bytes], octets_max: int) -> list[Committed]:
+        return self._shelf.give(namespace, digests, octets_max)
+
+    def learn(self, news: Committed | Proof, source: str, now: float) -> bool:
+        if isinstance(news, Proof):
+            alarms = len(self._votes.alarms)
+            self._votes.hear(source, (Alarm(news),), now)
+            return len(self._votes.alarms) > alarms
+        before = self._votes.committed(news.record.place)
+        self._votes.learn(news, now, source)
+        return self._votes.committed(news.record.place) is not before
+
+    # effects
+
+    def take_effects(self) -> list[Effect]:
+        while effects := self._mesh.take_effects() + self._votes.take_effects():  # what is numbered first goes first
+            for effect in effects:
+                self._place(effect)
+            self._follow_rosters()
+        effects, self._effects = self._effects, []
+        return effects
+
+    def _place(self, effect: Effect) -> None:
+        """Commits get the changes of the feed that they make; what is for the other half goes there."""
+        match effect:
+            case Commit():
+                self._effects.append(self._noted(effect))
+            case Ask(body=Spread(news)):
+                self._mesh.publish(news, self._now)
+            case _:
+                self._effects.append(effect)
+
+    def _noted(self, commit: Commit) -> Commit:
+        puts, then = list(commit.puts), list[Effect]()
+        news: dict[Place, Committed] = {}
+        made: list[Change] = []
+        for effect in commit.then:
+            match effect:
+                case Ask(body=Stored(committed)):
+                    change, rows = self._change(committed)
+                    puts += rows
+                    made.append(change)
+                    then.append(Apply(change))
+                    self._shelf.put(committed)
+                case Ask(body=Spread(Committed() as committed)):
+                    news[committed.record.place] = committed
+                case Ask(body=Spread(proof)):
+                    self._mesh.publish(proof, self._now)
+                case Apply(change) if change.room == ROOM:
+                    puts.append(Put(RECORDS, change.key, change.value))
+                    then.append(effect)
+                case _:
+                    then.append(effect)
+        for change in made:
+            namespace, key = change.key.decode().split("\0")
+            committed_here = news.pop((namespace, key), None)
+            if committed_here is not None:
+                self._to_spread[change.seq] = committed_here
+        for committed in news.values():
+            self._mesh.publish(committed, self._now)
+        return Commit(commit.files, tuple(puts), tuple(then))
+
+    def _change(self, committed: Committed) -> tuple[Change, tuple[Put, ...]]:
+        record = committed.record
+        key = "\0".join(record.place).encode()
+        wall_ms = self._mesh.store.wall_ms(self._now)
+        return self._feed.add(VOTED, key, record.version, committed.encode(), wall_ms)
+
+    # who is there
+
+    def _follow_rosters(self) -> None:
+        while self._epoch < self._votes.epoch:
+            self._epoch += 1
+            roster = self._votes.known(self._epoch)
+            assert roster is not None
+            self._mesh.set_roster(roster, self._now)
+        members = self._votes.roster.voters + self._votes.roster.learners
+        urls = self._guests | {member.name: member.url for member in members if member.url}
+        if urls != self._reached:
+            self._reached = urls
+            self._effects.append(Ask(next(self._ids), Reach(urls)))
+
+    def _peers(self, now: float) -> Peers:
+        votes, gossip = self._votes, self._mesh
+        roster, committed = votes.roster, votes.committed(ROSTER)
+        assert committed is not None
+        assert votes.incarnation is not None
+        members = [(member, True) for member in roster.voters] + [(member, False) for member in roster.learners]
+        return Peers(
+            network=self.id,
+            name=self._me.name,
+            incarnation=votes.incarnation,
+            state=gossip.state(now),
+            is_voting=votes.is_voting,
+            committed=committed,
+            roster=roster,
+            seen=tuple(_seen(member, is_voter, gossip.members, now) for member, is_voter in members),
+            applicants=(),
+            restored=dict(votes.restored),
+            age_s=votes.age(now),
+        )
+
+    def _open(self) -> Votes:
+        instances = self._votes.votes()
+        some: list[Open] = []
+        for place, instance in instances.items():
+            if len(some) >= OPEN_MAX:
+                break
+            accepted = instance.accepted
+            record = accepted.record if accepted else None
+            some.append(
+                Open(
+                    place,
+                    instance.version,
+                    instance.promised,
+                    instance.accepted_ballot,
+                    record.hash(self.id) if record else "",
+                    record,
+                )
+            )
+        return Votes(tuple(some), len(instances), dict(self._votes.alarms))
+
+    def _first(self, rows: Rows) -> Committed:
+        """The network's first roster."""
+        stored = rows.get(NODE, FOUNDING)
+        given = self._me.founding
+        if stored is not None:
+            first = msgspec.json.decode(stored, type=Committed)
+            if given is not None and given != first:
+                raise StoreError("the database is of another network than keys/network.json")
+            return first
+        first = given or founding(_alone(self._me))
+        self._effects.append(Commit(puts=(Put(NODE, FOUNDING, first.encode()),)))
+        return first
+
+
+def _incarnation(me: Installation) -> int:
+    return max(1, me.started_ms // 1000)
+
+
+def _alone(me: Installation) -> Roster:
+    voter = Member(me.name, _incarnation(me), me.key, "", me.organisation)
+    return Roster(1, (voter,), (), Policy(me.operator, 0, ()))
+
+
+def _seen(member: Member, is_voter: bool, members: Members, now: float) -> Seen:
+    other = members.other(member.name)
+    if other is None:
+        return Seen(member, is_voter, None, None, None, None, None, ())
+    return Seen(
+        member,
+        is_voter,
+        "inactive" if other.inactive else other.state,
+        None if other.heard_at is None else now - other.heard_at,
+        other.rtt,
+        other.offset_ms,
+        other.wire or None,
+        other.capabilities,
+    )
