@@ -134,7 +134,7 @@ class Mesh:
         self.world = World(seed, on_ask=self._on_ask)
         self.working = True
         self.troubles: dict[str, int] = {}
-        self._txid = 0
+        self._txid = self._moves = 0
         self.nodes: dict[str, Node[Machine]] = {}
         for name in self.names:
             self.world.network.set_link(host(name), host(name), ITSELF)
@@ -179,7 +179,9 @@ class Mesh:
                 self.read(node, place)
         self.world.after(self.rng.expovariate(1 / mean), lambda: self.claim_again_and_again(name, mean))
 
-    def claim(self, node: Node[Machine], place: Place, *, value: str | None = None) -> Operation:
+    def claim(
+        self, node: Node[Machine], place: Place, *, value: str | None = None, author: str = "operator"
+    ) -> Operation:
         assert node.engine is not None
         self._txid += 1
         held = node.engine.drip.committed(place)
@@ -188,8 +190,9 @@ class Mesh:
             held.record if held else None,
             place=place,
             home=node.name if self.rng.random() < self.at_home else self.rng.choice(self.names),
+            author=author,
             network=self.network,
-            sign=self.signer("operator"),
+            sign=self.signer(author),
             wall_ms=node.wall_ms(),
             txid=self._txid,
         )
@@ -226,14 +229,40 @@ class Mesh:
         node = self.nodes[name]
         assert node.engine is not None
         drip = node.engine.drip
-        named = {**self.incarnations}
-        roster = Roster(
-            drip.epoch + 1,
-            tuple(member(voter, named[voter]) for voter in voters),
-            tuple(member(other, named[other]) for other in self.names if other not in voters),
-            drip.roster.policy,
-        )
+        old = drip.roster
+        named = {name: member(name, incarnation) for name, incarnation in self.incarnations.items()}
+        for each in old.voters + old.learners:
+            if each.incarnation == self.incarnations[each.name]:
+                named[each.name] = each
+        learners = tuple(named[other] for other in self.names if other not in voters)
+        roster = Roster(old.epoch + 1, tuple(named[voter] for voter in voters), learners, old.policy)
         self.claim(node, ROSTER, value=roster.encode().decode())
+
+    def amend_roster(self, name: str) -> None:
+        """A voter moves itself or a learner, or lets in a learner's next installation."""
+        node = self.nodes[name]
+        assert node.engine is not None
+        old = node.engine.drip.roster
+        me = old.voter(name)
+        if me is None:
+            return
+        self._moves += 1
+        whom = self.rng.choice((me, *old.learners))
+        come = whom if whom is me else member(whom.name, self.incarnations[whom.name])
+        come = msgspec.structs.replace(come, url=f"https://{whom.name}.example:{self._moves}")
+        voters, learners = (
+            tuple(come if each is whom else each for each in part) for part in (old.voters, old.learners)
+        )
+        roster = Roster(old.epoch + 1, voters, learners, old.policy)
+        self.claim(node, ROSTER, value=roster.encode().decode(), author=f"{name}/{me.incarnation}")
+
+    def amend_rosters_again_and_again(self, mean: float) -> None:
+        if not self.working:
+            return
+        up = [name for name, node in self.nodes.items() if node.engine is not None]
+        if up:
+            self.amend_roster(self.rng.choice(up))
+        self.world.after(self.rng.expovariate(1 / mean), lambda: self.amend_rosters_again_and_again(mean))
 
     def change_rosters_again_and_again(self, mean: float) -> None:
         if not self.working:

@@ -45,10 +45,14 @@ def fixed_storm(seed: int, rules: Rules = SOUND) -> Mesh:
 
 
 def roster_storm(seed: int, rules: Rules = SOUND) -> Mesh:
-    """Seven nodes; three to five of them vote, and others every few seconds; now and then one loses its disk."""
+    """Seven nodes; three to five of them vote, and others every few seconds; now and then one loses its disk.
+
+    Nodes move in between, and learners are let in.
+    """
     rng = Random(f"{seed}/rosters")
     mesh = Mesh(seed, size=7, voters=rng.choice((3, 4, 5)), rules=rules, keys=rng.choice((1, 2)))
     mesh.change_rosters_again_and_again(rng.choice((1.5, 3.0, 6.0)))
+    mesh.amend_rosters_again_and_again(rng.choice((0.5, 1.0, 2.0)))
     if rng.random() < 0.25:
         mesh.world.after(SECONDS * rng.random(), lambda: mesh.lose_disk(rng.choice(mesh.names)))
     return blow(mesh, rng, mean=rng.choice((0.7, 1.5)))
@@ -62,6 +66,18 @@ def hasty_storm(seed: int, rules: Rules = SOUND) -> Mesh:
     rng = Random(f"{seed}/hasty")
     mesh = Mesh(seed, size=5, voters=3, rules=rules, keys=1, at_home=0.9, repair_every=8.0)
     mesh.change_rosters_again_and_again(rng.choice((0.5, 1.0, 2.0)))
+    return blow(mesh, rng, mean=rng.choice((0.5, 1.0)))
+
+
+def moving_storm(seed: int, rules: Rules = SOUND) -> Mesh:
+    """Five nodes, of which the same three vote nearly always; some node moves all the time.
+
+    Votes go on from one epoch to the next; who claims a key mostly keeps it at home.
+    """
+    rng = Random(f"{seed}/moving")
+    mesh = Mesh(seed, size=5, voters=3, rules=rules, keys=1, at_home=0.7, repair_every=4.0)
+    mesh.amend_rosters_again_and_again(rng.choice((0.2, 0.5)))
+    mesh.change_rosters_again_and_again(rng.choice((3.0, 8.0, 100.0)))
     return blow(mesh, rng, mean=rng.choice((0.5, 1.0)))
 
 

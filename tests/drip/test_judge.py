@@ -4,7 +4,7 @@ import msgspec
 import pytest
 from people import FOUNDERS, WALL_MS, member, public_of, record, roster
 
-from waypost.drip.judge import Holders, follows
+from waypost.drip.judge import Holders, amends, follows
 from waypost.identity.keys import verifies
 from waypost.record import ROSTER, Creator, Record, Roster
 from waypost.record.roster import first_record
@@ -68,3 +68,56 @@ def test_what_is_remembered_is_bounded() -> None:
         assert remembering(b"key", b"signature", number.to_bytes(2, "big"))
     remembering(b"key", b"signature", b"\0\0")
     assert remembering.asked == 101
+
+
+ANNA, BERTA, CARLA, DORA, EMMA = (member(name) for name in ("anna", "berta", "carla", "dora", "emma"))
+MOVED = replace(ANNA, url="https://moved.example", organisation="another")
+
+
+def after(**change: object) -> Roster:
+    return replace(FOUNDERS, epoch=2, **change)
+
+
+@pytest.mark.parametrize(
+    ("new", "author", "may"),
+    [
+        (after(learners=(DORA, EMMA, member("frieda"))), "anna/1", True),
+        (after(learners=(member("frieda"), DORA, EMMA)), "berta/1", True),
+        (after(learners=(DORA, member("emma", 2))), "anna/1", True),
+        (after(learners=(replace(DORA, url="https://moved.example"), EMMA)), "anna/1", True),
+        (after(voters=(MOVED, BERTA, CARLA)), "anna/1", True),
+        (after(), "anna/1", True),  # nothing
+        (after(learners=(DORA, EMMA, member("frieda"))), "dora/1", False),
+        (after(learners=(DORA, EMMA, member("frieda"))), "thief", False),
+        (after(learners=(DORA, EMMA, member("frieda"), member("greta"))), "anna/1", False),  # one at a time
+        (after(learners=(DORA,)), "anna/1", False),  # nobody is put out
+        (after(learners=(DORA, member("frieda"))), "anna/1", False),
+        (after(learners=(EMMA, DORA)), "anna/1", False),
+        (after(learners=(DORA, replace(EMMA, key=public_of("thief")))), "anna/1", False),
+        (after(voters=(MOVED, BERTA, CARLA)), "berta/1", False),
+        (after(voters=(MOVED, BERTA, CARLA), learners=(DORA, EMMA, member("frieda"))), "anna/1", False),
+        (after(voters=(member("anna", 2), BERTA, CARLA)), "anna/1", False),
+        (after(voters=(BERTA, CARLA)), "anna/1", False),
+        (after(voters=(BERTA, ANNA, CARLA)), "anna/1", False),
+        (after(voters=(ANNA, BERTA, CARLA, DORA), learners=(EMMA,)), "anna/1", False),
+        (after(voters=(ANNA, BERTA), learners=(DORA, EMMA, CARLA)), "anna/1", False),
+        (after(policy=replace(FOUNDERS.policy, quorum=3)), "anna/1", False),
+    ],
+)
+def test_a_voter_lets_in_a_learner_or_moves_itself_and_nothing_else(new: Roster, author: str, may: bool) -> None:
+    assert amends(FOUNDERS, new, public_of(author)) is may
+
+
+def test_a_learners_incarnation_never_goes_back() -> None:
+    second = replace(FOUNDERS, learners=(DORA, member("emma", 2)))
+    back = replace(FOUNDERS, epoch=2, learners=(DORA, EMMA))
+    assert not amends(second, back, public_of("anna/1"))
+    assert not follows(second, back)
+    assert not follows(second, replace(back, voters=(ANNA, EMMA), learners=()))
+
+
+def test_a_roster_that_is_none_amends_nothing() -> None:
+    old = first_record(FOUNDERS)
+    for value in (None, "", "{}"):
+        new = record(value, old, place=ROSTER, author="anna/1")
+        assert not Holders().judge(old, new, CITED, WALL_MS).allowed

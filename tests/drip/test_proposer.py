@@ -208,7 +208,7 @@ def test_no_refusal_makes_it_use_up_the_rounds(dora: Hand) -> None:
 
 
 def test_rounds_of_an_older_epoch_count_nothing(dora: Hand) -> None:
-    dora.learn(epoch_two("anna", "berta", "carla", learners=("dora", "emma")))
+    dora.learn(epoch_two("anna", "berta", learners=("carla", "dora", "emma")))
     dora.claim(OFF)
     ballot = poll_of(dora).ballot
     for name in ("anna", "berta"):

@@ -19,6 +19,7 @@ from typing import Final
 from waypost.drip.book import Book, Instance
 from waypost.drip.judge import Judge
 from waypost.drip.messages import (
+    ROSTERS_MAX,
     Alarm,
     Commit,
     Message,
@@ -133,7 +134,7 @@ class DripEngine:
         for place in self._doubts.pop_due(now):
             if self._book.instance(place).accepted and place not in self._book.stopped:
                 self._proposer.recover(place, now)  # notes, 4.4, initiator 5
-                if self._electorate.may_vote(self._electorate.epoch):
+                if self._electorate.may_vote(self._electorate.term):
                     self._on_accept(place)
         if self._merge_at is not None and self._merge_at <= now:
             self._merge_at = None
@@ -217,7 +218,7 @@ class DripEngine:
 
     @property
     def is_voting(self) -> bool:
-        return self._electorate.may_vote(self._electorate.epoch)
+        return self._electorate.may_vote(self._electorate.term)
 
     @property
     def restored(self) -> dict[str, Vote]:
@@ -286,9 +287,12 @@ class DripEngine:
         certificate = committed.certificate
         epoch = certificate.matter.ballot.epoch if certificate else 0
         roster = self._electorate.known(epoch)
-        if roster is None:
+        if roster is None or (record.place == ROSTER and record.version > self._electorate.epoch + 1):
             if source is not None and epoch > 0:
                 self._electorate.ask_for_rosters(source)
+            return
+        if self._electorate.term_of(record.version - 1 if record.place == ROSTER else epoch) != epoch:
+            self.dropped += 1  # nobody voted at such a ballot
             return
         try:
             network, verify = self._credentials.network, self._credentials.verify
@@ -333,7 +337,10 @@ class DripEngine:
                 if rosters:
                     self._outbox.tell_now(node, RosterNews(rosters))
             case RosterNews():
+                before = self._electorate.epoch
                 self._learn_all(message.rosters, node, now)
+                if self._electorate.epoch - before == ROSTERS_MAX:
+                    self._electorate.ask_for_rosters(node)
             case SealRequest():
                 self._learn_all((message.successor,), node, now)
                 self._voter.receive_seal_request(node, message)
@@ -355,7 +362,7 @@ class DripEngine:
 
     def _take(self, committed: Committed, now: float) -> None:
         """A verified version that is newer."""
-        place = committed.record.place
+        place, term = committed.record.place, self._electorate.term
         self._book.take(committed)
         self._doubts.clear(place)
         if place == ROSTER:
@@ -363,13 +370,13 @@ class DripEngine:
             self._merge_at = None
             self._watch_merge()
         self._proposer.learnt(place, now)
-        if place == ROSTER:
-            self._proposer.new_epoch(now)
-            self._reader.new_epoch(now)
+        if self._electorate.term != term:
+            self._proposer.new_term(now)
+            self._reader.new_term(now)
 
     def _merge(self, node: str, page: SealSnapshot, now: float) -> None:
-        """Notes, 4.9, rule 3; only while this node waits, for then it has not voted in its epoch."""
-        if not self._electorate.is_waiting() or page.epoch != self._electorate.epoch - 1:
+        """Notes, 4.9, rule 3; only while this node waits, for then it has not voted in its term."""
+        if not self._electorate.is_merging(page.epoch):
             return
         for entry in page.entries:
             self._learn_all((entry.committed,), node, now)

@@ -1,7 +1,7 @@
 """Who may write a record: asked of a judge, whom every voter carries.
 
 The default: a key's holder may change it; a new key is made by the policy's operator, or by whom the policy names for a
-prefix that the key begins with.
+prefix that the key begins with.  The roster may be amended by a voter's node key as well: amends() says how far.
 
 Source: design, Contracts 6 (Judge); notes on DRiP, 4.4 (voter 4) and 5.2.
 """
@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
+
+from waypost.errors import WireError
 from waypost.record import ROSTER, Place, Record, Roster, roster_in
 
 
@@ -37,8 +40,12 @@ class Holders:
     """The default judge."""
 
     def judge(self, old: Record | None, new: Record, cited: Mapping[Place, Record], wall_ms: int) -> Verdict:
+        if old is not None and new.author == old.holder:
+            return ALLOWED
+        if old is not None and new.place == ROSTER:
+            return _amendment(old, new)
         if old is not None:
-            return ALLOWED if new.author == old.holder else Verdict(False, "only the holder may change it")
+            return Verdict(False, "only the holder may change it")
         policy = roster_in(cited[ROSTER]).policy
         if new.author == policy.operator:
             return ALLOWED
@@ -50,10 +57,42 @@ class Holders:
 
 
 def follows(old: Roster, new: Roster) -> bool:
-    """Whether a roster may come after another: a voter's key changes only with its incarnation, which only grows."""
-    before = {member.name: member for member in old.voters}
-    for member in new.voters:
+    """Whether a roster may come after another: a node's key changes only with its incarnation, which only grows."""
+    before = {member.name: member for member in old.voters + old.learners}
+    for member in new.voters + new.learners:
         was = before.get(member.name, member)
         if member.incarnation < was.incarnation or (member.incarnation == was.incarnation and member.key != was.key):
             return False
     return True
+
+
+def amends(old: Roster, new: Roster, author: str) -> bool:
+    """Whether a voter, whose node key is `author`, may have made the one of the other.
+
+    It may let in a learner, or one's next installation, or give itself another URL and organisation: who votes and what
+    the policy says is the operator's.
+    """
+    me = next((voter for voter in old.voters if voter.key == author), None)
+    if me is None or new.policy != old.policy or not follows(old, new):
+        return False
+    if new.learners == old.learners:
+        mine = next((voter for voter in new.voters if voter.name == me.name), me)
+        moved = msgspec.structs.replace(me, url=mine.url, organisation=mine.organisation)
+        return new.voters == tuple(moved if voter is me else voter for voter in old.voters)
+    come = [member for member in new.learners if member not in old.learners]
+    stay = tuple(member for member in new.learners if member not in come)
+    return (
+        new.voters == old.voters
+        and len(come) == 1
+        and stay == tuple(member for member in old.learners if member.name != come[0].name)
+    )
+
+
+def _amendment(old: Record, new: Record) -> Verdict:
+    try:
+        may = amends(roster_in(old), roster_in(new), new.author)
+    except WireError:
+        may = False
+    if may and new.holder == old.holder:
+        return ALLOWED
+    return Verdict(False, "a voter may let in a learner or move itself: the rest is the operator's")

@@ -141,10 +141,10 @@ class Proposer:
         if attempt is not None and self._book.version(place) >= attempt.version:
             self._settle(place, attempt, now)
 
-    def new_epoch(self, now: float) -> None:
-        """Ballots of an older epoch are worth nothing any more."""
+    def new_term(self, now: float) -> None:
+        """Ballots of an older term are worth nothing any more."""
         for place, attempt in list(self._attempts.items()):
-            if attempt.ballot.epoch < self._electorate.epoch:
+            if attempt.ballot.epoch < self._electorate.term:
                 self._retry(place, attempt, now)
 
     # Answers
@@ -249,7 +249,7 @@ class Proposer:
         elif len(self._attempts) >= ATTEMPTS_MAX or deadline <= now:
             self._outbox.answer(id, Outcome(State.DENIED, held, "busy"))
         else:
-            reason, detail = self._voter.objection(record, self._electorate.epoch)
+            reason, detail = self._voter.objection(record)
             if reason is not None:  # nobody has heard of it: that is final
                 self._outbox.answer(id, Outcome(State.DENIED, held, detail))
                 return
@@ -272,7 +272,7 @@ class Proposer:
 
     def _open(self, place: Place, now: float) -> None:
         """Rule 1: the home uses round 0 once for a version and epoch, remembered on disk; anybody else asks first."""
-        attempt, epoch, me = self._attempts[place], self._electorate.epoch, self._electorate.name
+        attempt, epoch, me = self._attempts[place], self._electorate.term, self._electorate.name
         held, rounds = self._book.record(place), self._book.rounds(place, epoch)
         home = held.home if held else self._electorate.roster.home(place)
         if place == ROSTER or rounds.zero or rounds.round or not self._rules.may_use_round_zero(me, home):
@@ -286,7 +286,7 @@ class Proposer:
 
     def _poll(self, place: Place, now: float) -> None:
         """The next round: nobody, this node included, has used it."""
-        attempt, epoch = self._attempts[place], self._electorate.epoch
+        attempt, epoch = self._attempts[place], self._electorate.term
         rounds = self._book.rounds(place, epoch)
         number = max(rounds.round, attempt.seen if attempt.ballot.epoch == epoch else 0) + 1
         self._book.save_rounds(place, msgspec.structs.replace(rounds, round=number))

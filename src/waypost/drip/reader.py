@@ -1,6 +1,6 @@
 """Quorum reads: what is committed now, whoever committed it.
 
-Q voters that have joined one epoch answer.  If none of them has accepted anything above the highest version among the
+Q voters that have joined one term answer.  If none of them has accepted anything above the highest version among the
 answers, that version is the newest; otherwise the open vote is closed first.  A voter that is sealed answers no more in
 its old epoch, so that a read never misses what a later epoch committed.
 
@@ -80,7 +80,7 @@ class Reader:
 
     def read(self, place: Place, id: int, now: float, about: tuple[int, str] | None = None) -> None:
         """Answered under `id` with a Reading, or with the Outcome of the transaction that it is about."""
-        pending = Pending(id, place, self._electorate.epoch, now + self._timers.deadline_s, about)
+        pending = Pending(id, place, self._electorate.term, now + self._timers.deadline_s, about)
         if len(self._pending) >= READS_MAX:
             self._outbox.answer(id, self._result(pending, now, is_known=False))
             return
@@ -118,7 +118,7 @@ class Reader:
             else:
                 self._ask(nonce, now)
 
-    def new_epoch(self, now: float) -> None:
+    def new_term(self, now: float) -> None:
         for nonce, pending in list(self._pending.items()):
             if not pending.closing:
                 self._ask(nonce, now)
@@ -138,7 +138,7 @@ class Reader:
 
     def _ask(self, nonce: int, now: float) -> None:
         pending = self._pending[nonce]
-        pending.epoch, pending.answers = self._electorate.epoch, {}
+        pending.epoch, pending.answers = self._electorate.term, {}
         for member in self._electorate.roster.voters:
             self._outbox.tell_now(member.name, Read(nonce, *pending.place, pending.epoch))
         self._deadlines.set(nonce, min(now + self._timers.vote_s * self._rng.uniform(1.0, 1.25), pending.deadline))

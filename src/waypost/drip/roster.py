@@ -1,10 +1,17 @@
 """Epochs: which rosters this node knows, in which it may vote, and how it comes to vote in the next.
 
-A voter that learns of epoch e+1 is sealed: it never votes in e again.  A voter of e+1 votes once it has merged what Q
-sealed voters of e had committed and accepted; then it has joined.  Any set of voters may replace any other.
+A term is a run of epochs with the same voters and policy, as where a learner was let in; its number is that of the
+first, and the `epoch` of ballots is the term.  A voter that learns of the next term is sealed: it never votes in the
+old one again.  A voter of the new term votes once it has merged what Q sealed voters of the last had committed and
+accepted; then it has joined.  Any set of voters may replace any other.
+
+Why a term, and not every epoch its own ballots with the promises carried over: round 0 asks for no promises, so it is
+safe only as the lowest ballot that the electorate can have accepted.  In an epoch of its own it would outrank what a
+quorum had accepted in the epoch before, on a voter that was not of that quorum and merged nothing.  Within a term
+nothing changes for a vote: the voters, Q and the order of ballots are those of one fixed electorate.
 
     drip_node  "self"    Self: who this node is, in which installation
-    drip_node  "epochs"  the epochs that it has joined, the last JOINED_MAX
+    drip_node  "epochs"  the terms that it has joined, the last JOINED_MAX
 
 A node knows its incarnation from begin(), once on an empty disk.  One that lost its disk begins as another, which a
 roster must name before it votes; one that was restored from an old copy notices it by a vote that it has signed and
@@ -48,8 +55,9 @@ class Electorate:
         self._outbox = outbox
         self._committed: dict[int, Committed] = {}
         self._rosters: dict[int, Roster] = {}
+        self._terms: dict[int, int] = {}  # of each epoch
         self._joined: dict[int, None] = {}
-        self._merging: dict[str, tuple[str, str] | None] = {}  # voters of the last epoch: next page, None when done
+        self._merging: dict[str, tuple[str, str] | None] = {}  # voters of the last term: next page, None when done
         self.learn(founding)
 
     def restore(self, rows: Rows) -> None:
@@ -76,15 +84,30 @@ class Electorate:
     def roster(self) -> Roster:
         return self._rosters[self.epoch]
 
+    @property
+    def term(self) -> int:
+        return self._terms[self.epoch]
+
     def known(self, epoch: int) -> Roster | None:
         return self._rosters.get(epoch)
+
+    def term_of(self, epoch: int) -> int | None:
+        return self._terms.get(epoch)
+
+    def successor(self, term: int) -> int | None:
+        """The term that sealed one."""
+        return next((later for later in self._terms.values() if later > term), None)
 
     def learn(self, committed: Committed) -> None:
         """A verified roster: the next."""
         roster = roster_in(committed.record)
         assert roster.epoch == self.epoch + 1
         self._committed[roster.epoch] = committed
+        goes_on = roster.epoch > 1 and self.roster.votes_on(roster)
+        self._terms[roster.epoch] = self.term if goes_on else roster.epoch
         self._rosters[roster.epoch] = roster
+        if goes_on:
+            return
         self._merging = {}
         if not self._rules.must_merge() and roster.epoch > 1 and self.is_voter(roster.epoch):
             self._join(roster.epoch)
@@ -99,24 +122,24 @@ class Electorate:
 
     # Voting
 
-    def member(self, epoch: int) -> Member | None:
-        """This node among the voters of an epoch, in its present incarnation."""
-        roster = self._rosters.get(epoch)
+    def member(self, term: int) -> Member | None:
+        """This node among the voters of a term, in its present incarnation."""
+        roster = self._rosters.get(term)
         member = roster.voter(self.name) if roster else None
         return member if member and self.me and member.incarnation == self.me.incarnation else None
 
-    def is_voter(self, epoch: int) -> bool:
-        return self.member(epoch) is not None
+    def is_voter(self, term: int) -> bool:
+        return self.member(term) is not None
 
-    def is_sound_voter(self, epoch: int) -> bool:
+    def is_sound_voter(self, term: int) -> bool:
         """And it remembers all that it signed."""
-        return self.is_voter(epoch) and self.me is not None and not self.me.forgot
+        return self.is_voter(term) and self.me is not None and not self.me.forgot
 
-    def has_joined(self, epoch: int) -> bool:
-        return epoch in self._joined
+    def has_joined(self, term: int) -> bool:
+        return term in self._joined
 
-    def may_vote(self, epoch: int) -> bool:
-        return self._rules.may_vote_in(epoch, self.epoch) and self.is_sound_voter(epoch) and self.has_joined(epoch)
+    def may_vote(self, term: int) -> bool:
+        return self._rules.may_vote_in(term, self.term) and self.is_sound_voter(term) and self.has_joined(term)
 
     def count(self) -> int:
         """The number of the next promise or vote: on disk before it leaves."""
@@ -132,23 +155,27 @@ class Electorate:
     # Merging
 
     def is_waiting(self) -> bool:
-        """A voter of this epoch that has not joined it yet."""
-        return self.is_voter(self.epoch) and not self.has_joined(self.epoch) and self.epoch > 1
+        """A voter of this term that has not joined it yet."""
+        return self.is_voter(self.term) and not self.has_joined(self.term) and self.term > 1
+
+    def is_merging(self, term: int) -> bool:
+        """And what it waits for is told by sealed voters of that one."""
+        return self.is_waiting() and self.term_of(self.term - 1) == term
 
     def merge(self) -> None:
-        """Ask every voter of the last epoch that has not told all yet."""
+        """Ask every voter of the last term that has not told all yet."""
         if not self.is_waiting():
             return
-        last = self.epoch - 1
+        last = self._terms[self.term - 1]
         for member in self._rosters[last].voters:
             after = self._merging.get(member.name, START)
             if after is not None:
-                self._outbox.tell_now(member.name, SealRequest(last, self._committed[last + 1], after))
+                self._outbox.tell_now(member.name, SealRequest(last, self._committed[self.term], after))
 
-    def merged(self, node: str, epoch: int, after: tuple[str, str], next: tuple[str, str] | None) -> None:
+    def merged(self, node: str, term: int, after: tuple[str, str], next: tuple[str, str] | None) -> None:
         """A page of a sealed voter's snapshot is in the book."""
-        last = self._rosters.get(epoch)
-        if not self.is_waiting() or epoch != self.epoch - 1 or last is None or last.voter(node) is None:
+        last = self._rosters.get(term)
+        if not self.is_merging(term) or last is None or last.voter(node) is None:
             return
         if self._merging.get(node, START) != after:
             return  # a page that came before
@@ -156,16 +183,16 @@ class Electorate:
         done = [name for name, place in self._merging.items() if place is None]
         if len(done) >= self._rules.quorum(last, len(done)):
             self._merging = {}
-            self._join(self.epoch)
+            self._join(self.term)
         elif next is not None:
-            self._outbox.tell_now(node, SealRequest(epoch, self._committed[epoch + 1], next))
+            self._outbox.tell_now(node, SealRequest(term, self._committed[self.term], next))
 
     def check(self) -> None:
         assert list(self._rosters) == list(range(1, self.epoch + 1)), "an epoch is missing"
         assert len(self._joined) <= JOINED_MAX
 
-    def _join(self, epoch: int) -> None:
-        self._joined[epoch] = None
+    def _join(self, term: int) -> None:
+        self._joined[term] = None
         while len(self._joined) > JOINED_MAX:
             del self._joined[min(self._joined)]
         self._outbox.put(NODE, EPOCHS, encode(list(self._joined)))

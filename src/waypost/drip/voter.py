@@ -93,7 +93,7 @@ class Voter:
             matter = Matter.of(record, ballot, self._credentials.network)
             self._outbox.tell(node, Yes(Vote(matter, instance.mark)))
             return
-        reason, detail = self.objection(record, ballot.epoch)
+        reason, detail = self.objection(record)
         if reason is not None:
             self._outbox.tell_now(node, self._no(record.place, record.version, ballot, reason, detail))
         elif not self._may_accept(instance, record, ballot):
@@ -101,9 +101,9 @@ class Voter:
         else:
             self._accept(node, record, ballot, instance)
 
-    def objection(self, record: Record, epoch: int) -> tuple[Reason | None, str]:
+    def objection(self, record: Record) -> tuple[Reason | None, str]:
         """Why a record must not become the next version of its key, whoever asks; (None, "") if it may."""
-        credentials, roster = self._credentials, self._electorate.known(epoch)
+        credentials = self._credentials
         old = self._book.record(record.place)
         if record.prev != self._book.hash(record.place):
             return "invalid", "it does not follow the committed version"
@@ -114,7 +114,7 @@ class Voter:
             return "invalid", "its clock is ahead"
         if record.place == ROSTER:
             try:
-                sound = roster is not None and follows(roster, roster_in(record))
+                sound = follows(self._electorate.roster, roster_in(record))
             except WireError:
                 sound = False
             if not sound:
@@ -132,9 +132,9 @@ class Voter:
     def receive_read(self, node: str, read: Read) -> None:
         """Only who votes in the reader's epoch answers, and only with what is on disk."""
         place, electorate = place_of(read), self._electorate
-        if read.epoch > electorate.epoch:
+        if read.epoch > electorate.term:
             electorate.ask_for_rosters(node)
-        elif read.epoch < electorate.epoch:
+        elif read.epoch < electorate.term:
             version = self._book.version(place) + 1
             self._outbox.tell_now(node, self._no(place, version, Ballot(read.epoch, 0, ""), "epoch", ""))
         elif electorate.may_vote(read.epoch):
@@ -142,9 +142,9 @@ class Voter:
             self._outbox.tell(node, ReadAnswer(read.id, read.epoch, self._book.committed.get(place), is_open))
 
     def receive_seal_request(self, node: str, request: SealRequest) -> None:
-        """The engine has learnt `successor` already, which sealed the epoch."""
+        """The engine has learnt `successor` already, which sealed the term."""
         electorate = self._electorate
-        successor = electorate.known(request.epoch + 1)
+        successor = electorate.known(electorate.successor(request.epoch) or 0)
         if successor is None or successor.voter(node) is None:
             return
         if not (electorate.has_joined(request.epoch) and electorate.is_sound_voter(request.epoch)):
@@ -176,13 +176,13 @@ class Voter:
     def _may_answer(self, node: str, place: Place, version: int, ballot: Ballot) -> bool:
         """Rules 1 and 2; the engine has learnt what the question brought with it."""
         electorate, book = self._electorate, self._book
-        roster = electorate.known(ballot.epoch) or electorate.roster
-        if ballot.node != node or node not in roster.nodes:
+        last_term = electorate.known(ballot.epoch) if ballot.epoch < electorate.term else None
+        if ballot.node != node or node not in (last_term or electorate.roster).nodes:
             return False
-        if ballot.epoch > electorate.epoch:
+        if ballot.epoch > electorate.term:
             electorate.ask_for_rosters(node)
             return False
-        if not self._rules.may_vote_in(ballot.epoch, electorate.epoch):
+        if not self._rules.may_vote_in(ballot.epoch, electorate.term):
             self._outbox.tell_now(node, self._no(place, version, ballot, "epoch", ""))
             return False
         if book.version(place) >= version:
@@ -229,5 +229,6 @@ class Voter:
 
     def _no(self, place: Place, version: int, ballot: Ballot, reason: Reason, detail: str) -> No:
         committed = self._book.committed.get(place) if reason == "stale" else None
-        rosters = self._electorate.after(ballot.epoch) if reason == "epoch" else ()
+        sealed_by = self._electorate.successor(ballot.epoch) if reason == "epoch" else None
+        rosters = self._electorate.after(sealed_by - 1) if sealed_by else ()
         return No(*place, version, ballot, reason, detail, committed, rosters)

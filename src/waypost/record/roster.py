@@ -69,6 +69,11 @@ class Roster(Struct, frozen=True):
     def voter(self, name: str) -> Member | None:
         return next((member for member in self.voters if member.name == name), None)
 
+    def votes_on(self, after: "Roster") -> bool:
+        """Whether the next one has the same voters, in any order, and policy: it goes on with the votes of this one."""
+        voters, others = ({(each.name, each.incarnation, each.key) for each in it.voters} for it in (self, after))
+        return voters == others and self.policy == after.policy
+
     def home(self, place: Place) -> str:
         """Of a key that does not exist yet."""
         text = "/".join(place).encode()

@@ -41,7 +41,10 @@ CERTIFICATE_MAX: Final = 16 << 10  # octets in canonical JSON
 
 
 class Ballot(Struct, frozen=True, order=True, array_like=True):
-    """Compared in this order.  Round 0 belongs to the record's home; NEVER is below all that are cast."""
+    """Compared in this order.  Round 0 belongs to the record's home; NEVER is below all that are cast.
+
+    `epoch` is the first of those with one electorate: a roster with the same voters goes on with their ballots.
+    """
 
     epoch: Count
     round: Count
@@ -151,8 +154,8 @@ def require_committed(committed: Committed, roster: Roster, network: str, verify
         raise WireError("there is no certificate")
     if certificate.matter != Matter.of(record, certificate.matter.ballot, network):
         raise WireError("the certificate is of another record")
-    if record.place == ROSTER and certificate.matter.ballot.epoch != record.version - 1:
-        raise WireError("a roster is voted on by the one before it")
+    if record.place == ROSTER and certificate.matter.ballot.epoch >= record.version:
+        raise WireError("a roster is voted on by one before it")
     if not is_certified(certificate, roster, network, verify, quorum):
         raise WireError("the certificate has no quorum of valid votes")
 
