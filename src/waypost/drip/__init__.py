@@ -8,5 +8,5 @@ Read `rules.py` first, the few decisions that safety rests on; then `messages.py
 Beside the votes: `gossip.py` (records that the last writer wins), `merkle.py`, `plumtree.py`, `members.py` and
 `repair.py`, each alone; `rumours.py`, what they say to other nodes; and `mesh.py`, which joins them.
 
-For peers that speak the draft and nothing else: `calls.py`, its wire; `learner.py`; and `literal.py`, what they are told.
+For peers that speak the draft and nothing else: `calls.py`, its wire; `learner.py`; and `literal.py`, what they hear.
 """
