@@ -114,6 +114,13 @@ class Peers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     listen: Annotated[
         tuple[str, ...], Meta(description="Addresses and ports; port 0 takes a free one; empty turns it off.")
     ] = ("127.0.0.1:8481",)
+    url: Annotated[
+        str,
+        Meta(description="Where the other nodes reach this one, as https://node-2.example:8481; empty: as it listens."),
+    ] = ""
+    organisation: Annotated[
+        str, Meta(max_length=64, description="Whose node it is; repair asks nodes of two different ones.")
+    ] = ""
 
 
 class Mdns(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -128,6 +135,10 @@ class Mdns(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Rd(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The resource directory (RFC 9176)."""
 
+    carrier: Annotated[
+        Literal["embedded", "mesh"],
+        Meta(description="Who keeps the registrations: this node alone, or all nodes of its network."),
+    ] = "embedded"
     registrations_max: Annotated[Count, Meta(description="Registrations held at once.")] = 1_000_000
     registrations_per_source: Annotated[
         Natural, Meta(description="Registrations held for one source, expired ones too; 0 for any number.")

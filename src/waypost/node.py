@@ -26,18 +26,24 @@ from aiohttp import web
 
 from waypost.api.asking import Asking, only_peers
 from waypost.api.joining import Joining
+from waypost.api.mesh import Hearing
 from waypost.api.routes import PEER_ROUTES
 from waypost.api.server import application
 from waypost.assembly.engine import Assembly
+from waypost.assembly.network import Installation, Introduce, Introduced
 from waypost.assembly.questions import Review
 from waypost.config import Config
+from waypost.drip.messages import PARCEL_MAX
 from waypost.engine import Endpoint
 from waypost.errors import ConfigError
 from waypost.identity.admission import Gate
 from waypost.identity.anchors import Revoked
+from waypost.identity.certificates import identity_of, read_certificates
 from waypost.identity.credentials import Credentials
+from waypost.identity.keys import verifies
 from waypost.identity.token import Created, FirstToken
 from waypost.rd.engine import Settings
+from waypost.record.verification import Remembering
 from waypost.runtime import associations, local
 from waypost.runtime.addresses import listen_address
 from waypost.runtime.coaps import DtlsDriver, open_dtls, open_tls, require_keys
@@ -45,6 +51,7 @@ from waypost.runtime.figures import Figures, Labelled, LastError
 from waypost.runtime.host import Host, wall_clock_ms
 from waypost.runtime.http import HttpServer, Secured, serve, serve_locally
 from waypost.runtime.mdns import announcing
+from waypost.runtime.peers import Peers
 from waypost.runtime.places import Places
 from waypost.runtime.protecting import counters, protect
 from waypost.runtime.tcp import TcpServer, open_tcp
@@ -53,7 +60,8 @@ from waypost.runtime.udp import UdpDriver, open_udp
 from waypost.runtime.websocket import WebSockets
 from waypost.runtime.writer import Writer
 from waypost.storage import Reader, Store
-from waypost.storage.keyring import Keyring
+from waypost.storage.keyring import LOOPBACK, Keyring
+from waypost.storage.network import known_network, remember_network
 from waypost.storage.policy import NAME as POLICY
 from waypost.storage.policy import open_policy, read_policy
 from waypost.storage.revoked import subjects
@@ -163,6 +171,13 @@ class Node:
                 gone = now_gone
                 await self.ask(Review())
 
+    async def _introduce(self, url: str) -> str:
+        """Tell the network where this node is; its id, which is remembered beside the keys."""
+        introduced = await self.ask(Introduce(url))
+        assert isinstance(introduced, Introduced)
+        await asyncio.to_thread(remember_network, self._keys, introduced.founding)
+        return introduced.network
+
     async def wait(self) -> None:
         """Until the node has stopped; raises what made it fail."""
         await self._host.wait()
@@ -195,19 +210,25 @@ class Node:
             ),
             self._policy.decide,
             self._gate,
+            installation := open_network(config, self._keys),
         )
         self._oscore = protect(assembly, self._keys.shared.contexts, SystemRandom(), self._gate)
         self._writer = Writer(store)
         self._host = Host(self._oscore or assembly, self._writer)
+        self._peers = Peers(installation.name, self._credentials, self._host.hear)
+        undo.push_async_callback(self._peers.close)
+        self._host.outside = self._peers.outside
         listeners = await undo.enter_async_context(AsyncExitStack())  # after the host: what was taken is still answered
         undo.push_async_callback(self._host.stop)
         await self._host.start(store)
         following = asyncio.create_task(self._follow_revocations())
         undo.callback(following.cancel)
-        self.name = assembly.name
+        self.name = installation.name
         await self._listen_to_coap(listeners)
         await self._listen_to_coaps(listeners)
-        await self._listen_to_http(undo)
+        network = await self._introduce("")
+        await self._listen_to_http(network, undo)
+        await self._introduce(config.peers.url or _url(self.listeners.get("peers"), self._keys))
         found_at = {name: listen_address(text) for name, text in self.listeners.items() if name != "local"}
         await undo.enter_async_context(announcing(config.mdns.name, self.name, found_at, config.mdns.interfaces))
 
@@ -244,7 +265,7 @@ class Node:
         """As they are now: certificates are renewed, and anchors changed, while the node runs."""
         return self._keys.credentials(wall_clock_ms())
 
-    async def _listen_to_http(self, undo: AsyncExitStack) -> None:
+    async def _listen_to_http(self, network: str, undo: AsyncExitStack) -> None:
         config = self._config
         reader = Reader(config.dir)
         undo.callback(reader.close)
@@ -269,7 +290,9 @@ class Node:
             self.listeners |= {name.replace("http", "coap+ws"): self.listeners[name] for name in numbered}
         secured = Contexts(self._credentials).current
         await self._serve("https", config.https.listen, app, secured, undo)
-        peers = made(partial(only_peers, identify), self._policy.decide, self._gate, routes=PEER_ROUTES)
+        only = partial(only_peers, identify)
+        peers = made(only, self._policy.decide, self._gate, routes=PEER_ROUTES, body_max=PARCEL_MAX)
+        Hearing(only, self._policy.decide, self._host.hear, network).serve_in(peers)
         await self._serve("peers", config.peers.listen, peers, secured, undo)
 
     async def _serve(
@@ -349,6 +372,37 @@ def open_keys(config: Config) -> Keyring:
     addresses = [ip_address(listen_address(text).host) for text in texts]
     hosts = [str(address) for address in addresses if not address.is_unspecified]
     return Keyring.open(config.dir, time.time_ns() // 1_000_000, hosts=(*hosts, *config.http.hosts))
+
+
+def open_network(config: Config, keyring: Keyring) -> Installation:
+    """Who this node is in its network.  Raises ConfigError."""
+    now_ms = wall_clock_ms()
+    own, *_ = read_certificates(keyring.credentials(now_ms).chain)
+    _, _, name = identity_of(own)
+    known = known_network(keyring)
+    return Installation(
+        name,
+        keyring.node.public_key().public_bytes_raw().hex(),
+        keyring.operator.public_bytes_raw().hex(),
+        config.peers.organisation,
+        now_ms,
+        keyring.node.sign,
+        Remembering(verifies),
+        known.founding if known else None,
+        known.contacts if known else {},
+        carries=config.rd.carrier == "mesh",
+    )
+
+
+def _url(listener: str | None, keyring: Keyring) -> str:
+    """Of the peers' listener: where it listens, or if that is everywhere, the first name of its certificate."""
+    if listener is None:
+        return ""
+    address = listen_address(listener)
+    if not ip_address(address.host).is_unspecified:
+        return f"https://{listener}"
+    host = next((host for host in keyring.hosts if host not in LOOPBACK), "localhost")
+    return f"https://[{host}]:{address.port}" if ":" in host else f"https://{host}:{address.port}"
 
 
 def _each(listeners: Mapping[str, T], figure: Callable[[T], int]) -> Labelled:

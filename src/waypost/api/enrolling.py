@@ -24,6 +24,7 @@ from waypost.identity.certificates import Certificate, make_request, read_certif
 from waypost.identity.chains import certified
 from waypost.identity.keys import PrivateKey, fingerprint, read_public
 from waypost.identity.token import Shown
+from waypost.storage.network import read_known
 
 TIMEOUT_S: Final = 15.0
 BODY_MAX: Final = 32 << 20  # octets; a trust file has 16 MiB at most
@@ -34,7 +35,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Enrolled:
-    """What to keep; `operator` and `trust` are files as they are."""
+    """What to keep; `operator`, `trust` and `network` are files as they are, the last empty for a device."""
 
     role: str
     name: str
@@ -42,6 +43,7 @@ class Enrolled:
     root: Certificate
     operator: bytes
     trust: bytes
+    network: bytes
 
 
 def enrol(
@@ -84,6 +86,7 @@ def enrol(
             root,
             joined.operator.encode(),
             joined.trust.encode(),
+            joined.network.encode(),
         )
         _require(enrolled, key, trust, wall_ms)
     except (WireError, DeniedError, UnicodeEncodeError) as error:
@@ -158,6 +161,8 @@ def _require(enrolled: Enrolled, key: PrivateKey, trust: Trust, wall_ms: int) ->
         raise DeniedError("the certificate is for another")
     if fingerprint(enrolled.certificate.public) != fingerprint(key.public_key()):
         raise DeniedError("the certificate is for another key")
+    if enrolled.role == "peer":
+        read_known(enrolled.network)
     operator = read_public(enrolled.operator)
     if not isinstance(operator, Ed25519PublicKey):
         raise DeniedError("the operator's key is not an Ed25519 key")

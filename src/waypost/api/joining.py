@@ -19,6 +19,8 @@ from waypost.api.asking import FAILURES, FAILURES_PER_SECOND
 from waypost.api.moving import Ask
 from waypost.api.problem import Refusal
 from waypost.api.schemas import Join, Joined, Peer, Root
+from waypost.assembly.network import Introduce, Introduced
+from waypost.drip.questions import Peers, ShowPeers
 from waypost.errors import ConfigError, WireError
 from waypost.identity import Identity
 from waypost.identity.admission import Buckets, prefix_of
@@ -34,6 +36,7 @@ from waypost.identity.certificates import Request as Wanted
 from waypost.identity.keys import fingerprint
 from waypost.identity.token import Declined, Redeem, Redeemed, Shown
 from waypost.storage.keyring import LOOPBACK, Keyring
+from waypost.storage.network import Known
 
 PROTOCOL: Final = 1  # of what nodes say to each other
 CAPABILITIES: Final = ("rd",)  # what this node can do for others
@@ -79,7 +82,8 @@ class Joining:
                 redeemed = await self._redeem(replace(redeem, taken=taken))
                 hosts = request.hosts if redeemed.role == "peer" else ()
                 subject = Subject(redeemed.role, redeemed.name, hosts, CERTIFICATE_DAYS)
-                joined = await asyncio.to_thread(self._certify, subject, request)
+                network = await self._network() if redeemed.role == "peer" else ""
+                joined = await asyncio.to_thread(self._certify, subject, request, network)
         except Refusal as error:
             now = asyncio.get_running_loop().time()
             if not self._lines.take("all", now):
@@ -109,13 +113,24 @@ class Joining:
         good = (one for one in self._keyring.issued() if now_ms < one.not_after_ms and one.serial not in revoked)
         return frozenset(one.name for one in good)
 
-    def _certify(self, subject: Subject, request: Wanted) -> Joined:
+    async def _network(self) -> str:
+        """What a node is to know of its network."""
+        introduced, peers = await self._ask(Introduce("")), await self._ask(ShowPeers())
+        assert isinstance(introduced, Introduced)
+        assert isinstance(peers, Peers)
+        members = peers.roster.voters + peers.roster.learners
+        contacts = {member.name: member.url for member in members if member.url}
+        return Known(contacts, introduced.founding).encode().decode()
+
+    def _certify(self, subject: Subject, request: Wanted, network: str) -> Joined:
         try:
             made = self._keyring.issue(subject, request.public, self._wall_ms())
         except ConfigError as error:
             raise Refusal(503, "the authority's key is kept elsewhere: no certificate can be made now") from error
         operator, trust = (self._keyring.read(name, bytes).decode() for name in ("operator.pub", "trust.json"))
-        return Joined(subject.role, subject.name, made.pem.decode(), self._keyring.root.pem.decode(), operator, trust)
+        return Joined(
+            subject.role, subject.name, made.pem.decode(), self._keyring.root.pem.decode(), operator, trust, network
+        )
 
 
 def _read(wanted: Join) -> tuple[Shown, Wanted]:

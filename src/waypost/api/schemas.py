@@ -255,7 +255,10 @@ class Join(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Joined(Struct, frozen=True):
-    """All in PEM, and `trust` as the file trust.json has it, which the operator's key has signed."""
+    """All in PEM, and `trust` as the file trust.json has it, which the operator's key has signed.
+
+    `network` is the file network.json, which says of which network a node is; empty for a device.
+    """
 
     role: str
     name: str
@@ -263,6 +266,7 @@ class Joined(Struct, frozen=True):
     root: str
     operator: str
     trust: str
+    network: str = ""
 
 
 class Root(Struct, frozen=True):

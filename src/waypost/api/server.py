@@ -65,6 +65,7 @@ def application(
     rows: Rows | None = None,
     hosts: Collection[str] = (),
     stall_s: float = STALL_S,
+    body_max: int = BODY_MAX,
 ) -> web.Application:
     """`identify` says who asks, and `decide` whether they may, before anything else is done with a request.
 
@@ -78,7 +79,7 @@ def application(
     metrics = Metrics()
     feed = Feed(ask, rows, decide)
     operations = Operations(ask, ready, decide, measure, feed, metrics, openapi.text(), joining)
-    app = web.Application(middlewares=[_guard(metrics, [host.lower() for host in hosts])], client_max_size=BODY_MAX)
+    app = web.Application(middlewares=[_guard(metrics, [host.lower() for host in hosts])], client_max_size=body_max)
     app.on_shutdown.append(lambda _: feed.close())  # or the server would wait for those who watch
     for route in routes:
         handler = _handler(route, operations, _Door(identify, decide, gate), stall_s)
@@ -252,7 +253,7 @@ def _problem(request: web.Request, error: Exception) -> web.Response:
         case web.HTTPNotFound():
             status, detail = 404, "there is no such path; /v1/openapi.json lists those there are"
         case web.HTTPRequestEntityTooLarge():
-            status, detail = 413, f"the body has more than {BODY_MAX} octets"
+            status, detail = 413, f"the body has more than {request.client_max_size} octets"
         case web.HTTPException():
             status, detail = error.status, error.reason
         case _:

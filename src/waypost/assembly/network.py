@@ -11,7 +11,7 @@ Source: design, Contracts, 1 to 5 and 7; notes on DRiP, 4.3, 4.9 to 4.11.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from typing import Final, get_args
 
@@ -54,7 +54,8 @@ class Installation:
     """This node: `sign` signs with the public `key`; the `operator`'s key may change a network that it founds.
 
     `started_ms` is wall-clock time: an installation with an empty disk is named by it.  `founding` is the first roster
-    of the network that it was let into; None, it founds one unless its disk knows of one.
+    of the network that it was let into; None, it founds one unless its disk knows of one.  `contacts` are URLs of nodes
+    that it may ask to be let in.
     """
 
     name: str
@@ -65,22 +66,32 @@ class Installation:
     sign: Sign
     verify: Verify
     founding: Committed | None = None
+    contacts: Mapping[str, str] = field(default_factory=dict)
     carries: bool = False
     timers: Timers = Timers()
 
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """Told to the peers' transport: where nodes are, by name; those that are not here are no more."""
+    """Told to the peers' transport: where nodes of the network are, by name; those that are not here are no more."""
 
+    network: str
     urls: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Introduce:
-    """This node is reached at `url`.  Answered with the network's id."""
+    """This node is reached at `url`; "" for nowhere (yet).  Answered with Introduced."""
 
     url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Introduced:
+    """`network` is its id, and `founding` its first roster."""
+
+    network: str
+    founding: Committed
 
 
 class Network:
@@ -101,7 +112,7 @@ class Network:
     def restore(self, rows: Rows, now: float) -> None:
         """Raises StoreError if the disk knows of another network than it should."""
         self._now = now
-        first = self._first(rows)
+        self._founding = first = self._first(rows)
         roster = roster_in(first.record)
         self.id = network_of(roster)
         self._shelf = Shelf(self.id)
@@ -206,7 +217,8 @@ class Network:
             case ShowVotes():
                 return self._open()
             case Introduce():
-                return self.id
+                self._introduce(question.url, now)
+                return Introduced(self.id, self._founding)
             case _:
                 raise AssertionError(f"nobody answers {question!r}")
 
@@ -292,10 +304,14 @@ class Network:
             assert roster is not None
             self._mesh.set_roster(roster, self._now)
         members = self._votes.roster.voters + self._votes.roster.learners
-        urls = self._guests | {member.name: member.url for member in members if member.url}
+        urls = dict(self._me.contacts) | self._guests | {member.name: member.url for member in members if member.url}
         if urls != self._reached:
             self._reached = urls
-            self._effects.append(Ask(next(self._ids), Reach(urls)))
+            self._effects.append(Ask(next(self._ids), Reach(self.id, urls)))
+
+    def _introduce(self, url: str, now: float) -> None:
+        """A node that nobody can reach is not of the roster's business, but for the one that founds a network."""
+        assert self._votes.incarnation is not None
 
     def _peers(self, now: float) -> Peers:
         votes, gossip = self._votes, self._mesh

@@ -65,6 +65,7 @@ def _as_node(
     from waypost.identity.keys import make_p256, write_private
     from waypost.storage.joining import replace_keys, reserved
     from waypost.storage.keyring import LOOPBACK
+    from waypost.storage.network import NAME
 
     key, named = make_p256(), tuple(dict.fromkeys((*LOOPBACK, *hosts)))
     with reserved(state, replace=replace):
@@ -75,6 +76,7 @@ def _as_node(
             "ca.crt": enrolled.root.pem,
             "trust.json": enrolled.trust,
             "operator.pub": enrolled.operator,
+            NAME: enrolled.network,
         }
         replace_keys(state, files)
     return enrolled

@@ -14,30 +14,50 @@ from typing import Any
 from waypost.identity.credentials import Credentials
 
 
+def server_context(credentials: Credentials) -> ssl.SSLContext:
+    """A client may show a certificate, of one of the roots and for clients; if it shows another, it is let go.
+
+    Raises ssl.SSLError for a certificate that OpenSSL does not take.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.verify_mode = ssl.CERT_OPTIONAL
+    context.num_tickets = 0
+    return _ours(context, credentials)
+
+
+def client_context(credentials: Credentials) -> ssl.SSLContext:
+    """To another node, wherever it is: whom its certificate stands for is the caller's to look at."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    return _ours(context, credentials)
+
+
 class Contexts:
     """`credentials` is called for each handshake; its object changes when the keys do."""
 
-    def __init__(self, credentials: Callable[[], Credentials]) -> None:
+    def __init__(
+        self,
+        credentials: Callable[[], Credentials],
+        made: Callable[[Credentials], ssl.SSLContext] = server_context,
+    ) -> None:
         self._credentials = credentials
+        self._made = made
         self._of: Credentials | None = None
         self._context: ssl.SSLContext | None = None
 
     def current(self) -> ssl.SSLContext:
-        """For the server's side; raises ssl.SSLError for a certificate that OpenSSL does not take."""
+        """Raises ssl.SSLError for a certificate that OpenSSL does not take."""
         credentials = self._credentials()
         if self._context is None or credentials is not self._of:
-            self._context = server_context(credentials)
+            self._context = self._made(credentials)
             self._of = credentials
         return self._context
 
 
-def server_context(credentials: Credentials) -> ssl.SSLContext:
-    """A client may show a certificate, of one of the roots and for clients; if it shows another, it is let go."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+def _ours(context: ssl.SSLContext, credentials: Credentials) -> ssl.SSLContext:
+    """With our certificate, and the roots that we take."""
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.load_verify_locations(cadata=b"".join(credentials.anchors).decode())
-    context.verify_mode = ssl.CERT_OPTIONAL
-    context.num_tickets = 0
     context.set_alpn_protocols(["http/1.1"])
     # The library reads a file: one without a name, in memory.
     file = os.memfd_create("keys", os.MFD_CLOEXEC)
