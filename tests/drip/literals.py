@@ -25,6 +25,7 @@ class Shelf:
     def __init__(self) -> None:
         self.held: dict[Place, Committed] = {ROSTER: FOUNDING}
 
+    @property
     def places(self) -> Iterable[Place]:
         return self.held
 
@@ -34,7 +35,7 @@ class Shelf:
     def put(self, key: str, value: str, home: str = "anna") -> Committed:
         place = ("names", key)
         before = self.held.get(place)
-        new = record(value, before and before.record, place=place, home=home)
+        new = record(value, before.record if before else None, place=place, home=home)
         self.held[place] = committed(new)
         return self.held[place]
 

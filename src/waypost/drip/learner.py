@@ -19,7 +19,9 @@ CHANGED_MAX: Final = 4_096  # keys that have changed; a peer that is slower is t
 class Store(Protocol):
     """The voted records of this node, newest versions.  Keys are never forgotten."""
 
+    @property
     def places(self) -> Iterable[Place]: ...
+
     def committed(self, place: Place) -> Committed | None: ...
 
 
@@ -43,7 +45,7 @@ class Learner:
     def begin(self) -> None:
         """With everything, from the beginning; the roster comes first, by which the rest can be verified."""
         self.end()
-        self._everything = OrderedDict.fromkeys((ROSTER, *self._store.places()))
+        self._everything = OrderedDict.fromkeys((ROSTER, *self._store.places))
         self.follows = True
 
     def end(self) -> None:
