@@ -184,11 +184,13 @@ def _slot(of: Record) -> dict[str, object]:
     return {"namespace": of.namespace, "key": of.key, "version": of.version}
 
 
-def next_roster(before: Committed, voters: Sequence[str | Member], learners: Sequence[str] = ()) -> Record:
+def next_roster(before: Committed, voters: Sequence[str | Member], learners: Sequence[str | Member] = ()) -> Record:
     """The record of the next epoch, signed by the operator."""
-    members = tuple(member(item) if isinstance(item, str) else item for item in voters)
+    vote, learn = (
+        tuple(member(item) if isinstance(item, str) else item for item in items) for items in (voters, learners)
+    )
     old = msgspec.json.decode(before.record.value or "", type=Roster)
-    roster = Roster(old.epoch + 1, members, tuple(map(member, learners)), old.policy)
+    roster = Roster(old.epoch + 1, vote, learn, old.policy)
     return record(roster.encode().decode(), before.record, place=ROSTER)
 
 

@@ -2,7 +2,7 @@
 
 import msgspec
 import pytest
-from handmade import HOME, TIMERS, Hand, committed, epoch_two, next_roster, vote
+from handmade import HOME, TIMERS, Hand, Rows, committed, epoch_two, next_roster, vote
 from people import FOUNDING, member, record
 
 from waypost.drip import voter
@@ -24,6 +24,7 @@ from waypost.drip.messages import (
     VoteCall,
     Yes,
 )
+from waypost.drip.roster import NODE, PAST
 from waypost.record import ROSTER, Ballot, Committed
 
 PLACE = ("names", "lamp")
@@ -283,6 +284,17 @@ def test_a_node_that_lost_its_disk_votes_when_a_roster_names_its_new_incarnation
     assert berta.drip.is_voting
     answer = berta.only("anna", VoteCall(LAMP, ANNA_2, None))
     assert answer == Yes(vote(LAMP, ANNA_2, "berta", incarnation=2))
+
+
+def test_a_disk_that_was_restored_begins_in_a_later_incarnation_whatever_the_clock_says() -> None:
+    """Else it would vote again as who it was: design, Contracts 7."""
+    for incarnation, begun in ((1, 8), (7, 8), (9, 9)):
+        rows = Rows()
+        rows.tables = {NODE: {PAST: b"7"}}
+        drip = Hand("berta", rows=rows).drip
+        drip.begin(incarnation, 100.0)
+        assert drip.incarnation == begun
+        assert not drip.is_voting
 
 
 def test_a_node_that_lost_its_disk_tells_no_snapshot_of_its_old_incarnation() -> None:

@@ -1,8 +1,8 @@
 """An initiator by hand, rule by rule.  Notes on DRiP, 4.4 (initiator, client contract) and 4.5."""
 
 import pytest
-from handmade import HOME, TIMERS, Hand, committed, epoch_two, next_roster, promise, vote, yes
-from people import FOUNDING, WALL_MS, record
+from handmade import HOME, TIMERS, VOTERS, Hand, committed, epoch_two, next_roster, promise, vote, yes
+from people import FOUNDING, WALL_MS, member, record
 
 from waypost.drip.messages import Commit, Nack, No, Poll, Promise, Proposal, Read, ReadAnswer, VoteCall, Yes
 from waypost.drip.outcome import Outcome, State
@@ -77,6 +77,28 @@ def test_the_home_does_not_use_round_0_once_it_asked_for_promises(anna: Hand) ->
     again = anna.restarted()
     again.claim(RIVAL)
     assert again.says(VoteCall) == []
+
+
+@pytest.mark.parametrize("incarnation", [1, 2])
+def test_a_home_that_came_back_with_another_disk_in_this_term_asks_for_promises_first(incarnation: int) -> None:
+    """What it proposed at round 0 before may be committed, and who had no part in that would accept another record."""
+    mine = record("on", home="dora")
+    again = next_roster(FOUNDING, VOTERS, (member("dora", incarnation), "emma"))
+    dora = Hand("dora", incarnation=incarnation)
+    dora.learn(committed(mine), committed(again, ballot=Ballot(1, 1, "anna")))
+    assert dora.drip.epoch == 2
+    dora.claim(record("off", mine, txid=2))
+    assert dora.says(VoteCall if incarnation == 1 else Poll) == ["anna", "berta", "carla"]
+    assert dora.says(Poll if incarnation == 1 else VoteCall) == []
+
+
+def test_in_the_next_term_it_uses_round_0_like_any_home() -> None:
+    mine = record("on", home="dora")
+    dora = Hand("dora", incarnation=2)
+    again = next_roster(FOUNDING, ("anna", "berta", "emma"), (member("dora", 2),))
+    dora.learn(committed(mine), committed(again, ballot=Ballot(1, 1, "anna")))
+    dora.claim(record("off", mine, txid=2))
+    assert dora.calls().ballot == Ballot(2, 0, "dora")
 
 
 def test_nobody_uses_a_round_twice_even_after_a_crash(dora: Hand) -> None:

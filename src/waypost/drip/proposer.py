@@ -271,11 +271,16 @@ class Proposer:
         return Outcome(State.UNKNOWN, held, "the version is too long ago")
 
     def _open(self, place: Place, now: float) -> None:
-        """Rule 1: the home uses round 0 once for a version and epoch, remembered on disk; anybody else asks first."""
+        """Rule 1: the home uses round 0 once for a version and term, remembered on disk; anybody else asks first.
+
+        And so does a home that came back with another disk in this term: what it proposed at round 0 before may be
+        committed, and other voters would accept another record at the same ballot.
+        """
         attempt, epoch, me = self._attempts[place], self._electorate.term, self._electorate.name
         held, rounds = self._book.record(place), self._book.rounds(place, epoch)
         home = held.home if held else self._electorate.roster.home(place)
-        if place == ROSTER or rounds.zero or rounds.round or not self._rules.may_use_round_zero(me, home):
+        is_used = rounds.zero or rounds.round or not self._electorate.remembers_its_ballots()
+        if place == ROSTER or is_used or not self._rules.may_use_round_zero(me, home):
             self._poll(place, now)
             return
         self._book.save_rounds(place, msgspec.structs.replace(rounds, zero=True))

@@ -12,6 +12,7 @@ nothing changes for a vote: the voters, Q and the order of ballots are those of 
 
     drip_node  "self"    Self: who this node is, in which installation
     drip_node  "epochs"  the terms that it has joined, the last JOINED_MAX
+    drip_node  "past"    the last incarnation that this disk had before it was restored from a backup, a number
 
 A node knows its incarnation from begin(), once on an empty disk.  One that lost its disk begins as another, which a
 roster must name before it votes; one that was restored from an old copy notices it by a vote that it has signed and
@@ -35,6 +36,7 @@ from waypost.record.wire import encode
 NODE: Final = "drip_node"
 SELF: Final = b"self"
 EPOCHS: Final = b"epochs"
+PAST: Final = b"past"
 JOINED_MAX: Final = 64
 START: Final = ("", "")  # before every key
 
@@ -57,6 +59,8 @@ class Electorate:
         self._rosters: dict[int, Roster] = {}
         self._terms: dict[int, int] = {}  # of each epoch
         self._joined: dict[int, None] = {}
+        self._past = 0
+        self._named: dict[int, None] = {}  # the incarnations in which rosters of this term name this node
         self._merging: dict[str, tuple[str, str] | None] = {}  # voters of the last term: next page, None when done
         self.learn(founding)
 
@@ -65,11 +69,16 @@ class Electorate:
         self.me = msgspec.json.decode(data, type=Self) if data else None
         data = rows.get(NODE, EPOCHS)
         self._joined = dict.fromkeys(msgspec.json.decode(data, type=list[int])) if data else {}
+        data = rows.get(NODE, PAST)
+        self._past = msgspec.json.decode(data, type=int) if data else 0
 
     def begin(self, incarnation: int) -> None:
-        """On an empty disk.  Who is of the network's first roster may vote at once: there is nothing to merge."""
+        """On an empty disk.  Who is of the network's first roster may vote at once: there is nothing to merge.
+
+        On one that was restored from a backup, the incarnation is a later one than before, whatever the clock says.
+        """
         assert self.me is None
-        self._save(Self(incarnation))
+        self._save(Self(max(incarnation, self._past + 1)))
         if self.epoch == 1 and self.is_voter(1):
             self._join(1)
 
@@ -106,6 +115,11 @@ class Electorate:
         goes_on = roster.epoch > 1 and self.roster.votes_on(roster)
         self._terms[roster.epoch] = self.term if goes_on else roster.epoch
         self._rosters[roster.epoch] = roster
+        if not goes_on:
+            self._named = {}
+        for member in roster.voters + roster.learners:
+            if member.name == self.name:
+                self._named[member.incarnation] = None
         if goes_on:
             return
         self._merging = {}
@@ -134,6 +148,10 @@ class Electorate:
     def is_sound_voter(self, term: int) -> bool:
         """And it remembers all that it signed."""
         return self.is_voter(term) and self.me is not None and not self.me.forgot
+
+    def remembers_its_ballots(self) -> bool:
+        """No other installation of this node can have used a ballot of this term."""
+        return self.me is not None and list(self._named) == [self.me.incarnation]
 
     def has_joined(self, term: int) -> bool:
         return term in self._joined
