@@ -108,6 +108,14 @@ class Https(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = ()
 
 
+class Drip02(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A peer that speaks the draft and nothing else."""
+
+    name: Annotated[str, Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")]
+    url: Annotated[str, Meta(pattern=r"\A(https://[^/?#@\s]+)?\Z", max_length=255)] = ""
+    key: Annotated[str, Meta(pattern=r"\A([0-9a-f]{64})?\Z")] = ""
+
+
 class Peers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What nodes say to each other, over TLS 1.3 with certificates on both sides; others may join here."""
 
@@ -121,6 +129,13 @@ class Peers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     organisation: Annotated[
         str, Meta(max_length=64, description="Whose node it is; repair asks nodes of two different ones.")
     ] = ""
+    drip_02: Annotated[
+        tuple[Drip02, ...],
+        Meta(
+            max_length=64,
+            description="Peers that learn by the draft alone: name; url if they listen; key, hexadecimal, of their JWTs.",
+        ),
+    ] = ()
 
 
 class Mdns(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -209,6 +224,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         # Who speaks there has shown who they are, or is a stranger who was told who we are.
         for name, authenticated in (("coaps", self.coaps), ("https", self.https), ("peers", self.peers)):
             _check_listener(name, authenticated.listen, declared=True)
+        _check_literal(self.peers.drip_02)
         if self.coap.multicast and not ("udp" in self.coap.transports and any(map(_is_wildcard, self.coap.listen))):
             raise ConfigError(
                 "coap.multicast: no UDP listener hears groups",
@@ -259,10 +275,12 @@ class Key:
                 return "one of " + ", ".join(map(str, values))
             case inspect.VarTupleType(item_type=inspect.LiteralType(values=values)):
                 return "a list of " + ", ".join(map(str, values))
+            case inspect.VarTupleType(item_type=inspect.StructType()):
+                return f"tables [[{self.path}]] of the file"
             case inspect.VarTupleType():
                 return "a list of texts"
             case inspect.StrType(max_length=most):
-                return f"a text of at most {most} characters"
+                return "a text" if most is None else f"a text of at most {most} characters"
             case _:
                 return "a path"
 
@@ -401,6 +419,19 @@ def _check_listener(name: str, listen: tuple[str, ...], *, declared: bool) -> No
                 f"{name}.listen: other machines can reach {text}, and nothing there keeps what is said from others",
                 hint=f'listen on 127.0.0.1 or [::1], or declare it: insecure = ["{name}"], --insecure {name}',
             )
+
+
+def _check_literal(peers: tuple[Drip02, ...]) -> None:
+    if not peers:
+        return
+    from waypost.identity.keys import is_sound  # the library behind it takes a while
+
+    names = [peer.name for peer in peers]
+    for peer in peers:
+        if names.count(peer.name) > 1:
+            raise ConfigError(f"peers.drip_02: {peer.name} is there twice")
+        if peer.key and not is_sound(bytes.fromhex(peer.key)):
+            raise ConfigError(f"peers.drip_02: the key of {peer.name} is no Ed25519 key")
 
 
 def _did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -15,7 +15,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
 
 
 def test_config_show_tells_each_value_and_what_set_it(tmp_path: Path) -> None:
-    (tmp_path / "config.toml").write_text('[log]\nlevel = "debug"\n')
+    (tmp_path / "config.toml").write_text('[log]\nlevel = "debug"\n[[peers.drip_02]]\nname = "bell"\n')
     line = ["config", "show", "-o", "json", "--coap-listen", "[::1]:0", "--coap-listen", "127.0.0.1:0"]
     environ = {"WAYPOST_DIR": str(tmp_path), "WAYPOST_RD_GRACE_S": "7"}
     run = subprocess.run([sys.executable, "-m", "waypost", *line], env=environ, capture_output=True, check=True)
@@ -25,6 +25,7 @@ def test_config_show_tells_each_value_and_what_set_it(tmp_path: Path) -> None:
     assert settings["log.level"] == {"value": "debug", "source": str(tmp_path / "config.toml")}
     assert settings["rd.grace_s"] == {"value": 7, "source": "WAYPOST_RD_GRACE_S"}
     assert settings["coap.listen"] == {"value": ["[::1]:0", "127.0.0.1:0"], "source": "--coap-listen"}
+    assert settings["peers.drip_02"]["value"] == ['{ name = "bell", url = "", key = "" }']
     assert settings["insecure"] == {"value": [], "source": "default"}
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from waypost.config import FILE_NAME, KEYS, Coap, Config, Http, load
+from waypost.config import FILE_NAME, KEYS, Coap, Config, Drip02, Http, load
 from waypost.engine import Endpoint
 from waypost.errors import ConfigError
 from waypost.rd.engine import Settings
@@ -80,6 +80,33 @@ def test_commas_separate_the_items_of_a_list(environ: dict[str, str]) -> None:
     assert config.http == Http(listen=(), hosts=("a.example", "b.example"))
 
 
+KEY = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"  # RFC 8032, 7.1
+
+
+def test_peers_of_the_draft_are_tables_of_the_file(tmp_path: Path, environ: dict[str, str]) -> None:
+    bell = "[[peers.drip_02]]\nname = 'bell'\nurl = 'https://bell.example:8481'\n"
+    write(tmp_path, f"{bell}[[peers.drip_02]]\nname = 'curl'\nkey = '{KEY}'\n")
+    assert load({}, environ).peers.drip_02 == (
+        Drip02(name="bell", url="https://bell.example:8481"),
+        Drip02(name="curl", key=KEY),
+    )
+
+
+@pytest.mark.parametrize(
+    ("second", "sentence"),
+    [
+        ("name = 'a'", "peers.drip_02: a is there twice"),
+        (f"name = 'b'\nkey = '01{'0' * 62}'", "peers.drip_02: the key of b is no Ed25519 key"),
+    ],
+)
+def test_peers_of_the_draft_have_names_and_keys_of_their_own(
+    tmp_path: Path, environ: dict[str, str], second: str, sentence: str
+) -> None:
+    write(tmp_path, f"[[peers.drip_02]]\nname = 'a'\n[[peers.drip_02]]\n{second}\n")
+    with pytest.raises(ConfigError, match=sentence):
+        load({}, environ)
+
+
 def test_variables_of_others_are_left_alone(environ: dict[str, str]) -> None:
     """Kubernetes sets such names for a service that is called waypost."""
     others = {
@@ -111,6 +138,12 @@ def test_variables_of_others_are_left_alone(environ: dict[str, str]) -> None:
         ("[coap]\nlisten = [5683]\n", "coap.listen must be a list of texts, not [5683]", None),
         ("dir = '/elsewhere'\n", "dir cannot be set by the file that lies in it", "use --dir"),
         ("[coap\n", "is not TOML: ", None),
+        ("[[peers.drip_02]]\nurl = ''\n", "peers.drip_02 must be tables [[peers.drip_02]] of the file, not ", None),
+        ("[[peers.drip_02]]\nname = 'a b'\n", "peers.drip_02 must be tables", None),
+        ("[[peers.drip_02]]\nname = 'a'\nurl = 'http://a'\n", "peers.drip_02 must be tables", None),
+        ("[[peers.drip_02]]\nname = 'a'\nurl = 'https://a/x'\n", "peers.drip_02 must be tables", None),
+        ("[[peers.drip_02]]\nname = 'a'\nkey = 'a'\n", "peers.drip_02 must be tables", None),
+        ("[[peers.drip_02]]\nname = 'a'\nvote = true\n", "peers.drip_02 must be tables", None),
     ],
 )
 def test_a_wrong_file_is_refused_and_told_where(

@@ -73,4 +73,6 @@ def reference(output: str) -> None:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(item if isinstance(item, str) else in_toml(item) for item in value)
     return str(value) if isinstance(value, Path) else value

@@ -1,5 +1,7 @@
 """The page docs/configuration.md, written from the table of settings."""
 
+from msgspec import Struct, structs
+
 from waypost.config import FILE_NAME, KEYS, SECTIONS, Key
 
 
@@ -32,6 +34,8 @@ def shown(key: Key) -> str:
 def in_toml(value: object) -> str:
     if isinstance(value, tuple):
         return "[" + ", ".join(map(in_toml, value)) + "]"
+    if isinstance(value, Struct):
+        return "{ " + ", ".join(f"{name} = {in_toml(item)}" for name, item in structs.asdict(value).items()) + " }"
     if isinstance(value, int):
         return str(value)
     return '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'
