@@ -133,7 +133,7 @@ class Peers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         tuple[Drip02, ...],
         Meta(
             max_length=64,
-            description="Peers that learn by the draft alone: name; url if they listen; key, hexadecimal, of their JWTs.",
+            description="Peers that learn by the draft alone: name; url if they listen; hexadecimal key of their JWTs.",
         ),
     ] = ()
 
