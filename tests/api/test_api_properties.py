@@ -10,6 +10,7 @@ import pytest
 from embedded import Embedded
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lone import Lone, Whole, made
 from serving import Answer, Api, serving
 
 from waypost.api import openapi
@@ -26,7 +27,7 @@ def embedded() -> Embedded:
 
 @pytest.fixture(scope="module")
 def api(embedded: Embedded) -> Iterator[Api]:
-    with serving(embedded.ask) as api:
+    with serving(Whole(embedded, Lone()).ask) as api:
         yield api
 
 
@@ -64,10 +65,13 @@ RIGHT = st.fixed_dictionaries(
 )
 
 
+RECORD = made("x", place=("names", "lamp")).encode()
+
+
 @st.composite
 def bodies(draw: st.DrawFn) -> dict[str, Any]:
     """What is right but for one place, at most."""
-    body: dict[str, Any] = draw(RIGHT)
+    body: dict[str, Any] = draw(RIGHT | st.just(json.loads(RECORD)))
     place: dict[str, Any] = draw(st.sampled_from([body, *body.get("links", ())]))
     if draw(st.booleans()):
         place[draw(st.sampled_from([*place, "x"]))] = draw(JSON)
@@ -145,7 +149,8 @@ def test_every_answer_is_one_that_is_promised(
             "POST", "/v1/endpoints?ep=lamp&base=coap://lamp", b"</t>", {"Content-Type": "application/link-format"}
         )
         id = known.json["id"]
-    target = route.path.replace("{id}", quote(id, safe="") or "x")
+    target = route.path.replace("{id}", quote(id, safe="") or "x").replace("{namespace}", "names")
+    target = target.replace("{key}", quote(id, safe="") or "lamp").replace("{version}", "1").replace("{txid}", "0" * 32)
     if pairs:
         target += "?" + encoded(pairs)
     headers = {"Accept": accept} | ({} if content is None else {"Content-Type": content[0]})

@@ -14,8 +14,9 @@ from serving import Api, serving
 
 from waypost.api.changes import BATCH
 from waypost.api.problem import Refusal
+from waypost.api.sights import Told
 from waypost.api.sync import SyncClient
-from waypost.api.watching import WATCHERS_MAX, WATCHERS_PER_SOURCE_MAX, Feed, Told
+from waypost.api.watching import WATCHERS_MAX, WATCHERS_PER_SOURCE_MAX, Feed
 from waypost.assembly.questions import Review
 from waypost.identity import ANONYMOUS, Identity
 from waypost.identity.policy import Policy, default

@@ -1,7 +1,8 @@
 """Who may do what in the house of the matrix: a policy, and beside it a plain table of what it comes to.
 
 The table is written by hand, and never asked of the policy.  Three things are registered: the lamp and the door in the
-sector "mine", each by its own device, and the safe in "theirs", by the operator.
+sector "mine", each by its own device, and the safe in "theirs", by the operator.  There are voted records of the same
+names, in namespaces called as the sectors are.
 """
 
 import tomllib
@@ -22,8 +23,15 @@ do = ["discover", "look-up", "read", "watch", "status"]
 [[allow]]
 who = ["role:device"]
 do = ["read", "register", "renew", "remove"]
+in = ["rd"]
 name = ["{name}"]
 owner = "own"
+
+[[allow]]
+who = ["psk:*"]
+do = ["read", "claim"]
+in = ["records"]
+name = ["{name}"]
 
 [[allow]]
 who = ["role:peer"]
@@ -31,7 +39,7 @@ do = ["peer"]
 
 [[allow]]
 who = ["certificate:tenant"]
-do = ["look-up", "read", "watch", "register", "renew", "remove", "evict", "export", "import"]
+do = ["look-up", "read", "watch", "register", "renew", "remove", "claim", "evict", "export", "import"]
 sector = ["mine"]
 
 [[allow]]
@@ -45,7 +53,7 @@ sector = ["mine"]
 
 [[allow]]
 who = ["certificate:prefix"]
-do = ["look-up", "read", "watch", "register", "renew", "remove", "evict", "export", "import"]
+do = ["look-up", "read", "watch", "register", "renew", "remove", "claim", "evict", "export", "import"]
 name = ["la*"]
 
 [[allow]]
@@ -99,6 +107,7 @@ RIGHTS: Final = {
     "register": {"lamp": "lamp", "door": "door", "tenant": "lamp door", "prefix": "lamp"},
     "renew": {"lamp": "lamp", "door": "door", "tenant": "lamp door", "prefix": "lamp"},
     "remove": {"lamp": "lamp", "door": "door", "tenant": "lamp door", "prefix": "lamp"},
+    "claim": {"lamp": "lamp", "door": "door", "tenant": "lamp door", "prefix": "lamp"},
     "evict": {"tenant": "lamp", "prefix": "lamp"},
     "export": {"tenant": "lamp door", "prefix": "lamp"},
     "import": {"tenant": "lamp door", "prefix": "lamp"},

@@ -8,20 +8,26 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 import pytest
 from embedded import Embedded
+from lone import NETWORK, Lone, Whole
+from people import record as signed
 from rights import ASKERS, SECTORS, THINGS, may, policy
 from serving import JSON, JSONL, Answer, Api, serving
 
 from waypost.api import moving
 from waypost.api.problem import Refusal
 from waypost.api.routes import PEER_ROUTES, ROUTES
+from waypost.api.sights import of_records
 from waypost.api.watching import Feed
 from waypost.cli.verbs import call, waypost
+from waypost.drip.questions import Open
 from waypost.errors import StateError
 from waypost.identity import OPERATOR, Identity
 from waypost.identity.policy import Policy, default
 from waypost.rd.questions import Evict, Register, Registered, Remove
+from waypost.record import Ballot, Record
 
 EVERY = tuple({(route.method, route.path): route for route in (*ROUTES, *PEER_ROUTES)}.values())
 
@@ -33,6 +39,8 @@ class House:
         self.policy = policy()
         self.asker = "operator"
         self.node = Embedded()
+        self.mesh = Lone()
+        self.records: dict[str, Record] = {}
         self.locations: dict[str, str] = {}
         self.begin()
 
@@ -44,18 +52,38 @@ class House:
             made = self.put(Register(thing, SECTORS[thing], 600, "coap://h", "", (), links, "192.0.2.1", who))
             assert isinstance(made, Registered)
             self.locations[thing] = made.location
+        self.mesh = Lone()
+        for thing in sorted(THINGS):
+            self.records[thing] = self.mesh.put(self.record(thing))
+
+    def record(self, thing: str, before: Record | None = None) -> Record:
+        return signed(thing, before, place=(SECTORS[thing], thing), network=NETWORK)
 
     def put(self, question: Any) -> object:
         return asyncio.run(self.node.ask(question))
 
     async def ask(self, question: Any) -> object:
-        return await self.node.ask(question)
+        return await Whole(self.node, self.mesh).ask(question)
 
     async def identify(self, _: object) -> Identity:
         return ASKERS[self.asker]
 
     def after(self, table: str, key: bytes, limit: int) -> list[tuple[bytes, bytes]]:
-        return self.node.after(table, key, limit)
+        return Whole(self.node, self.mesh).after(table, key, limit)
+
+    def path(self, path: str, thing: str) -> str:
+        """Of a route, about that thing."""
+        made = self.records[thing]
+        named = {
+            "id": self.locations[thing],
+            "namespace": SECTORS[thing],
+            "key": thing,
+            "version": "1",
+            "txid": made.txid,
+        }
+        for name, value in named.items():
+            path = path.replace(f"{{{name}}}", value)
+        return path
 
 
 HOUSE = House()
@@ -88,6 +116,7 @@ def refused(answer: Answer, asker: str) -> bool:
 # Routes about the node as a whole.
 WHOLE = {
     ("GET", "/v1/status"): "status",
+    ("GET", "/v1/peers"): "status",
     ("GET", "/metrics"): "status",
     ("GET", "/v1/openapi.json"): "discover",
     ("GET", "/livez"): "discover",
@@ -99,6 +128,7 @@ WHOLE = {
     ("GET", "/v1/tokens"): "administer",
     ("DELETE", "/v1/tokens/{id}"): "administer",
 }
+RECORD = "/v1/records/{namespace}/{key}"
 # About one thing, by its id or its name, and with which body.
 ONE: dict[tuple[str, str], tuple[str, Callable[[str], Any]]] = {
     ("POST", "/v1/endpoints"): ("register", lambda thing: {"ep": thing, "d": SECTORS[thing], "base": "coap://h"}),
@@ -106,6 +136,10 @@ ONE: dict[tuple[str, str], tuple[str, Callable[[str], Any]]] = {
     ("PATCH", "/v1/endpoints/{id}"): ("renew", lambda thing: {"lt": 700}),
     ("DELETE", "/v1/endpoints/{id}"): ("remove", lambda thing: None),
     ("DELETE", "/v1/evictions/{id}"): ("evict", lambda thing: None),
+    ("PUT", RECORD): ("claim", lambda thing: HOUSE.record(thing, HOUSE.records[thing])),
+    ("GET", RECORD): ("read", lambda thing: None),
+    ("GET", RECORD + "/history"): ("read", lambda thing: None),
+    ("GET", RECORD + "/transactions/{version}/{txid}"): ("read", lambda thing: None),
 }
 # About a range, each in these forms.
 FORMS: dict[str, Callable[[str, str], bool]] = {
@@ -122,12 +156,17 @@ RANGE = {
     ("GET", "/v1/watch"): "watch",
     ("GET", "/v1/evictions"): "evict",
 }
+RECORDS = {
+    ("GET", "/v1/records"): "look-up",
+    ("GET", "/v1/changes"): "watch",
+    ("GET", "/v1/votes"): "status",
+}
 BATCH = {("POST", "/v1/import"): "import"}
 NOT_ROUTES = {"/.well-known/coap"}  # CoAP over WebSocket: who speaks it asks what the engine decides
 
 
 def test_every_route_has_a_row() -> None:
-    assert {(route.method, route.path) for route in EVERY} == {*WHOLE, *ONE, *RANGE, *BATCH}
+    assert {(route.method, route.path) for route in EVERY} == {*WHOLE, *ONE, *RANGE, *RECORDS, *BATCH}
 
 
 def test_no_other_method_does_anything(api: Api) -> None:
@@ -135,7 +174,7 @@ def test_no_other_method_does_anything(api: Api) -> None:
     for path in {route.path for route in EVERY}:
         methods = {route.method for route in EVERY if route.path == path}
         for method in {"GET", "POST", "PUT", "PATCH", "DELETE", "TRACE"} - methods:
-            assert api.ask(method, path.replace("{id}", "x")).status == 405, (method, path)
+            assert api.ask(method, HOUSE.path(path, "lamp")).status == 405, (method, path)
 
 
 @pytest.mark.parametrize("asker", ASKERS)
@@ -166,12 +205,12 @@ def test_routes_about_one_thing(api: Api, route: tuple[str, str], asker: str) ->
         if "evictions" in path:
             HOUSE.put(Evict(HOUSE.locations[thing], 60, OPERATOR))
         body = body_of(thing)
-        sent = None if body is None else json.dumps(body).encode()
-        answer = api.ask(method, path.replace("{id}", HOUSE.locations[thing]), sent, JSON if sent else None)
+        sent = None if body is None else msgspec.json.encode(body)
+        answer = api.ask(method, HOUSE.path(path, thing), sent, JSON if sent else None)
         assert refused(answer, asker) != (thing in may(asker, action)), (thing, answer)
         assert refused(answer, asker) or answer.status < 300
         if method == "GET":
-            assert api.ask("HEAD", path.replace("{id}", HOUSE.locations[thing])).status == answer.status
+            assert api.ask("HEAD", HOUSE.path(path, thing)).status == answer.status
 
 
 def test_a_renewal_whose_answer_may_not_be_read_changes_nothing(api: Api) -> None:
@@ -216,6 +255,63 @@ def test_routes_about_a_range(api: Api, path: str, form: str, asker: str) -> Non
             lines = answer.body.decode().splitlines() if path == "/v1/export" else [answer.body.decode()]
             assert named("".join(lines).partition('"next"')[0]) == expected
         assert api.ask("HEAD", f"{path}?{form.format(thing, SECTORS[thing])}").status == answer.status
+
+
+@pytest.mark.parametrize("asker", ASKERS)
+@pytest.mark.parametrize("form", ["", "namespace={1}", "namespace={1}&prefix={0}", "namespace={1}&prefix={0:.2}"])
+def test_the_list_of_records(api: Api, form: str, asker: str) -> None:
+    HOUSE.begin()
+    HOUSE.asker = asker
+    for thing in THINGS:
+        answer = api.ask("GET", f"/v1/records?{form.format(thing, SECTORS[thing])}")
+        expected = {name for name in may(asker, "look-up") if name == thing or not form}
+        if "prefix" not in form and form:
+            expected = {name for name in may(asker, "look-up") if SECTORS[name] == SECTORS[thing]}
+        assert refused(answer, asker) or named(answer.body.decode().partition('"next"')[0]) == expected
+        assert expected == set() or not refused(answer, asker)
+
+
+@pytest.mark.parametrize("asker", ASKERS)
+def test_the_votes_under_way(api: Api, asker: str) -> None:
+    """Who may hear of votes hears of those on records that it may read."""
+    HOUSE.begin()
+    HOUSE.asker = asker
+    ballot = Ballot(1, 0, "anna")
+    HOUSE.mesh.open = tuple(
+        Open(HOUSE.record(thing).place, 1, ballot, ballot, "", HOUSE.record(thing)) for thing in sorted(THINGS)
+    )
+    answer = api.ask("GET", "/v1/votes")
+    assert refused(answer, asker) != bool(may(asker, "status"))
+    if not refused(answer, asker):
+        assert named(answer.body.decode()) == may(asker, "read")
+        assert answer.json["total"] == len(may(asker, "read"))
+
+
+@pytest.mark.parametrize("asker", ASKERS)
+@pytest.mark.parametrize("since", [False, True], ids=["all", "history"])
+def test_the_feed_of_records(asker: str, since: bool) -> None:
+    HOUSE.begin()
+    told: set[str] = set()
+
+    async def tell() -> None:
+        feed = Feed(HOUSE.mesh.ask, HOUSE.mesh, HOUSE.policy.decide)
+        start = f"{(await feed.state()).feed_id.hex()}.0" if since else None
+        try:
+            watcher = await feed.begin(of_records(HOUSE.policy.decide, ASKERS[asker], None, ""), start, "")
+            async for event in watcher.events():
+                if event.kind == "synced":
+                    break
+                assert event.committed is not None
+                told.add(event.committed.record.key)
+        finally:
+            await feed.close()
+
+    if may(asker, "watch"):
+        asyncio.run(tell())
+    else:
+        with pytest.raises(Refusal):
+            asyncio.run(tell())
+    assert told == may(asker, "watch")
 
 
 @pytest.mark.parametrize("asker", ASKERS)

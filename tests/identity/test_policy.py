@@ -271,7 +271,7 @@ def test_the_default_lets_all_look_the_owner_change_and_the_operator_everything(
     rules = default()
     for who in EVERYBODY:
         rights = {action.value for action in Action if allows(rules, who, action, Target("rd"))}
-        public = {"discover", "look-up", "read", "watch", "register", "renew", "remove", "status", "join"}
+        public = {"discover", "look-up", "read", "watch", "register", "renew", "remove", "claim", "status", "join"}
         everything = {action.value for action in Action}
         assert rights == (everything if who in (OPERATOR, ANNA) else public), who
     peer = Identity("certificate", "node-2", ("peer",))

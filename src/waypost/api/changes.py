@@ -8,15 +8,20 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, NamedTuple, Protocol
 
+import msgspec
+
 from waypost.assembly.carrier import RECORDS, ROOM
 from waypost.codec import u64
 from waypost.rd.following import Records
 from waypost.rd.index import Registration
-from waypost.record import Change
+from waypost.record import Change, Committed
 from waypost.record.feed import FEED
 
 BATCH: Final = 64  # rows read in one go
 READ_MAX: Final = 256  # changes kept as read, since many watchers read the same
+VOTED: Final = "voted"  # the room of what was voted on
+
+_committed: Final = msgspec.json.Decoder(Committed)
 
 
 class Rows(Protocol):
@@ -28,12 +33,16 @@ class Rows(Protocol):
 
 
 class Seen(NamedTuple):
-    """A change as it was read; `registration` None: the name was forgotten, or it is of another room."""
+    """A change as it was read; `registration` None: the name was forgotten, or it is of another room.
+
+    `committed` is what was voted on, None in any other room.
+    """
 
     seq: int
     room: str
     key: bytes
     registration: Registration | None
+    committed: Committed | None = None
 
 
 class Changes:
@@ -51,6 +60,10 @@ class Changes:
         """The next few of the directory's table.  Raises StoreError."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._read_records, key)
 
+    async def rows(self, table: str, after: bytes, limit: int) -> Sequence[tuple[bytes, bytes]]:
+        """As Rows.after().  Raises StoreError."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._rows.after, table, after, limit)
+
     async def close(self) -> None:
         """After the last read."""
         await asyncio.to_thread(self._thread.shutdown)
@@ -67,7 +80,8 @@ class Changes:
             change = Change.decode(seq, value)
             record = change.value if change.room == ROOM else None
             registration = None if record is None else self._records.read(change.key, record)
-            self._read[seq] = Seen(seq, change.room, change.key, registration)
+            committed = _committed.decode(change.value) if change.room == VOTED and change.value else None
+            self._read[seq] = Seen(seq, change.room, change.key, registration, committed)
             changes.append(self._read[seq])
         while len(self._read) > READ_MAX:
             del self._read[next(iter(self._read))]

@@ -12,9 +12,11 @@ from waypost.api.problem import KINDS, problem
 from waypost.api.route import Answer, Bodies, Parameter, Route
 from waypost.api.routes import ANY_REFUSALS, ROUTES
 from waypost.api.schemas import PROBLEM_JSON, Exported, Problem
+from waypost.api.voted import Contested
 
 VERSION: Final = "1.0"  # of the API, not of the node
 SCHEMAS: Final = "#/components/schemas/{name}"
+CONTESTED: Final = (409, 412)  # of voted records alone
 
 Json = dict[str, Any]
 
@@ -27,7 +29,7 @@ def document() -> Json:
         "openapi": "3.1.0",
         "info": {
             "title": "Waypost",
-            "summary": "A node's directory, health and figures.",
+            "summary": "A node's directory, the records that are voted on, health and figures.",
             "version": VERSION,
             "license": {"name": "Apache License 2.0", "identifier": "Apache-2.0"},
         },
@@ -102,6 +104,8 @@ def _schema(body: object) -> Json:
 
 def _refusal(status: int) -> Json:
     example = problem(status, "what is wrong with this request in particular", "/v1/endpoints")
+    if status in CONTESTED:
+        example = Contested(**msgspec.structs.asdict(example), state="lost")
     headers = {405: ("Allow", "The methods that apply."), 503: ("Retry-After", "Seconds to wait.")}.get(status)
     return _answer(Answer(KINDS[status].title, {PROBLEM_JSON: example}, dict([headers] if headers else ())))
 
@@ -111,7 +115,7 @@ def _schemas() -> Json:
     bodies += [answer.bodies for route in ROUTES for answer in route.answers.values()]
     types = {type(body).__name__: type(body) for each in bodies for body in each.values()}
     structs = [kind for kind in types.values() if issubclass(kind, msgspec.Struct)]
-    _, components = msgspec.json.schema_components([*structs, Exported, Problem], ref_template=SCHEMAS)
+    _, components = msgspec.json.schema_components([*structs, Exported, Problem, Contested], ref_template=SCHEMAS)
     return dict(sorted(components.items()))
 
 

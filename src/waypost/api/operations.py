@@ -5,11 +5,10 @@ Nothing here knows HTTP's framing: `server.py` reads requests and writes replies
 
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, field
 from typing import Final, NoReturn
 from urllib.parse import quote
 
-from msgspec import Struct, to_builtins
+from msgspec import to_builtins
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from waypost import __version__
@@ -20,13 +19,15 @@ from waypost.api.metrics import Metrics
 from waypost.api.moving import Ask, Exports
 from waypost.api.problem import Refusal
 from waypost.api.reading import Pairs
+from waypost.api.records import RecordOperations
+from waypost.api.request import Reply, Request
 from waypost.api.schemas import EVENT_STREAM, JSON, LINK_FORMAT
-from waypost.api.watching import Feed, Told, Watcher
+from waypost.api.sights import Told
+from waypost.api.watching import Feed, Watcher
 from waypost.assembly.questions import Report, Status
 from waypost.coap import links as linkformat
 from waypost.errors import WireError
-from waypost.identity import Identity
-from waypost.identity.policy import THE_NODE, Action, Decide, View
+from waypost.identity.policy import THE_NODE, Action, Decide
 from waypost.identity.token import Created, CreateToken, Declined, Listed, ListTokens, Revoked, RevokeToken
 from waypost.rd.access import ANYTHING
 from waypost.rd.questions import (
@@ -64,32 +65,6 @@ BASE_NEEDED: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """`media` is the type the reply will have, `body_media` the type of `body`; `source` the sender's address."""
-
-    path: str
-    query: Pairs
-    id: str
-    media: str
-    body_media: str
-    body: bytes
-    source: str
-    who: Identity
-    view: View | None  # what of the room the policy lets it see; None: all
-    confidential: bool = False  # it came over TLS, or the node's own socket
-    last_event: str | None = None  # the token of the last event that came on an earlier connection
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """`body` is a structure for JSON, octets for anything else, or octets that are made while they are sent."""
-
-    status: int
-    body: Struct | bytes | AsyncGenerator[bytes, None]
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-
 class Operations:
     """`ask` puts a question to the node; `ready` names what readiness depends on, and whether it is well.
 
@@ -116,6 +91,7 @@ class Operations:
         self._description = description
         self._joining = joining
         self._exports = Exports(ask)
+        self.records = RecordOperations(ask, decide, feed)
 
     async def find_endpoints(self, request: Request) -> Reply:
         found, following = await self._find(Kind.ENDPOINTS, request, structured=True)
@@ -135,7 +111,7 @@ class Operations:
         if request.body_media == LINK_FORMAT:
             wanted, links = reading.registration(request.query), request.body
         else:
-            _no_query(request.query)
+            reading.no_query(request.query)
             wanted = reading.json(request.body, schemas.Registration)
             links = _document(wanted.links)
         if wanted.base is None:
@@ -150,14 +126,14 @@ class Operations:
         return Reply(201 if outcome.created else 200, schemas.Registered(outcome.location, outcome.created), location)
 
     async def get_endpoint(self, request: Request) -> Reply:
-        _no_query(request.query)
+        reading.no_query(request.query)
         outcome = await self._ask(Read(request.id, who=request.who))
         if not isinstance(outcome, Entry):
             _refuse(outcome)
         return Reply(200, _endpoint(outcome))
 
     async def renew_endpoint(self, request: Request) -> Reply:
-        _no_query(request.query)
+        reading.no_query(request.query)
         wanted = reading.json(request.body or b"{}", schemas.Renewal)
         readable = self._decide(request.who, Action.READ, ANYTHING)
         if not readable.allowed:  # who may not read the answer changes nothing
@@ -177,14 +153,14 @@ class Operations:
         return Reply(204, b"")
 
     async def list_evictions(self, request: Request) -> Reply:
-        _no_query(request.query)
+        reading.no_query(request.query)
         outcome = await self._ask(Evictions(request.who))
         assert isinstance(outcome, Evicted)
         entries = (schemas.Eviction(e.id, e.ep, e.d, round(e.remaining_s, 3)) for e in outcome.evictions)
         return Reply(200, schemas.Evictions(tuple(entries)))
 
     async def readmit(self, request: Request) -> Reply:
-        _no_query(request.query)
+        reading.no_query(request.query)
         outcome = await self._ask(Readmit(request.id, request.who))
         if not isinstance(outcome, Removed):
             _refuse(outcome)
@@ -222,21 +198,21 @@ class Operations:
         return Reply(201, schemas.GivenToken(**shown, token=created.shown.text))
 
     async def list_tokens(self, request: Request) -> Reply:
-        _no_query(request.query)
+        reading.no_query(request.query)
         listed = await self._ask(ListTokens(request.who))
         if not isinstance(listed, Listed):
             _refuse(listed)
         return Reply(200, schemas.Tokens(tuple(map(tokens.shown, listed.tokens))))
 
     async def revoke_token(self, request: Request) -> Reply:
-        _no_query(request.query)
+        reading.no_query(request.query)
         revoked = await self._ask(RevokeToken(request.id, request.who))
         if not isinstance(revoked, Revoked):
             _refuse(revoked)
         return Reply(204, b"")
 
     async def get_root(self, request: Request) -> Reply:
-        _no_query(request.query)
+        reading.no_query(request.query)
         return Reply(200, self._keys().root())
 
     async def join(self, request: Request) -> Reply:
@@ -246,7 +222,7 @@ class Operations:
         return Reply(201, await self._keys().join(wanted, request.source, request.who))
 
     async def get_peer(self, request: Request) -> Reply:
-        _no_query(request.query)
+        reading.no_query(request.query)
         return Reply(200, self._keys().peer())
 
     def _keys(self) -> Joining:
@@ -315,11 +291,6 @@ def _refuse(outcome: object) -> NoReturn:
             raise Refusal(503, detail, retry_s=retry_s)
         case _:
             raise AssertionError(f"{outcome!r} is no answer to what was asked")
-
-
-def _no_query(query: Pairs) -> None:
-    if query:
-        raise Refusal(400, f"there are no parameters here, and {query[0][0]!r} is given")
 
 
 def _location(id: str) -> str:

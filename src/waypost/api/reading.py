@@ -4,7 +4,7 @@ Source: RFC 9110, 7.2 (Host), 8.3 (Content-Type), 12.5.1 (Accept).
 """
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from ipaddress import ip_address
 from typing import Final, TypeVar
@@ -98,6 +98,59 @@ def seconds(query: Pairs, name: str) -> int | None:
     if not 1 <= number <= parameters.LIFETIME_MAX:
         raise Refusal(400, f"{name} must be 1 to {parameters.LIFETIME_MAX} seconds")
     return number
+
+
+def no_query(query: Pairs) -> None:
+    if query:
+        raise Refusal(400, f"there are no parameters here, and {query[0][0]!r} is given")
+
+
+def named(query: Pairs, names: Sequence[str]) -> dict[str, str]:
+    """The parameters there may be, each once; one without "=" is empty."""
+    found: dict[str, str] = {}
+    for name, value in query:
+        if name not in names:
+            raise Refusal(400, f"the parameters here are {', '.join(names)}, and {name!r} is given")
+        if name in found:
+            raise Refusal(400, f"{name} is given twice: give it once")
+        found[name] = value or ""
+    return found
+
+
+def flag(named: Mapping[str, str], name: str) -> bool:
+    match named.get(name, "false"):
+        case "" | "true":
+            return True
+        case "false":
+            return False
+        case _:
+            raise Refusal(400, f"{name} is true or false")
+
+
+def number(named: Mapping[str, str], name: str, default: int, least: int) -> int:
+    """Of at most sixteen digits."""
+    text = named.get(name)
+    if text is None:
+        return default
+    if not (re.fullmatch("[0-9]{1,16}", text) and int(text) >= least):
+        raise Refusal(400, f"{name} is a number from {least} on")
+    return int(text)
+
+
+def count(named: Mapping[str, str]) -> int:
+    """Of a page."""
+    wanted = number(named, "count", COUNT_DEFAULT, 1)
+    if wanted > COUNT_MAX:
+        raise Refusal(400, f"count must be 1 to {COUNT_MAX}")
+    return wanted
+
+
+def segment(text: str) -> str:
+    """A part of a path, decoded."""
+    try:
+        return unquote_to_bytes(text.encode("utf-8", "surrogateescape")).decode()
+    except UnicodeError:
+        raise Refusal(400, "the path is not percent-encoded UTF-8") from None
 
 
 def since(query: Pairs) -> tuple[str | None, Pairs]:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from msgspec import Struct
 
-from waypost.api.operations import Operations, Reply, Request
+from waypost.api.operations import Operations
+from waypost.api.request import Reply, Request
 from waypost.identity.policy import Action, Target
 
 Bodies = Mapping[str, Struct | str | dict[str, object]]

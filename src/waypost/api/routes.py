@@ -1,4 +1,4 @@
-"""The table of routes."""
+"""The table of routes; `voting.py` has a part of it."""
 
 from typing import Annotated, Final
 
@@ -9,6 +9,7 @@ from waypost.api.operations import Operations
 from waypost.api.reading import COUNT_DEFAULT, COUNT_MAX
 from waypost.api.route import Answer, Parameter, Route
 from waypost.api.schemas import EVENT_STREAM, JSON, JSONL, LINK_FORMAT, TEXT
+from waypost.api.voting import VOTING
 from waypost.identity.policy import THE_NODE, Action
 from waypost.rd.access import ANYTHING as RD
 from waypost.rd.parameters import LIFETIME_MAX, NUMBER_MAX
@@ -265,6 +266,7 @@ ROUTES: Final = (
             ),
         ),
     ),
+    *VOTING,
     Route(
         "GET",
         "/v1/status",

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
 from typing import Final
@@ -26,8 +26,9 @@ from waypost.api.changes import Rows
 from waypost.api.joining import Joining
 from waypost.api.metrics import Metrics
 from waypost.api.moving import Ask
-from waypost.api.operations import Measure, Operations, Ready, Reply, Request
+from waypost.api.operations import Measure, Operations, Ready
 from waypost.api.problem import Refusal, problem
+from waypost.api.request import Reply, Request
 from waypost.api.route import Route
 from waypost.api.routes import ROUTES
 from waypost.api.schemas import PROBLEM_JSON
@@ -83,10 +84,11 @@ def application(
     app.on_shutdown.append(lambda _: feed.close())  # or the server would wait for those who watch
     for route in routes:
         handler = _handler(route, operations, _Door(identify, decide, gate), stall_s)
+        path = route.path.replace("{key}", "{key:[^/]+}")  # braces too
         if route.method == "GET":
-            app.router.add_get(route.path, handler)  # and HEAD
+            app.router.add_get(path, handler)  # and HEAD
         else:
-            app.router.add_route(route.method, route.path, handler)
+            app.router.add_route(route.method, path, handler)
     return app
 
 
@@ -162,6 +164,8 @@ async def _read(request: web.Request, route: Route, who: Identity, view: View | 
         view=view,
         confidential=is_local(request) or request.secure,
         last_event=request.headers.get("Last-Event-ID"),
+        if_match=request.headers.get("If-Match"),
+        if_none_match=request.headers.get("If-None-Match"),
     )
 
 
@@ -236,9 +240,10 @@ def _require_ours(request: web.Request, hosts: Collection[str]) -> None:
 
 def _problem(request: web.Request, error: Exception) -> web.Response:
     number, headers = None, {}
+    more: Mapping[str, object] = {}
     match error:
         case Refusal(code=status, retry_s=retry_s):
-            detail = str(error)
+            detail, more = str(error), error.more
             if retry_s is not None:
                 headers["Retry-After"] = str(retry_s)
             if status == 401:
@@ -263,6 +268,5 @@ def _problem(request: web.Request, error: Exception) -> web.Response:
     # What was asked for is told back, but for a token: answers are logged and passed on.
     path = redacted(request.raw_path.partition("?")[0]).encode("utf-8", "surrogateescape")
     document = problem(status, redacted(detail), quote(path, safe="/%:@!$&'()*+,;=~"), request=number)
-    return web.Response(
-        status=status, body=msgspec.json.encode(document), headers={"Content-Type": PROBLEM_JSON, **headers}
-    )
+    body = msgspec.json.encode({**msgspec.to_builtins(document), **more})
+    return web.Response(status=status, body=body, headers={"Content-Type": PROBLEM_JSON, **headers})

@@ -15,47 +15,28 @@ import asyncio
 import re
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
-from dataclasses import dataclass
-from functools import partial
 from typing import Final
 
-from waypost.api.changes import Changes, Rows, Seen
+from waypost.api.changes import Changes, Rows
 from waypost.api.moving import Ask
 from waypost.api.problem import Refusal
-from waypost.api.schemas import EventKind
-from waypost.assembly.carrier import ROOM
+from waypost.api.sights import Told, Watching, of_endpoints
 from waypost.assembly.questions import Follow, Followed
-from waypost.errors import StateError, WireError
+from waypost.errors import StateError
 from waypost.identity import Identity
 from waypost.identity.admission import prefix_of
-from waypost.identity.policy import Action, Decide, Decision
-from waypost.rd.access import ANYTHING
-from waypost.rd.following import Filter, entry
-from waypost.rd.index import Registration
-from waypost.rd.questions import Attributes, Busy, Entry
-from waypost.rd.record import name_of
+from waypost.identity.policy import Decide
+from waypost.rd.questions import Attributes, Busy
 
 WATCHERS_MAX: Final = 128
 WATCHERS_PER_SOURCE_MAX: Final = 16
 HEARTBEAT_S: Final = 15.0  # of silence, after which the watcher is told that it is not forgotten
 GATHER_S: Final = 0.05  # between two wakings: changes that come together are read together
 CHANGED: Final = "the policy has changed: watch again for what you may see now"
-KNOWN_MAX: Final = 16_384  # endpoints remembered for one watcher with criteria
 RETRY_S: Final = 5
 TOKEN: Final = re.compile(r"([0-9a-f]{1,64})\.([0-9]{1,19})")
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """One event: `entry` of what is there or has expired, `name` (d, ep) of what was removed, `reason` of a reset."""
-
-    kind: EventKind
-    token: str | None = None
-    entry: Entry | None = None
-    name: tuple[str | None, str] | None = None
-    reason: str | None = None
 
 
 class Watcher:
@@ -65,20 +46,18 @@ class Watcher:
         self,
         feed: "Feed",
         changes: Changes,
-        filter: Filter,
-        allowed: Callable[[], bool],
+        watching: Watching,
         cursor: int | None,
         reset: str,
         source: str,
     ) -> None:
         self._feed = feed
-        self._allowed = allowed  # whether the watcher may still see what it sees
+        self._allowed = watching.allowed
         self._changes = changes
-        self._filter = filter
+        self._sight = watching.sight
         self._cursor = cursor  # the last change seen; None: a snapshot comes first
         self._reset = reset  # why the watcher's own token is of no use, or empty
-        self._known: dict[int, bool] = {}  # hashes of keys: whether the watcher has the endpoint
-        self._unknown = cursor is not None  # what is not in there it may have, from earlier
+        self._sight.begin(resumes=cursor is not None)
         self.source = source
 
     async def events(self) -> AsyncGenerator[Told, None]:
@@ -112,7 +91,7 @@ class Watcher:
                 continue
             for change in changes:
                 self._cursor = change.seq
-                told = self._see(change)
+                told = self._sight.see(change, self._token)
                 if told is not None:
                     yield told
             if changes:
@@ -132,41 +111,9 @@ class Watcher:
 
     async def _snapshot(self) -> AsyncIterator[Told]:
         start = (await self._feed.state()).seq
-        self._known, self._unknown = {}, False
-        key = b""
-        while rows := await self._changes.records(key):
-            for key, registration in rows:
-                if registration.expires > self._feed.wall_s() and self._filter.accepts(registration):
-                    self._know(key, has=True)
-                    yield self._shown("put", registration, None)
+        async for told in self._sight.snapshot(self._changes):
+            yield told
         self._cursor, self._reset = start, ""
-
-    def _see(self, change: Seen) -> Told | None:
-        if change.room != ROOM or not self._filter.shows(change.key):
-            return None
-        registration = change.registration
-        if registration is not None and self._filter.accepts(registration):
-            ends = registration.expires <= self._feed.wall_s()
-            if self._know(change.key, has=not ends) or not ends:
-                return self._shown("expire" if ends else "put", registration, self._token)
-        elif self._know(change.key, has=False):
-            return Told("remove", self._token, name=name_of(change.key))
-        return None
-
-    def _know(self, key: bytes, *, has: bool) -> bool:
-        """Note whether the watcher has the endpoint now; returns whether it may have had it."""
-        if self._filter.every:
-            return True
-        had = self._known.pop(hash(key), self._unknown)
-        if has != self._unknown:
-            self._known[hash(key)] = has
-        if len(self._known) > KNOWN_MAX:
-            self._known.clear()
-            self._unknown = True
-        return had
-
-    def _shown(self, kind: EventKind, registration: Registration, token: str | None) -> Told:
-        return Told(kind, token, entry(registration, self._feed.wall_s()))
 
 
 class Feed:
@@ -189,19 +136,13 @@ class Feed:
         self.closed = False
 
     async def watch(self, criteria: Attributes, who: Identity, since: str | None, source: str) -> Watcher:
-        """Of what `who` may see.
+        """Of the endpoints that `who` may see.  Raises Refusal as begin() does, and for criteria that cannot be."""
+        return await self.begin(of_endpoints(self._decide, who, criteria, self.wall_s), since, source)
 
-        Raises Refusal for criteria or a token that cannot be, and for one watcher too many.
-        """
+    async def begin(self, watching: Watching, since: str | None, source: str) -> Watcher:
+        """Raises Refusal for a token that cannot be, and for one watcher too many."""
         if self._changes is None:
             raise Refusal(503, "there is no feed to watch here", retry_s=RETRY_S)
-        decision = self._decide(who, Action.WATCH, ANYTHING)
-        if not decision.allowed:
-            raise Refusal(403, decision.reason)
-        try:
-            filter = Filter(criteria, decision.view)
-        except WireError as error:
-            raise Refusal(400, str(error)) from error
         match = TOKEN.fullmatch(since or "")
         if since and match is None:
             raise Refusal(400, "since must be a token as an event has it, or be left out")
@@ -218,7 +159,13 @@ class Feed:
             raise Refusal(503, "too many are watching: come back later", retry_s=RETRY_S)
         if self._waiting is None:
             self._waiting = asyncio.create_task(self._wait(state.seq))
-        return Watcher(self, self._changes, filter, partial(self._allows, who, decision), cursor, reset, source)
+        return Watcher(self, self._changes, watching, cursor, reset, source)
+
+    async def rows(self, table: str, after: bytes, limit: int) -> Sequence[tuple[bytes, bytes]]:
+        """The first `limit` of a table after a key, read beside the loop.  Raises Refusal, or StoreError."""
+        if self._changes is None:
+            raise Refusal(503, "there is nothing to read from here", retry_s=RETRY_S)
+        return await self._changes.rows(table, after, limit)
 
     @contextmanager
     def place(self, source: str) -> Iterator[None]:
@@ -261,10 +208,6 @@ class Feed:
     def count(self, told: Told) -> None:
         self._resets += told.kind == "reset"
         self._told += told.kind != "heartbeat"
-
-    def _allows(self, who: Identity, decision: Decision) -> bool:
-        """Whether what was decided when the watcher came is so still."""
-        return self._decide(who, Action.WATCH, ANYTHING) == decision
 
     # keeping count
 

@@ -276,6 +276,11 @@ who = ["anyone"]
 do = ["register", "renew", "remove"]
 owner = "own"
 
+# A record that is voted on is signed by who holds its key, and the voters look at that.
+[[allow]]
+who = ["anyone"]
+do = ["claim"]
+
 [[allow]]
 who = ["anyone"]
 do = ["status", "join"]

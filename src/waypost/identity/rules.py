@@ -23,7 +23,7 @@ from waypost.identity import KINDS, NAME, ROLES
 
 RULES_MAX: Final = 1_000
 KINDS_OF_RULE: Final = ("allow", "deny")
-ROOMS: Final = ("node", "rd")
+ROOMS: Final = ("node", "rd", "records")
 OWN_NAME: Final = "{name}"
 NAMELESS: Final = ("anyone", "anonymous", "operator")  # of who, without a colon
 
@@ -38,6 +38,7 @@ class Action(Enum):
     REGISTER = "register"
     RENEW = "renew"
     REMOVE = "remove"
+    CLAIM = "claim"  # have a record voted on; whether its author may is for the voters
     EVICT = "evict"  # and keep out, list who is, and let back in
     EXPORT = "export"
     IMPORT = "import"

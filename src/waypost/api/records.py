@@ -1,0 +1,352 @@
+"""What each route about voted records does, and about those who vote.
+
+A record comes signed by its author and goes with the votes that committed it; the node adds nothing but what it knows.
+The policy decides by namespace and key, which stand in the request, so that a refusal tells nothing.
+
+Source: notes on DRiP, 4.4 (client contract, reads), 4.7 (answers) and 4.10.
+"""
+
+import re
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from typing import Final, TypeVar
+from urllib.parse import quote
+
+import msgspec
+
+from waypost.api import lines, paging, reading, voted
+from waypost.api.calls import query_text
+from waypost.api.moving import Ask
+from waypost.api.problem import Refusal
+from waypost.api.request import Reply, Request
+from waypost.api.schemas import EVENT_STREAM
+from waypost.api.sights import RECORDS_ROOM, Told, of_records
+from waypost.api.watching import Feed, Watcher
+from waypost.drip.book import HISTORY, RECORDS, row_key
+from waypost.drip.engine import HEARD_S
+from waypost.drip.outcome import Outcome, Reading, State
+from waypost.drip.questions import Claim, Consult, Peers, Seen, Settle, ShowPeers, ShowVotes, Votes
+from waypost.errors import WireError
+from waypost.identity import ANONYMOUS, Identity
+from waypost.identity.policy import ALL, Action, Decide, Span, Target
+from waypost.rd.questions import Busy
+from waypost.record import ROSTER, Committed, Place, Record, Roster, roster_in
+from waypost.record.wire import Name, Namespace, TransactionId, encode
+
+ANYTHING: Final = Target(RECORDS_ROOM)
+RETRY_S: Final = 1
+BUSY: Final = "busy"  # the reason of an outcome: nothing was begun, for too much is under way
+TAG: Final = re.compile('"([0-9]{1,16})"')
+
+T = TypeVar("T")
+
+
+class RecordOperations:
+    """`ask` puts a question to the node; `feed` has its rows."""
+
+    def __init__(self, ask: Ask, decide: Decide, feed: Feed) -> None:
+        self._ask = ask
+        self._decide = decide
+        self._feed = feed
+        self._network = ""
+        self._roster: tuple[int, Roster] | None = None
+
+    async def claim_record(self, request: Request) -> Reply:
+        reading.no_query(request.query)
+        place = _place(request)
+        self._require(request.who, Action.CLAIM, place)
+        record = _record(request.body, place)
+        before = await self._consult(place, quorum=False)
+        held = before.current.record.version if before.current else 0
+        _require_conditions(request, record, await self._more("denied", place, before.current), held)
+        if record.version == held + 1 and (before.age_s is None or before.age_s > HEARD_S):
+            raise Refusal(503, f"no quorum of voters was heard for {HEARD_S:.0f} s: nothing was sent", retry_s=RETRY_S)
+        outcome = await self._put(Claim(record), Outcome)
+        match outcome.state:
+            case State.COMMITTED:
+                return Reply(200, _claimed(record, outcome), _tag(record.version))
+            case State.UNKNOWN:
+                status = _path(place, f"/transactions/{record.version}/{record.txid}")
+                headers = {"Location": status, "Retry-After": str(RETRY_S)}
+                return Reply(202, _claimed(record, outcome, status), headers)
+            case State.LOST | State.DENIED:
+                raise await self._refusal(record, outcome, held)
+
+    async def get_record(self, request: Request) -> Reply:
+        place = _place(request)
+        self._require(request.who, Action.READ, place)
+        named = reading.named(request.query, ("quorum",))
+        found = await self._consult(place, quorum=reading.flag(named, "quorum"))
+        next = await self._next(place, found.current)
+        if not found.is_known:
+            raise Refusal(503, "no quorum of voters answered in time", retry_s=RETRY_S)
+        if found.current is None:
+            raise Refusal(404, f"nothing was ever voted on {place[1]!r} in {place[0]!r}", more={"next": next})
+        record = found.current.record
+        age = {} if found.age_s is None else {"Age": str(int(found.age_s))}
+        standing = voted.Standing(record, found.current.certificate, _rounded(found.age_s), next)
+        return Reply(200, standing, _tag(record.version) | age)
+
+    async def get_history(self, request: Request) -> Reply:
+        place = _place(request)
+        self._require(request.who, Action.READ, place)
+        named = reading.named(request.query, ("after", "count"))
+        after, count = reading.number(named, "after", 0, 0), reading.count(named)
+        start = row_key(place) + b"\0"
+        page = await paging.read(self._feed.rows, HISTORY, start, start + b"%016d" % after, count)
+        if not page.items and not after:
+            raise Refusal(404, f"nothing was ever voted on {place[1]!r} in {place[0]!r}")
+        last = page.items[-1].record.version if page.more else 0
+        return Reply(200, voted.Records(page.items, _following(request, str(last), count) if last else None))
+
+    async def list_records(self, request: Request) -> Reply:
+        named = reading.named(request.query, ("namespace", "prefix", "after", "count"))
+        namespace, prefix, after = (named.get(name) for name in ("namespace", "prefix", "after"))
+        count = reading.count(named)
+        if prefix is not None and namespace is None:
+            raise Refusal(400, "a prefix needs a namespace")
+        target = Target(RECORDS_ROOM, ALL if namespace is None else Span(namespace), Span(prefix or "", True))
+        decision = self._decide(request.who, Action.LOOK_UP, target)
+        if not decision.allowed:
+            raise _not_allowed(request.who, decision.reason)
+        start = b"" if namespace is None else f"{namespace}\0{prefix or ''}".encode()
+        begin = None if after is None else after.replace("/", "\0", 1).encode()
+        page = await paging.read(self._feed.rows, RECORDS, start, begin, count, decision.view)
+        following = _following(request, "/".join(page.last), count) if page.more else None
+        return Reply(200, voted.Records(page.items, following))
+
+    async def get_transaction(self, request: Request) -> Reply:
+        reading.no_query(request.query)
+        place = _place(request)
+        self._require(request.who, Action.READ, place)
+        *_, number, txid = request.path.split("/")
+        version = reading.number({"version": number}, "version", 0, 1)
+        _valid(txid, TransactionId, "the transaction")
+        outcome = await self._put(Settle(place, version, txid), Outcome)
+        state = outcome.state
+        if state is State.UNKNOWN:
+            start = row_key(place) + b"\0"
+            page = await paging.read(self._feed.rows, HISTORY, start, start + b"%016d" % (version - 1), 1)
+            if page.items and page.items[0].record.version == version:  # longer ago than the node remembers
+                state = State.COMMITTED if page.items[0].record.txid == txid else State.LOST
+        reason = outcome.reason if state is outcome.state else ""
+        claimed = voted.Claimed(state.value, *place, version, txid, reason, current=outcome.current)
+        return Reply(200, claimed, {"Retry-After": str(RETRY_S)} if state is State.UNKNOWN else {})
+
+    async def watch_records(self, request: Request) -> Reply:
+        since, criteria = reading.since(request.query)
+        named = reading.named(criteria, ("namespace", "prefix"))
+        if "prefix" in named and "namespace" not in named:
+            raise Refusal(400, "a prefix needs a namespace")
+        watching = of_records(self._decide, request.who, named.get("namespace"), named.get("prefix", ""))
+        watcher = await self._feed.begin(watching, request.last_event or since, request.source)
+        encode = lines.server_sent_record if request.media == EVENT_STREAM else lines.json_line
+        return Reply(200, _encoded(watcher, encode))
+
+    async def get_peers(self, request: Request) -> Reply:
+        reading.no_query(request.query)
+        peers = await self._put(ShowPeers(), Peers)
+        shown = voted.Peers(
+            peers.network,
+            peers.name,
+            peers.incarnation,
+            peers.state,
+            peers.is_voting,
+            _rounded(peers.age_s),
+            peers.roster,
+            peers.committed,
+            tuple(map(_seen, peers.seen)),
+            peers.applicants,
+            dict(peers.restored),
+        )
+        return Reply(200, shown)
+
+    async def get_votes(self, request: Request) -> Reply:
+        """Whose records may not be read, of those no vote is shown."""
+        reading.no_query(request.query)
+        votes = await self._put(ShowVotes(), Votes)
+        decision = self._decide(request.who, Action.READ, ANYTHING)
+
+        def shows(namespace: str, key: str) -> bool:
+            return decision.allowed and (decision.view is None or decision.view.shows(namespace, key))
+
+        some = tuple(
+            voted.OpenVote(*vote.place, vote.version, vote.promised, vote.accepted, vote.hash, vote.record)
+            for vote in votes.open
+            if shows(*vote.place)
+        )
+        alarms = tuple(voted.Alarm(*place, proof) for place, proof in votes.alarms.items() if shows(*place))
+        hidden = len(votes.open) - len(some)
+        return Reply(200, voted.Votes(some, len(some) if hidden else votes.total, alarms))
+
+    # what they share
+
+    def _require(self, who: Identity, action: Action, place: Place) -> None:
+        decision = self._decide(who, action, Target(RECORDS_ROOM, Span(place[0]), Span(place[1])))
+        if not decision.allowed:
+            raise _not_allowed(who, decision.reason)
+
+    async def _put(self, question: object, kind: type[T]) -> T:
+        answer = await self._ask(question)
+        if isinstance(answer, Busy):
+            raise Refusal(503, answer.detail, retry_s=answer.retry_s)
+        assert isinstance(answer, kind), f"{answer!r} is no answer to {question!r}"
+        return answer
+
+    async def _consult(self, place: Place, *, quorum: bool) -> Reading:
+        return await self._put(Consult(place, quorum), Reading)
+
+    async def _next(self, place: Place, current: Committed | None) -> voted.Next:
+        """What the version after `current` needs."""
+        if not self._network:
+            self._network = (await self._put(ShowPeers(), Peers)).network
+        roster = await self._current_roster()
+        if current is None:
+            return voted.Next(self._network, 1, "", roster.home(place))
+        record = current.record
+        home = record.home if roster.voter(record.home) else roster.home(place)
+        return voted.Next(self._network, record.version + 1, record.hash(self._network), home)
+
+    async def _current_roster(self) -> Roster:
+        current = (await self._consult(ROSTER, quorum=False)).current
+        assert current is not None, "a node knows its network's roster"
+        if self._roster is None or self._roster[0] != current.record.version:
+            self._roster = current.record.version, roster_in(current.record)
+        return self._roster[1]
+
+    async def _more(self, state: voted.State, place: Place, current: Committed | None) -> dict[str, object]:
+        """What a problem says beside the problem."""
+        return {"state": state, "current": current, "next": await self._next(place, current)}
+
+    async def _refusal(self, record: Record, outcome: Outcome, held: int) -> Refusal:
+        current = outcome.current
+        more = await self._more("lost" if outcome.state is State.LOST else "denied", record.place, current)
+        next = more["next"]
+        assert isinstance(next, voted.Next)
+        version = next.version - 1
+        if outcome.state is State.LOST:
+            sentence = f"another record is version {record.version}: the next is {next.version}"
+            return Refusal(409 if record.version > held else 412, sentence, more=more)
+        if outcome.reason == BUSY:
+            return Refusal(503, "too many votes are under way: nothing was sent", retry_s=RETRY_S, more=more)
+        if record.version != next.version:
+            sentence = f"version {version} is committed, and this would be {record.version}"
+            return Refusal(412, sentence, more=more)
+        if record.prev != next.prev:
+            return Refusal(412, f"it does not follow version {version}: prev is not its hash", more=more)
+        return Refusal(403, outcome.reason or "the voters refuse it", more=more)
+
+
+def _place(request: Request) -> Place:
+    """The namespace and key of a path under /v1/records.  Raises Refusal."""
+    _, _, _, namespace, key, *_ = request.path.split("/")
+    return (
+        _valid(reading.segment(namespace), Namespace, "the namespace"),
+        _valid(reading.segment(key), Name, "the key"),
+    )
+
+
+def _valid(text: str, kind: object, what: str) -> str:
+    try:
+        return msgspec.convert(text, kind)  # type: ignore[no-any-return]
+    except msgspec.ValidationError as error:
+        raise Refusal(400, f"{what} {text[:64]!r} cannot be one: {str(error)[:1].lower()}{str(error)[1:200]}") from None
+
+
+def _record(body: bytes, place: Place) -> Record:
+    """Raises Refusal: 400 for what is not JSON, 422 for what is no record of `place`."""
+    try:
+        value = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Refusal(400, f"the body is not JSON: {str(error)[:200]}") from None
+    try:
+        record = msgspec.convert(value, Record)
+        if encode(record) != encode(value):
+            raise Refusal(422, f"a record has the fields {', '.join(Record.__struct_fields__)}, and no other")
+        record.require_sound()
+    except msgspec.ValidationError as error:
+        raise Refusal(422, f"it is no record: {str(error)[:1].lower()}{str(error)[1:300]}") from None
+    except WireError as error:
+        raise Refusal(422, str(error)) from error
+    if record.place != place:
+        raise Refusal(422, "the record is of another key than the path")
+    return record
+
+
+def _require_conditions(request: Request, record: Record, more: dict[str, object], held: int) -> None:
+    """What stands in If-Match and If-None-Match must be what the record says of itself (RFC 9110, 13.1)."""
+    before = record.version - 1
+    match = request.if_match
+    if match is not None and match.strip() != "*":
+        tag = TAG.fullmatch(match.strip())
+        if tag is None:
+            raise Refusal(400, 'If-Match has one version here, as in "3"')
+        if int(tag[1]) != before:
+            raise Refusal(412, f"the record follows version {before}, and not {tag[1]}", more=more)
+    if match is not None and not before:
+        raise Refusal(412, "the record would be the first version", more=more)
+    none = request.if_none_match
+    if none is not None and none.strip() != "*":
+        raise Refusal(400, "If-None-Match is * here: the record must be the first version")
+    if none is not None and before:
+        raise Refusal(412, f"the record follows version {before}", more=more)
+
+
+def _claimed(record: Record, outcome: Outcome, status: str = "") -> voted.Claimed:
+    return voted.Claimed(
+        outcome.state.value, *record.place, record.version, record.txid, outcome.reason, status, outcome.current
+    )
+
+
+def _seen(seen: Seen) -> voted.PeerSeen:
+    member = seen.member
+    return voted.PeerSeen(
+        member.name,
+        member.organisation,
+        member.url,
+        member.incarnation,
+        seen.is_voter,
+        seen.state,
+        _rounded(seen.heard_s),
+        None if seen.rtt_s is None else round(seen.rtt_s, 6),
+        seen.skew_ms,
+        seen.wire,
+        seen.capabilities,
+    )
+
+
+def _not_allowed(who: Identity, reason: str) -> Refusal:
+    return Refusal(401 if who == ANONYMOUS else 403, reason)
+
+
+def _tag(version: int) -> dict[str, str]:
+    return {"ETag": f'"{version}"'}
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 3)
+
+
+def _path(place: Place, below: str) -> str:
+    namespace, key = (quote(part, safe="") for part in place)
+    return f"/v1/records/{namespace}/{key}{below}"
+
+
+def _following(request: Request, after: str, count: int) -> str:
+    """The next page's URL, relative to this one's origin."""
+    query = [pair for pair in request.query if pair[0] not in ("after", "count")]
+    return f"{request.path}?{query_text((*query, ('after', after), ('count', str(count))))}"
+
+
+async def _encoded(watcher: Watcher, encode: Callable[[voted.RecordEvent], bytes]) -> AsyncGenerator[bytes, None]:
+    async with aclosing(watcher.events()) as events:
+        async for told in events:
+            yield encode(_event(told))
+
+
+def _event(told: Told) -> voted.RecordEvent:
+    kind = told.kind
+    assert kind in ("put", "reset", "synced", "heartbeat")
+    if told.committed is None:
+        return voted.RecordEvent(kind, told.token, detail=told.reason)
+    return voted.RecordEvent(kind, told.token, told.committed.record, told.committed.certificate)

@@ -1,0 +1,160 @@
+"""The bodies of the HTTP API that are about voted records, who votes, and what is voted on.
+
+Records, certificates, rosters and proofs are the mesh's own, so that whoever reads them can check them: `record/`.
+
+Source: notes on DRiP, 4.2, 4.4 (client contract) and 4.7.
+"""
+
+from typing import Annotated, Final, Literal
+
+from msgspec import Meta, Struct
+
+from waypost.api.schemas import Problem
+from waypost.record import Ballot, Certificate, Committed, Member, Proof, Record, Roster, Vote
+
+TRANSACTION: Final = "A transaction is the txid of a record, of 32 hexadecimal digits."
+
+State = Literal["committed", "lost", "denied", "unknown"]
+RecordEventKind = Literal["put", "reset", "synced", "heartbeat"]
+Seconds = Annotated[float | None, Meta(description="Since a quorum of voters was last heard; null: never.")]
+
+
+class Next(Struct, frozen=True):
+    """What is needed to make the next version of a key.
+
+    `prev` is the hash of the version before it, empty for the first.  `home` is the node that may bring what follows
+    to a vote in one round trip; any voter will do.
+    """
+
+    network: str
+    version: int
+    prev: str
+    home: str
+
+
+class Standing(Struct, frozen=True):
+    """A voted record as it stands, and by whose votes; only a network's first roster has no certificate.
+
+    A record whose value is null is a tombstone: the key is known, and has nothing.
+    """
+
+    record: Record
+    certificate: Certificate | None
+    age_s: Seconds
+    next: Next
+
+
+class Claimed(Struct, frozen=True, omit_defaults=True):
+    """What became of a record that was to be the next version of its key.
+
+    committed: it is; lost: another is, or it never can be; denied: it may not be; unknown: it may yet be, and `status`
+    is where to ask.  `current` is what is committed as far as the node knows.
+    """
+
+    state: State
+    namespace: str
+    key: str
+    version: int
+    txid: str
+    reason: str = ""
+    status: str = ""
+    current: Committed | None = None
+
+
+class Contested(Problem, frozen=True, omit_defaults=True):
+    """A problem with a voted record: `current` stands in its place, and `next` is what a next version needs."""
+
+    state: State | None = None
+    current: Committed | None = None
+    next: Next | None = None
+
+
+class Records(Struct, frozen=True):
+    """A page of records or of versions; `next` is the following one's URL, or null."""
+
+    records: tuple[Committed, ...]
+    next: str | None
+
+
+class RecordEvent(Struct, frozen=True, omit_defaults=True):
+    """A line of the feed of voted records; `token` resumes after it.
+
+    put: `record` is committed, by this `certificate`; reset: forget what you have, a snapshot follows; synced: you have
+    all there is; heartbeat: nothing has happened.
+    """
+
+    event: RecordEventKind
+    token: str | None = None
+    record: Record | None = None
+    certificate: Certificate | None = None
+    detail: str | None = None
+
+
+class PeerSeen(Struct, frozen=True):
+    """A node of the roster as this one sees it; null is not known, and of the node itself.
+
+    `heard_s` is how long ago something came from it, `rtt_s` a round trip, `skew_ms` its wall clock less ours.
+    """
+
+    name: str
+    organisation: str
+    url: str
+    incarnation: int
+    voter: bool
+    state: str | None
+    heard_s: float | None
+    rtt_s: float | None
+    skew_ms: int | None
+    wire: int | None
+    capabilities: tuple[str, ...]
+
+
+class Peers(Struct, frozen=True):
+    """The network as this node, `name`, sees it; `roster` is what the `committed` record says.
+
+    `applicants` have come and may not be let in without the operator.  `restored` are voters that came back with an old
+    disk, each with a vote that it forgot.
+    """
+
+    network: str
+    name: str
+    incarnation: int
+    state: str
+    is_voting: bool
+    age_s: Seconds
+    roster: Roster
+    committed: Committed
+    peers: tuple[PeerSeen, ...]
+    applicants: tuple[Member, ...]
+    restored: dict[str, Vote]
+
+
+class OpenVote(Struct, frozen=True):
+    """A vote under way as this voter knows it: what it promised, and whose record it accepted at which ballot.
+
+    `hash` is of the record accepted, and empty with a ballot of zeros where none is.
+    """
+
+    namespace: str
+    key: str
+    version: int
+    promised: Ballot
+    accepted: Ballot
+    hash: str
+    record: Record | None
+
+
+class Alarm(Struct, frozen=True):
+    """Voting on a key has stopped, for voters have signed two records, as the `proof` shows."""
+
+    namespace: str
+    key: str
+    proof: Proof
+
+
+class Votes(Struct, frozen=True):
+    """`total` counts those under way, of which `open` has the first."""
+
+    open: tuple[OpenVote, ...]
+    total: int
+    alarms: tuple[Alarm, ...]
