@@ -27,7 +27,7 @@ from waypost.drip.voter import Credentials
 from waypost.engine import Ask, Effect, Endpoint, Path, Rows
 from waypost.engine import Commit as Write
 from waypost.identity.keys import verifies
-from waypost.record import ROSTER, Change, Committed, Place, Policy, Record, Roster, Sign, Verify, network_of
+from waypost.record import ROSTER, Change, Committed, Member, Place, Policy, Record, Roster, Sign, Verify, network_of
 from waypost.record.verification import Remembering
 from waypost.record.vote import founding
 from waypost.sim import Node, Weather, World
@@ -56,6 +56,8 @@ class Machine:
         self.drip.restore(rows, now)
         if rows.get(NODE, SELF) is None:
             self.drip.begin(self.incarnation, now)
+        if self._mesh.is_open:
+            self.drip.seek(self._mesh.entry(self.name), now)
         held = {place_in(key): 0 for key, _ in rows.scan(RECORDS)}
         versions = {place: committed.record.version for place in held if (committed := self.drip.committed(place))}
         self._mesh.observer.restarted(self.name, versions)
@@ -102,7 +104,7 @@ class Mesh:
     """`voters` of the first `size` names found the network; the others learn.
 
     `at_home` of the claims name the claiming node as the key's home; `repair_every` so many seconds, at most, two nodes
-    compare what they hold.  With `is_signed` the signatures are real.
+    compare what they hold.  With `is_signed` the signatures are real.  If it `is_open`, the others come by themselves.
     """
 
     def __init__(
@@ -116,25 +118,28 @@ class Mesh:
         at_home: float = 0.2,
         repair_every: float = 1.5,
         is_signed: bool = False,
+        is_open: bool = False,
     ) -> None:
         self.at_home, self.repair_every = at_home, repair_every
-        self.is_signed = is_signed
+        self.is_signed, self.is_open = is_signed, is_open
         self.verify: Verify = Remembering(verifies) if is_signed else Fast.verify
         self.rng = Random(f"{seed}/mesh")
         self.names = NAMES[:size]
         self.places: tuple[Place, ...] = tuple(("names", f"key {number}") for number in range(keys))
         policy = Policy(public_of("operator"), 0, ())
-        founders = Roster(1, tuple(map(member, self.names[:voters])), tuple(map(member, self.names[voters:])), policy)
+        learners = () if is_open else self.names[voters:]
+        founders = Roster(1, tuple(map(member, self.names[:voters])), tuple(map(member, learners)), policy)
         self.network, self.founding, self.rules = network_of(founders), founding(founders), rules
         self.observer = Observer(self.network, founders, self.verify, self.founding)
         self.incarnations = dict.fromkeys(self.names, 1)
+        self.moves = dict.fromkeys(self.names, 0)
         self.mail: list[tuple[str, Message]] = []
         self.is_wired = seed % WIRED == 0
         self.epochs = 1
         self.world = World(seed, on_ask=self._on_ask)
         self.working = True
         self.troubles: dict[str, int] = {}
-        self._txid = self._moves = 0
+        self._txid = 0
         self.nodes: dict[str, Node[Machine]] = {}
         for name in self.names:
             self.world.network.set_link(host(name), host(name), ITSELF)
@@ -246,10 +251,11 @@ class Mesh:
         me = old.voter(name)
         if me is None:
             return
-        self._moves += 1
         whom = self.rng.choice((me, *old.learners))
-        come = whom if whom is me else member(whom.name, self.incarnations[whom.name])
-        come = msgspec.structs.replace(come, url=f"https://{whom.name}.example:{self._moves}")
+        self.moves[whom.name] += 1
+        come = self.entry(whom.name)
+        if whom is me:
+            come = msgspec.structs.replace(me, url=come.url)
         voters, learners = (
             tuple(come if each is whom else each for each in part) for part in (old.voters, old.learners)
         )
@@ -274,6 +280,74 @@ class Mesh:
                 self.rng.choice(up), tuple(sorted(self.rng.sample(self.names, min(size, len(self.names)))))
             )
         self.world.after(self.rng.expovariate(1 / mean), lambda: self.change_rosters_again_and_again(mean))
+
+    def move_again_and_again(self, mean: float) -> None:
+        """A node has another URL from now on, and asks for it to be in the roster."""
+        if not self.working:
+            return
+        name = self.rng.choice(self.names)
+        self.moves[name] += 1
+        if self.nodes[name].engine is not None:
+            entry = self.entry(name)
+            self.nodes[name].call(lambda engine, now: engine.drip.seek(entry, now))
+        self.world.after(self.rng.expovariate(1 / mean), lambda: self.move_again_and_again(mean))
+
+    def entry(self, name: str) -> Member:
+        """What a node wants to be in the roster."""
+        came = member(name, self.incarnations[name])
+        return msgspec.structs.replace(came, url=f"https://{name}.example:{8481 + self.moves[name]}")
+
+    def promote_again_and_again(self, mean: float) -> None:
+        """The operator looks at a node, and lets its applicants vote again or has others vote."""
+        if not self.working:
+            return
+        up = [name for name, node in self.nodes.items() if node.engine is not None]
+        if up:
+            self.promote(self.rng.choice(up), is_moody=self.rng.random() < 0.5)
+        self.world.after(self.rng.expovariate(1 / mean), lambda: self.promote_again_and_again(mean))
+
+    def promote(self, name: str, *, is_moody: bool) -> None:
+        drip = self.drip(name)
+        old = drip.roster
+        there = {each.name: each for each in (*old.voters, *old.learners, *drip.applicants)}
+        voters = {voter.name for voter in old.voters}
+        if is_moody:
+            voters = set(self.rng.sample(list(there), min(len(there), self.rng.choice((3, 3, 4, 5)))))
+        elif not drip.applicants:
+            return
+        parts = [tuple(each for each in there.values() if (each.name in voters) is is_in) for is_in in (True, False)]
+        new = Roster(old.epoch + 1, parts[0], parts[1], old.policy)
+        self.claim(self.nodes[name], ROSTER, value=new.encode().decode())
+
+    def lose_disks_again_and_again(self, mean: float) -> None:
+        """One at a time: while all that vote have merged, and everybody is in."""
+        if not self.working:
+            return
+        engines = {name: node.engine for name, node in self.nodes.items()}
+        there = [engine.drip for engine in engines.values() if engine is not None]
+        if len(there) == len(self.names):
+            newest = max(there, key=lambda drip: drip.epoch).roster
+            known = {each.name: each.incarnation for each in newest.voters + newest.learners}
+            voting = {drip.epoch for voter in newest.voters if (drip := self.drip(voter.name)).is_voting}
+            waiting = [voter for voter in newest.voters if not self.drip(voter.name).is_voting]
+            if known == self.incarnations and voting == {newest.epoch} and not waiting:
+                self.lose_disk(self.rng.choice(self.names))
+        self.world.after(self.rng.expovariate(1 / mean), lambda: self.lose_disks_again_and_again(mean))
+
+    def let_everybody_in(self) -> None:
+        """After the storm: nodes come in by themselves, and voters with new disks once the operator says so."""
+        for _ in range(12):
+            self.world.run(until=self.world.now + 10)
+            newest = max(self.names, key=lambda name: self.drip(name).epoch)
+            roster = self.drip(newest).roster
+            there = {each.name: each for each in roster.voters + roster.learners}
+            if all(there.get(name) == self.entry(name) for name in self.names):
+                return
+            for name in self.names:
+                if self.drip(name).applicants and self.drip(name).epoch == roster.epoch:
+                    self.promote(name, is_moody=False)
+                    break
+        raise Violation(f"somebody is not in long after the storm: {roster}")
 
     def repair_again_and_again(self) -> None:
         """Two nodes that reach each other compare what they hold: a stand-in for anti-entropy."""

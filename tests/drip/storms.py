@@ -81,6 +81,16 @@ def moving_storm(seed: int, rules: Rules = SOUND) -> Mesh:
     return blow(mesh, rng, mean=rng.choice((0.5, 1.0)))
 
 
+def open_storm(seed: int, rules: Rules = SOUND) -> Mesh:
+    """Three voters found the mesh; four nodes come, nodes move and lose their disks, and the operator promotes some."""
+    rng = Random(f"{seed}/open")
+    mesh = Mesh(seed, size=7, voters=3, rules=rules, keys=1, is_open=True)
+    mesh.move_again_and_again(rng.choice((2.0, 6.0)))
+    mesh.promote_again_and_again(rng.choice((2.0, 5.0)))
+    mesh.lose_disks_again_and_again(2.0)
+    return blow(mesh, rng, mean=rng.choice((1.0, 2.0)))
+
+
 def blow(mesh: Mesh, rng: Random, mean: float) -> Mesh:
     world = mesh.world
     world.network.weather = replace(ROUGH, loss=rng.choice((0.02, 0.08, 0.25)))
@@ -95,5 +105,7 @@ def blow(mesh: Mesh, rng: Random, mean: float) -> Mesh:
     for node in world.nodes.values():  # a record ahead of most clocks would have to wait until they come up to it
         node.step_clock(-node.clock_offset_ms)
     mesh.troubles = storm.counts
+    if mesh.is_open:
+        mesh.let_everybody_in()
     mesh.settle(SETTLING)
     return mesh

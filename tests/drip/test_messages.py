@@ -4,11 +4,12 @@ import pytest
 from handmade import HOME, committed, epoch_two, promise, vote
 from hypothesis import given
 from hypothesis import strategies as st
-from people import NETWORK, record
+from people import NETWORK, member, record
 
 from waypost.drip.messages import (
     MESSAGES_MAX,
     PARCEL_MAX,
+    Admit,
     Alarm,
     Commit,
     Entry,
@@ -58,6 +59,7 @@ EVERY: tuple[Message, ...] = (
     SealSnapshot(1, ("", ""), (Entry(FIRST, PROPOSAL), Entry(None, None)), ("names", "lamp")),
     Alarm(Proof(FIRST.certificate, FIRST.certificate)),
     Restored(vote(LAMP, HOME, "anna")),
+    Admit(member("frieda")),
 )
 ALL = encode_parcel(NETWORK, EVERY)
 

@@ -101,6 +101,17 @@ def test_in_the_next_term_it_uses_round_0_like_any_home() -> None:
     assert dora.calls().ballot == Ballot(2, 0, "dora")
 
 
+def test_with_another_disk_it_uses_rounds_that_nobody_promised_to_the_last_one() -> None:
+    """A promise may come late."""
+    rounds = set()
+    for seed in (1, 2):
+        dora = Hand("dora", incarnation=2, seed=seed)
+        dora.claim(record("on", txid=seed))
+        rounds.add(poll_of(dora).ballot.round)
+        assert 1_000 < poll_of(dora).ballot.round <= ROUND_JUMP_MAX
+    assert len(rounds) == 2
+
+
 def test_nobody_uses_a_round_twice_even_after_a_crash(dora: Hand) -> None:
     dora.claim(OFF)
     assert poll_of(dora).ballot == Ballot(1, 1, "dora")

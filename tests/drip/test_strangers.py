@@ -4,9 +4,10 @@ from handmade import Hand, committed, epoch_two, vote
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from observer import Observer
-from people import FOUNDERS, FOUNDING, NETWORK, record
+from people import FOUNDERS, FOUNDING, NETWORK, member, record
 
 from waypost.drip.messages import (
+    Admit,
     Commit,
     Entry,
     Message,
@@ -57,6 +58,7 @@ messages: st.SearchStrategy[Message] = st.one_of(
     st.builds(ReadAnswer, st.integers(0, 3), st.integers(1, 3), known, st.booleans()),
     st.builds(SealRequest, st.integers(1, 3), st.just(ROSTER_2), st.just(("", ""))),
     st.builds(SealSnapshot, st.integers(1, 2), st.just(("", "")), entries, st.none() | st.just(("a", "b"))),
+    st.builds(Admit, st.builds(member, st.sampled_from(NODES), versions)),
     st.builds(lambda of, ballot: Restored(vote(of, ballot, "anna", counter=1)), records, ballots),
 )  # fmt: skip
 actions = st.one_of(

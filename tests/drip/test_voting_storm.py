@@ -11,7 +11,7 @@ import sys
 
 import pytest
 from mesh import Mesh
-from storms import fixed_storm, hasty_storm, moving_storm, roster_storm
+from storms import fixed_storm, hasty_storm, moving_storm, open_storm, roster_storm
 
 from waypost.sim import repeatable
 
@@ -46,6 +46,12 @@ def test_a_storm_over_nodes_that_move_keeps_agreement(seed: int, request: pytest
         require_progress(moving_storm(seed))
 
 
+@pytest.mark.storm(40, 2_000)
+def test_a_storm_over_nodes_that_come_by_themselves_keeps_agreement(seed: int, request: pytest.FixtureRequest) -> None:
+    with repeatable(seed, f"pytest -m '' '{request.node.nodeid}'"):
+        require_progress(open_storm(seed))
+
+
 def test_one_seed_gives_one_storm_whatever_the_hash_seed() -> None:
     """Pinned seeds rest on it."""
     digests = [
@@ -58,13 +64,13 @@ def test_one_seed_gives_one_storm_whatever_the_hash_seed() -> None:
         ).stdout.splitlines()
         for hash_seed in ("0", "4242")
     ]
-    assert len(set(digests[0])) == 8
+    assert len(set(digests[0])) == 10
     assert digests[0] == digests[1]
 
 
 def main(seeds: list[int]) -> None:
     for seed in seeds:
-        for storm in (fixed_storm, roster_storm, hasty_storm, moving_storm):
+        for storm in (fixed_storm, roster_storm, hasty_storm, moving_storm, open_storm):
             print(storm(seed).world.unseed())
 
 

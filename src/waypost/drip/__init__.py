@@ -3,7 +3,7 @@
 Draft-wendt-modern-drip, made safe: one vote for each version of a key, ballots, a majority of a signed roster.
 
 Read `rules.py` first, the few decisions that safety rests on; then `messages.py`, `voter.py`, `proposer.py`,
-`reader.py`, `roster.py` (epochs), and `engine.py`, which joins them.
+`reader.py`, `roster.py` (epochs), `admission.py` (how nodes come in), `alarms.py`, and `engine.py`, which joins them.
 
 Beside the votes: `gossip.py` (records that the last writer wins), `merkle.py`, `plumtree.py`, `members.py` and
 `repair.py`, each alone; `rumours.py`, what they say to other nodes; and `mesh.py`, which joins them.

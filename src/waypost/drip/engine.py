@@ -16,10 +16,13 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
+from waypost.drip.admission import Admission
+from waypost.drip.alarms import Alarms
 from waypost.drip.book import Book, Instance
 from waypost.drip.judge import Judge
 from waypost.drip.messages import (
     ROSTERS_MAX,
+    Admit,
     Alarm,
     Commit,
     Message,
@@ -40,18 +43,17 @@ from waypost.drip.messages import (
 )
 from waypost.drip.outbox import Outbox
 from waypost.drip.outcome import Outcome, Reading, State
-from waypost.drip.proposer import Proposer, Timers, order
+from waypost.drip.proposer import Proposer, Timers
 from waypost.drip.reader import Reader
 from waypost.drip.roster import Electorate
 from waypost.drip.rules import Rules
 from waypost.drip.voter import Credentials, Voter
 from waypost.engine import Deadlines, Effect, Rows
 from waypost.errors import WireError
-from waypost.record import ROSTER, Certificate, Committed, Place, Proof, Record, Roster, Vote
-from waypost.record.vote import is_marked, is_proof, require_committed
+from waypost.record import ROSTER, Committed, Member, Place, Proof, Record, Roster, Vote
+from waypost.record.vote import require_committed
 
 HEARD_S: Final = 30.0  # a voter that was heard so long ago may be gone
-ALARMS_MAX: Final = 10_000  # keys on which voting has stopped
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,8 @@ class DripEngine:
         self._rng = rng
         self._ids = ids
         self._now = 0.0
+        self._wall_ms = 0
+        self._read_at = 0.0  # when the wall clock was read, on the caller's clock
         self._heard: dict[str, float] = {}
         self._doubts: Deadlines[Place] = Deadlines()
         self._merge_at: float | None = None
@@ -86,6 +90,7 @@ class DripEngine:
         self._voter = Voter(
             self._book, self._electorate, self._credentials, setup.judge, rules, outbox, self._on_accept
         )
+        self._alarms = Alarms(self._book, self._electorate, self._credentials, outbox)
         self._proposer = Proposer(
             self._book,
             self._electorate,
@@ -98,10 +103,14 @@ class DripEngine:
             heard=self.heard,
             on_commit=self._on_commit,
             on_close=self._on_close,
-            on_alarm=self._raise_alarm,
+            on_alarm=self._alarms.stop,
         )
         self._reader = Reader(
             self._book, self._electorate, self._proposer, rules, timers, rng, outbox, heard=self.heard, age=self.age
+        )
+
+        self._admission = Admission(
+            self._book, self._electorate, self._credentials, self._voter, self._proposer, rng, outbox
         )
 
     # Life
@@ -124,13 +133,14 @@ class DripEngine:
         self._watch_merge()
 
     def handle_clock(self, now: float, wall_ms: int) -> None:
-        self._now = now
-        self._voter.wall_ms = wall_ms
+        self._now = self._read_at = now
+        self._wall_ms = wall_ms
 
     def handle_timer(self, now: float) -> None:
         self._now = now
         self._proposer.handle_timer(now)
         self._reader.handle_timer(now)
+        self._admission.handle_timer(now)
         for place in self._doubts.pop_due(now):
             if self._book.instance(place).accepted and place not in self._book.stopped:
                 self._proposer.recover(place, now)  # notes, 4.4, initiator 5
@@ -141,7 +151,8 @@ class DripEngine:
             self._watch_merge()
 
     def next_timer(self) -> float | None:
-        timers = (self._proposer.next_timer(), self._reader.next_timer(), self._doubts.next(), self._merge_at)
+        organs = (self._proposer, self._reader, self._admission)
+        timers = (*(organ.next_timer() for organ in organs), self._doubts.next(), self._merge_at)
         return min((when for when in timers if when is not None), default=None)
 
     def take_effects(self) -> list[Effect]:
@@ -151,6 +162,7 @@ class DripEngine:
         self._book.check()
         self._electorate.check()
         self._proposer.check()
+        self._admission.check()
 
     # Commands
 
@@ -193,6 +205,21 @@ class DripEngine:
             self._reader.read(place, id, now, about=(version, txid))
         return id
 
+    def admit(self, member: Member, now: float) -> bool:
+        """Let a node in as a learner, as a voter: whether it is in, or a vote on it has begun."""
+        self._now = now
+        return self._admission.admit(member, now)
+
+    def move(self, url: str, organisation: str, now: float) -> bool:
+        """Give this voter another URL and organisation: whether it has them, or a vote on it has begun."""
+        self._now = now
+        return self._admission.move(url, organisation, now)
+
+    def seek(self, member: Member, now: float) -> None:
+        """Have this node let in, as often as it takes until the roster names it as `member`."""
+        self._now = now
+        self._admission.seek(member, now)
+
     # What others may know
 
     @property
@@ -219,6 +246,11 @@ class DripEngine:
     @property
     def is_voting(self) -> bool:
         return self._electorate.may_vote(self._electorate.term)
+
+    @property
+    def applicants(self) -> tuple[Member, ...]:
+        """Nodes that have come and may not be let in without the operator, as a voter with a new disk."""
+        return self._admission.applicants
 
     @property
     def restored(self) -> dict[str, Vote]:
@@ -270,6 +302,7 @@ class DripEngine:
     def hear(self, node: str, messages: tuple[Message, ...], now: float) -> None:
         """What a parcel held."""
         self._now = now
+        self._voter.wall_ms = self._wall_ms + round((now - self._read_at) * 1000)
         if node in self._electorate.roster.nodes:
             self._heard[node] = now
         for message in messages:
@@ -302,10 +335,9 @@ class DripEngine:
             self.dropped += 1
             return
         assert certificate is not None
-        if any(self._has_forgotten(Vote(certificate.matter, mark)) for mark in certificate.marks):
-            self._electorate.forget()
+        self._alarms.look_for_own(certificate)
         is_newer = held is None or held.record.version < record.version
-        if (held is None or not self._contradicts(held, certificate)) and is_newer:
+        if (held is None or not self._alarms.contradicts(held, certificate)) and is_newer:
             self._take(committed, now)
 
     def _receive(self, node: str, message: Message, now: float) -> None:
@@ -348,10 +380,12 @@ class DripEngine:
                 self._merge(node, message, now)
             case Alarm():
                 if message.proof.first.matter.place not in self._book.stopped:
-                    self._on_proof(message.proof)
+                    self._alarms.receive(message.proof)
             case Restored():
-                if self._has_forgotten(message.vote) and self._is_ours(message.vote):
-                    self._electorate.forget()
+                self._alarms.receive_own(message.vote)
+            case Admit():
+                if message.member.name == node:
+                    self._admission.admit(message.member, now)
 
     # Inside
 
@@ -367,6 +401,7 @@ class DripEngine:
         self._doubts.clear(place)
         if place == ROSTER:
             self._electorate.learn(committed)
+            self._admission.learnt()
             self._merge_at = None
             self._watch_merge()
         self._proposer.learnt(place, now)
@@ -404,36 +439,3 @@ class DripEngine:
         elif self._merge_at is None:
             self._electorate.merge()
             self._merge_at = self._now + self._setup.timers.vote_s
-
-    def _contradicts(self, held: Committed, certificate: Certificate) -> bool:
-        """Whether the two cannot both be honest: rule 5.  A network's first roster has no certificate to contradict."""
-        if held.certificate is None:
-            follows = certificate.matter.version != 2 or certificate.matter.prev == self._book.hash_of(held)
-            return not follows
-        return self._on_proof(Proof(held.certificate, certificate))
-
-    def _on_proof(self, proof: Proof) -> bool:
-        credentials = self._credentials
-        proves = is_proof(proof, self._electorate.known, credentials.network, credentials.verify)
-        if proves:
-            self._raise_alarm(proof)
-        return proves
-
-    def _raise_alarm(self, proof: Proof) -> None:
-        """Stop voting on the key, and let everybody know."""
-        place = proof.first.matter.place
-        if place not in self._book.stopped and len(self._book.stopped) < ALARMS_MAX:
-            self._book.stop(place, proof)
-            self._outbox.spread(proof)
-
-    def _has_forgotten(self, vote: Vote) -> bool:
-        """Whether this installation signed a vote that its disk knows nothing of."""
-        me = self._electorate.me
-        if me is None or me.forgot or vote.mark.voter != self._setup.name:
-            return False
-        return order(vote.mark) > (me.incarnation, me.counter) and vote.mark.incarnation == me.incarnation
-
-    def _is_ours(self, vote: Vote) -> bool:
-        roster = self._electorate.known(vote.matter.ballot.epoch)
-        credentials = self._credentials
-        return roster is not None and is_marked(vote.matter, vote.mark, roster, credentials.network, credentials.verify)

@@ -9,6 +9,7 @@ A parcel carries messages of one network: {"messages": [{"type": "poll", â€¦}, â
     roster-request, roster-news  epochs that somebody lacks
     seal-request, seal-snapshot  what a voter of the last epoch had accepted when it stopped voting there
     alarm, restored              proof that a voter signed two records, or forgot what it had signed
+    admit                        let me into the roster
 
 Source: notes on DRiP, 4.3; draft-wendt-modern-drip, which leaves bodies open.
 """
@@ -19,7 +20,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from waypost.errors import WireError
-from waypost.record import Ballot, Committed, Place, Proof, Record, Vote
+from waypost.record import Ballot, Committed, Member, Place, Proof, Record, Vote
 from waypost.record.wire import Count, Hash, Name, Namespace, Version, decode, encode
 
 PARCEL_MAX: Final = 1 << 20  # octets
@@ -155,9 +156,15 @@ class Restored(Struct, frozen=True, tag="restored"):
     vote: Vote
 
 
+class Admit(Struct, frozen=True, tag="admit"):
+    """To a voter, from the node itself: let me in as this."""
+
+    member: Member
+
+
 Message = (
     Poll | Promise | Nack | VoteCall | Yes | No | Commit | Read | ReadAnswer
-    | RosterRequest | RosterNews | SealRequest | SealSnapshot | Alarm | Restored
+    | RosterRequest | RosterNews | SealRequest | SealSnapshot | Alarm | Restored | Admit
 )  # fmt: skip
 
 

@@ -98,7 +98,7 @@ class Proposer:
         self._on_close = on_close
         self._on_alarm = on_alarm
         self._attempts: dict[Place, Attempt] = {}
-        self._waiting: dict[Place, list[tuple[Record, int, float]]] = {}
+        self._waiting: dict[Place, list[tuple[Record, int | None, float]]] = {}
         self._deadlines: Deadlines[Place] = Deadlines()
         self._latest: dict[str, Vote] = {}  # of each voter: the vote with the highest counter
 
@@ -107,15 +107,18 @@ class Proposer:
 
     # Commands
 
-    def propose(self, record: Record, id: int, now: float) -> None:
-        """Answered under `id` with an Outcome."""
+    def is_trying(self, place: Place) -> bool:
+        return place in self._attempts
+
+    def propose(self, record: Record, id: int | None, now: float) -> None:
+        """Answered under `id` with an Outcome; None: nobody asks."""
         place = record.place
         if place in self._attempts:
             queue = self._waiting.setdefault(place, [])
             if len(queue) < WAITING_MAX:
                 queue.append((record, id, now + self._timers.deadline_s))
             else:
-                self._outbox.answer(id, Outcome(State.DENIED, self._book.committed.get(place), "busy"))
+                self._answer(id, Outcome(State.DENIED, self._book.committed.get(place), "busy"))
             return
         self._begin(record, id, now + self._timers.deadline_s, now)
 
@@ -237,21 +240,21 @@ class Proposer:
 
     # What follows
 
-    def _begin(self, record: Record, id: int, deadline: float, now: float) -> None:
+    def _begin(self, record: Record, id: int | None, deadline: float, now: float) -> None:
         place, held = record.place, self._book.committed.get(record.place)
         version = self._book.version(place)
         if record.version <= version:
-            self._outbox.answer(id, self._past(record))
+            self._answer(id, self._past(record))
         elif record.version > version + 1:
-            self._outbox.answer(id, Outcome(State.DENIED, held, "the version before it is not committed here"))
+            self._answer(id, Outcome(State.DENIED, held, "the version before it is not committed here"))
         elif place in self._book.stopped:
-            self._outbox.answer(id, Outcome(State.DENIED, held, "a voter signed two records: voting has stopped"))
+            self._answer(id, Outcome(State.DENIED, held, "a voter signed two records: voting has stopped"))
         elif len(self._attempts) >= ATTEMPTS_MAX or deadline <= now:
-            self._outbox.answer(id, Outcome(State.DENIED, held, "busy"))
+            self._answer(id, Outcome(State.DENIED, held, "busy"))
         else:
             reason, detail = self._voter.objection(record)
             if reason is not None:  # nobody has heard of it: that is final
-                self._outbox.answer(id, Outcome(State.DENIED, held, detail))
+                self._answer(id, Outcome(State.DENIED, held, detail))
                 return
             is_late = self._voter.wall_ms - record.hlc.wall_ms > SKEW_MAX_MS
             self._attempts[place] = Attempt(record.version, None if is_late else record, record, id, deadline)
@@ -293,6 +296,8 @@ class Proposer:
         """The next round: nobody, this node included, has used it."""
         attempt, epoch = self._attempts[place], self._electorate.term
         rounds = self._book.rounds(place, epoch)
+        if not rounds.round and not self._electorate.remembers_its_ballots():  # a late promise may be another disk's
+            rounds = msgspec.structs.replace(rounds, round=self._rng.randrange(ROUND_JUMP_MAX // 2))
         number = max(rounds.round, attempt.seen if attempt.ballot.epoch == epoch else 0) + 1
         self._book.save_rounds(place, msgspec.structs.replace(rounds, round=number))
         attempt.ballot = Ballot(epoch, number, self._electorate.name)
@@ -349,8 +354,7 @@ class Proposer:
     def _finish(self, place: Place, attempt: Attempt, outcome: Outcome, now: float, *, is_known: bool = False) -> None:
         del self._attempts[place]
         self._deadlines.clear(place)
-        if attempt.id is not None:
-            self._outbox.answer(attempt.id, outcome)
+        self._answer(attempt.id, outcome)
         self._on_close(place, is_known, now)
         queue = self._waiting.pop(place, [])
         while queue and place not in self._attempts:
@@ -358,6 +362,10 @@ class Proposer:
             self._begin(record, id, deadline, now)
         if queue:
             self._waiting[place] = queue
+
+    def _answer(self, id: int | None, outcome: Outcome) -> None:
+        if id is not None:
+            self._outbox.answer(id, outcome)
 
     def _unknown(self, place: Place, attempt: Attempt) -> Outcome:
         reason = attempt.denial or "no quorum of voters answered in time"
