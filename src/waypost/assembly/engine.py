@@ -20,6 +20,7 @@ from waypost.coap.numbers import LINK_FORMAT, Code
 from waypost.coap.peer import Peer
 from waypost.coap.request import Request, Response, diagnostic
 from waypost.coap.server import DISCOVERY
+from waypost.drip.literal import Heard, Leave, ShowLiteral, Take
 from waypost.drip.parcel import Said
 from waypost.drip.questions import Claim, Consult, Settle, ShowPeers, ShowVotes
 from waypost.engine import Answer, Ask, Commit, Effect, Path, Rows
@@ -36,7 +37,7 @@ from waypost.record import Change
 from waypost.record.feed import Feed
 
 POLICY_RETRY: Final = 1  # seconds
-OF_NETWORK: Final = (Claim, Consult, Settle, ShowPeers, ShowVotes, Introduce)
+OF_NETWORK: Final = (Claim, Consult, Settle, ShowPeers, ShowVotes, Introduce, Heard, Take, Leave, ShowLiteral)
 IDEMPOTENT: Final = frozenset({("rd",), ("rd", "")})  # RFC 9176, 5: registering again is registering once
 
 
@@ -116,7 +117,8 @@ class Assembly:
     def ask(self, question: object, now: float) -> int:
         """Answer(id, …) follows: a Report to Status, a Followed to Follow, an Outcome to a Question.
 
-        What is asked of tokens is answered as token.py says, of the network as drip/questions.py does.
+        What is asked of tokens is answered as token.py says, of the network as drip/questions.py and
+        drip/literal.py do.
         """
         if isinstance(question, OF_NETWORK):
             assert self._network is not None, f"nobody answers {question!r}"

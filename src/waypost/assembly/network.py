@@ -22,6 +22,8 @@ from waypost.drip import mesh
 from waypost.drip.engine import DripEngine, Setup
 from waypost.drip.gossip import Author
 from waypost.drip.judge import Holders
+from waypost.drip.literal import Literal, LiteralQuestion
+from waypost.drip.literal import Peer as LiteralPeer
 from waypost.drip.members import Members
 from waypost.drip.merkle import Merkle
 from waypost.drip.messages import Alarm, Message
@@ -55,7 +57,7 @@ class Installation:
 
     `started_ms` is wall-clock time: an installation with an empty disk is named by it.  `founding` is the first roster
     of the network that it was let into; None, it founds one unless its disk knows of one.  `contacts` are URLs of nodes
-    that it may ask to be let in.
+    that it may ask to be let in.  `literal` are peers of the profile drip-02.
     """
 
     name: str
@@ -68,6 +70,7 @@ class Installation:
     founding: Committed | None = None
     contacts: Mapping[str, str] = field(default_factory=dict)
     carries: bool = False
+    literal: tuple[LiteralPeer, ...] = ()
     timers: Timers = Timers()
 
 
@@ -131,6 +134,8 @@ class Network:
         spaces = (ROOM,) if me.carries else ()
         self._mesh = mesh.Mesh(self._rng, self._ids, author, me.verify, self._feed, spaces, voted=self)
         self._mesh.restore(rows, now)
+        self._literal = Literal(me.name, me.literal, self._votes, self._mesh.state, self._rng, self._ids)
+        self._literal.restore(rows, now)
         for place in self._votes.places:
             committed = self._votes.committed(place)
             assert committed is not None
@@ -145,10 +150,11 @@ class Network:
         self._now = now
         self._votes.handle_timer(now)
         self._mesh.handle_timer(now)
+        self._literal.handle_timer(now)
 
     def next_timer(self) -> float | None:
-        votes, gossip = self._votes.next_timer(), self._mesh.next_timer()
-        return gossip if votes is None else votes if gossip is None else min(votes, gossip)
+        timers = (self._votes.next_timer(), self._mesh.next_timer(), self._literal.next_timer())
+        return min((when for when in timers if when is not None), default=None)
 
     def hear(self, node: str, messages: Iterable[Said], now: float) -> None:
         """From a node whom the transport has identified."""
@@ -157,13 +163,13 @@ class Network:
         rumours: list[Rumour] = []
         for message in messages:
             (rumours if type(message) in RUMOURS else voted).append(message)  # type: ignore[arg-type]
-        if voted:
-            self._votes.hear(node, tuple(voted), now)
+        self._votes.hear(node, tuple(voted), now)  # of none, too: a voter that only beats is there
         self._mesh.receive(node, rumours, now)
 
     def check(self) -> None:
         self._votes.check()
         self._mesh.check()
+        self._literal.check()
 
     # the directory's carrier
 
@@ -180,6 +186,8 @@ class Network:
             committed = self._to_spread.pop(change.seq, None)
             if committed is not None:
                 self._mesh.publish(committed, now)
+            namespace, key = change.key.decode().split("\0")
+            self._literal.changed((namespace, key), now)
             return None
         self._mesh.apply(change, now)
         question = None
@@ -205,7 +213,10 @@ class Network:
             case _:
                 pass
         id = next(self._ids)
-        self._effects.append(Answer(id, self._told(question, now)))
+        if isinstance(question, LiteralQuestion):
+            self._literal.ask(id, question, now)
+        else:
+            self._effects.append(Answer(id, self._told(question, now)))
         return id
 
     def _told(self, question: object, now: float) -> object:
@@ -247,7 +258,7 @@ class Network:
                 self._place(effect)
             self._follow_rosters()
         effects, self._effects = self._effects, []
-        return effects
+        return effects + self._literal.take_effects()
 
     def _place(self, effect: Effect) -> None:
         """Commits get the changes of the feed that they make; what is for the other half goes there."""
