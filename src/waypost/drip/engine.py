@@ -19,7 +19,7 @@ from typing import Final
 from waypost.drip.admission import Admission
 from waypost.drip.alarms import Alarms
 from waypost.drip.book import Book, Instance
-from waypost.drip.judge import Judge
+from waypost.drip.judge import Judge, keeps_installations
 from waypost.drip.messages import (
     ROSTERS_MAX,
     Admit,
@@ -50,7 +50,7 @@ from waypost.drip.rules import Rules
 from waypost.drip.voter import Credentials, Voter
 from waypost.engine import Deadlines, Effect, Rows
 from waypost.errors import WireError
-from waypost.record import ROSTER, Committed, Member, Place, Proof, Record, Roster, Vote
+from waypost.record import ROSTER, Committed, Member, Place, Proof, Record, Roster, Vote, roster_in
 from waypost.record.vote import require_committed
 
 HEARD_S: Final = 30.0  # a voter that was heard so long ago may be gone
@@ -135,9 +135,10 @@ class DripEngine:
     def handle_clock(self, now: float, wall_ms: int) -> None:
         self._now = self._read_at = now
         self._wall_ms = wall_ms
+        self._tell_time(now)
 
     def handle_timer(self, now: float) -> None:
-        self._now = now
+        self._tell_time(now)
         self._proposer.handle_timer(now)
         self._reader.handle_timer(now)
         self._admission.handle_timer(now)
@@ -171,7 +172,7 @@ class DripEngine:
 
         To send the same record again, here or elsewhere, is safe: it is committed once or never.
         """
-        self._now = now
+        self._tell_time(now)
         id = next(self._ids)
         try:
             record.require_sound()
@@ -183,7 +184,7 @@ class DripEngine:
 
     def read(self, place: Place, now: float) -> int:
         """What is committed, as a quorum knows it: answered with a Reading."""
-        self._now = now
+        self._tell_time(now)
         id = next(self._ids)
         self._reader.read(place, id, now)
         return id
@@ -196,7 +197,7 @@ class DripEngine:
 
         Unknown still: nobody has it, or the version is too long ago.  To claim the record again decides it.
         """
-        self._now = now
+        self._tell_time(now)
         id = next(self._ids)
         known = self._proposer.status(place, version, txid)
         if known is not None:
@@ -205,19 +206,27 @@ class DripEngine:
             self._reader.read(place, id, now, about=(version, txid))
         return id
 
+    def force(self, committed: Committed, now: float) -> bool:
+        """A roster that the operator forces: whether it is in force here, and told to everybody."""
+        self.learn(committed, now)
+        if self._book.committed[ROSTER] != committed:
+            return False
+        self._outbox.spread(committed)
+        return True
+
     def admit(self, member: Member, now: float) -> bool:
         """Let a node in as a learner, as a voter: whether it is in, or a vote on it has begun."""
-        self._now = now
+        self._tell_time(now)
         return self._admission.admit(member, now)
 
     def move(self, url: str, organisation: str, now: float) -> bool:
         """Give this voter another URL and organisation: whether it has them, or a vote on it has begun."""
-        self._now = now
+        self._tell_time(now)
         return self._admission.move(url, organisation, now)
 
     def seek(self, member: Member, now: float) -> None:
         """Have this node let in, as often as it takes until the roster names it as `member`."""
-        self._now = now
+        self._tell_time(now)
         self._admission.seek(member, now)
 
     # What others may know
@@ -301,8 +310,7 @@ class DripEngine:
 
     def hear(self, node: str, messages: tuple[Message, ...], now: float) -> None:
         """What a parcel held."""
-        self._now = now
-        self._voter.wall_ms = self._wall_ms + round((now - self._read_at) * 1000)
+        self._tell_time(now)
         if node in self._electorate.roster.nodes:
             self._heard[node] = now
         for message in messages:
@@ -313,7 +321,7 @@ class DripEngine:
 
     def learn(self, committed: Committed, now: float, source: str | None = None) -> None:
         """A committed record from anywhere: taken if it verifies and is newer."""
-        self._now = now
+        self._tell_time(now)
         record, held = committed.record, self._book.committed.get(committed.record.place)
         if held is not None and (held.record.version > record.version or held.record == record):
             return
@@ -324,8 +332,8 @@ class DripEngine:
             if source is not None and epoch > 0:
                 self._electorate.ask_for_rosters(source)
             return
-        if self._electorate.term_of(record.version - 1 if record.place == ROSTER else epoch) != epoch:
-            self.dropped += 1  # nobody voted at such a ballot
+        if not self._is_of_term(committed):
+            self.dropped += 1
             return
         try:
             network, verify = self._credentials.network, self._credentials.verify
@@ -388,6 +396,27 @@ class DripEngine:
                     self._admission.admit(message.member, now)
 
     # Inside
+
+    def _tell_time(self, now: float) -> None:
+        self._now = now
+        self._voter.wall_ms = self._wall_ms + round((now - self._read_at) * 1000)
+
+    def _is_of_term(self, committed: Committed) -> bool:
+        """Whether somebody may have voted at its ballot: of a term, and for a roster of the one before it.
+
+        A forced roster is of the epoch before it, and keeps to what any roster does.
+        """
+        assert committed.certificate is not None
+        record, ballot, electorate = committed.record, committed.certificate.matter.ballot, self._electorate
+        if record.place != ROSTER:
+            return electorate.term_of(ballot.epoch) == ballot.epoch
+        if not committed.certificate.matter.is_forced:
+            return electorate.term_of(record.version - 1) == ballot.epoch
+        before = electorate.known(record.version - 1)
+        try:
+            return before is not None and keeps_installations(before, roster_in(record))
+        except WireError:
+            return False
 
     def _learn_all(self, many: "tuple[Committed | None, ...]", node: str, now: float) -> None:
         for committed in many:
