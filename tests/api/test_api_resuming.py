@@ -12,7 +12,7 @@ from embedded import Embedded
 from serving import Api, serving
 
 from waypost import Client, Event, RemoteError, SyncClient, UnreachableError
-from waypost.api.resuming import WAIT_MAX_S, WAIT_S, Watch
+from waypost.api.resuming import ENDPOINTS, WAIT_MAX_S, WAIT_S, Watch
 
 Draw = Callable[[str, int, str | None], list[Event]]
 
@@ -124,13 +124,13 @@ def test_a_node_that_is_not_there_is_an_error(draw: Draw) -> None:
 
 @pytest.mark.parametrize("body", [b"hello\n", b'{"event":"other"}\n', b"[]\n"])
 def test_what_is_no_event_is_no_node(body: bytes) -> None:
-    watch = Watch((), None)
+    watch = Watch(ENDPOINTS, (), None)
     with pytest.raises(UnreachableError, match="not a node"):
         list(watch.read(body))
 
 
 def test_attempts_come_further_and_further_apart_until_an_event_comes() -> None:
-    watch = Watch((), None)
+    watch = Watch(ENDPOINTS, (), None)
     list(watch.connected())
     waits = [watch.lost(UnreachableError("gone")) for _ in range(12)]
     assert waits[:3] == [WAIT_S, 2 * WAIT_S, 4 * WAIT_S]
@@ -140,7 +140,7 @@ def test_attempts_come_further_and_further_apart_until_an_event_comes() -> None:
 
 
 def test_an_event_may_come_in_any_pieces() -> None:
-    watch = Watch((), None)
+    watch = Watch(ENDPOINTS, (), None)
     data = b'{"event":"remove","token":"ab.1","ep":"a"}\n{"event":"synced","token":"ab.1"}\n'
     events = [event for octet in data for event in watch.read(bytes([octet]))]
     assert [event.event for event in events] == ["remove", "synced"]

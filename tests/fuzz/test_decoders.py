@@ -18,7 +18,7 @@ from inputs import VECTORS, Builder, document, extended, inputs, message, vector
 
 from waypost.api import reading
 from waypost.api.problem import Refusal
-from waypost.api.resuming import Watch
+from waypost.api.resuming import ENDPOINTS, Watch
 from waypost.api.schemas import Registration, Renewal
 from waypost.coap import links
 from waypost.coap.message import decode
@@ -136,7 +136,7 @@ def an_http_body(data: bytes) -> None:
 
 
 def watched_events(data: bytes) -> None:
-    watch = Watch((), None)
+    watch = Watch(ENDPOINTS, (), None)
     for _ in (*watch.connected(), *watch.read(data)):
         watch.call()
 

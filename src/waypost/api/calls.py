@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 from types import NoneType
-from typing import Final, Generic, Literal, TypeVar
+from typing import Final, Generic, Literal, Protocol, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 
 import msgspec
@@ -46,12 +46,33 @@ _line: Final = msgspec.json.Decoder(Exported)
 Found = Literal["endpoints", "links"]
 Pairs = Iterable[tuple[str, str | None]]
 T = TypeVar("T")
-P = TypeVar("P", Endpoints, Links)
+
+
+class RefusedError(RemoteError):
+    """The node refuses: `document` is the problem document as it came, `retry_s` when another try may be worth it."""
+
+    def __init__(self, message: str, *, code: int, retry_s: int | None, document: bytes) -> None:
+        super().__init__(message, code=code, hint=None if retry_s is None else f"try again in {retry_s} s")
+        self.retry_s = retry_s
+        self.document = document
+
+
+class Page(Protocol):
+    """`next` is the following one's URL."""
+
+    @property
+    def next(self) -> str | None: ...
+
+
+P = TypeVar("P", bound=Page)
 
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[T]):
-    """A request, and the type of its answer's body; `repeatable` if it may be made twice as well as once."""
+    """A request, and the type of its answer's body; `repeatable` if it may be made twice as well as once.
+
+    `slow_s` is how long the node may take, beside what any call takes.
+    """
 
     method: str
     target: str  # path and query
@@ -59,6 +80,7 @@ class Call(Generic[T]):
     body: bytes | None = None
     media: str = JSON  # of the body
     repeatable: bool = True
+    slow_s: float = 0.0
 
     @property
     def headers(self) -> dict[str, str]:
@@ -282,14 +304,15 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _refusal(status: int, headers: Mapping[str, str], body: bytes) -> RemoteError:
-    retry = headers.get("retry-after")
-    hint = f"try again in {retry} s" if retry else None
+def _refusal(status: int, headers: Mapping[str, str], body: bytes) -> RefusedError:
+    retry = headers.get("retry-after", "")
+    retry_s = int(retry) if retry.isascii() and retry.isdigit() else None
     try:
         problem = msgspec.json.decode(body, type=Problem)
+        sentence = problem.detail or problem.title
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return RemoteError(f"the node answered with status {status}", code=status, hint=hint)
-    return RemoteError(problem.detail or problem.title, code=status, hint=hint)
+        sentence = f"the node answered with status {status}"
+    return RefusedError(sentence, code=status, retry_s=retry_s, document=body)
 
 
 def _path(id: str) -> str:

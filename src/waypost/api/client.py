@@ -9,29 +9,31 @@ from types import TracebackType
 from typing import Literal, TypeVar, assert_never, overload
 
 import aiohttp
+from yarl import URL
 
-from waypost.api import calls
-from waypost.api.calls import COUNT, TIMEOUT_S, Call, Pairs
-from waypost.api.resuming import SILENCE_S, Watch
+from waypost.api import calls, claims
+from waypost.api.calls import COUNT, TIMEOUT_S, Call, Page, Pairs
+from waypost.api.resuming import ENDPOINTS, SILENCE_S, AnyEvent, Watch
 from waypost.api.schemas import (
     Endpoint,
-    Endpoints,
     Event,
     Eviction,
     Exported,
     GivenToken,
     Imported,
     Link,
-    Links,
     NodeStatus,
     Registered,
     Token,
 )
+from waypost.api.voted import Claimed, Peers, RecordEvent, Standing, Votes
 from waypost.errors import RemoteError, StateError, UnreachableError
+from waypost.record import Committed, Record
 from waypost.runtime import local
 
 T = TypeVar("T")
-P = TypeVar("P", Endpoints, Links)
+E = TypeVar("E", bound=AnyEvent)
+P = TypeVar("P", bound=Page)
 
 
 class Client:
@@ -207,7 +209,58 @@ class Client:
 
         Takes up a lost connection by itself.  Raises if the node refuses, or cannot be reached at first.
         """
-        watch = Watch((*criteria, *named.items()), since)
+        watch = Watch(ENDPOINTS, (*criteria, *named.items()), since)
+        async with aclosing(self._watch(watch)) as events:
+            async for event in events:
+                yield event
+
+    async def record(self, namespace: str, key: str, *, quorum: bool = False) -> Standing:
+        """A voted record, and what its next version needs; `quorum`: as a majority of the voters knows it."""
+        return await self._call(claims.record((namespace, key), quorum=quorum))
+
+    async def claim(self, record: Record) -> Claimed:
+        """Have a signed record voted on: see claims.next_version.  To send the same one again is safe.
+
+        The answer is committed or unknown; lost (409, 412) and denied (403) are raised: see claims.contested.
+        """
+        return await self._call(claims.claim(record))
+
+    async def outcome(self, record: Record) -> Claimed:
+        """What became of it."""
+        return await self._call(claims.outcome(record))
+
+    async def history(self, namespace: str, key: str, *, count: int = COUNT) -> AsyncGenerator[Committed, None]:
+        """The versions of a key, oldest first."""
+        async for page in self._pages(claims.history((namespace, key), count)):
+            for committed in page.records:
+                yield committed
+
+    async def records(
+        self, namespace: str | None = None, prefix: str = "", *, count: int = COUNT
+    ) -> AsyncGenerator[Committed, None]:
+        """Voted records in the order of their keys."""
+        async for page in self._pages(claims.records(namespace, prefix, count)):
+            for committed in page.records:
+                yield committed
+
+    async def changes(
+        self, namespace: str | None = None, prefix: str = "", *, since: str | None = None
+    ) -> AsyncGenerator[RecordEvent, None]:
+        """Voted records, without end, as watch() tells of endpoints."""
+        watch = Watch(claims.STREAM, claims.within(namespace, prefix), since)
+        async with aclosing(self._watch(watch)) as events:
+            async for event in events:
+                yield event
+
+    async def peers(self) -> Peers:
+        """Who is in the network."""
+        return await self._call(claims.peers())
+
+    async def votes(self) -> Votes:
+        """Which votes are under way, and where voting has stopped."""
+        return await self._call(claims.votes())
+
+    async def _watch(self, watch: Watch[E]) -> AsyncGenerator[E, None]:
         while True:
             try:
                 async with aclosing(self._events(watch)) as events:
@@ -218,7 +271,7 @@ class Client:
                 wait_s = watch.lost(error)
             await asyncio.sleep(wait_s)
 
-    async def _events(self, watch: Watch) -> AsyncGenerator[Event, None]:
+    async def _events(self, watch: Watch[E]) -> AsyncGenerator[E, None]:
         """Of one connection."""
         call = watch.call()
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._timeout.total, sock_read=SILENCE_S)
@@ -251,9 +304,15 @@ class Client:
     async def _call(self, call: Call[T], *, again: bool = True) -> T:
         session = self._open()
         body = bytearray()
+        timeout = aiohttp.ClientTimeout(total=(self._timeout.total or 0.0) + call.slow_s)
         try:
             async with session.request(
-                call.method, call.target, data=call.body, headers=self._headers(call), allow_redirects=False
+                call.method,
+                URL(self._origin.url + call.target, encoded=True),
+                data=call.body,
+                headers=self._headers(call),
+                allow_redirects=False,
+                timeout=timeout,
             ) as response:
                 async for chunk in response.content.iter_any():
                     body += chunk

@@ -5,7 +5,8 @@ snapshot was not whole, begins anew with a reset.
 """
 
 from collections.abc import Iterator
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -18,13 +19,39 @@ SILENCE_S: Final = 45.0  # three heartbeats: then the connection is taken for lo
 WAIT_S: Final = 0.25  # before the first new attempt; each one after it waits twice as long
 WAIT_MAX_S: Final = 30.0
 LINE_MAX: Final = 4 << 20  # octets of one event
-INCOMPLETE: Final = Event("reset", detail="the connection was lost before the snapshot was whole")
+INCOMPLETE: Final = "the connection was lost before the snapshot was whole"
 
 
-class Watch:
-    """What one watcher has seen; `since` is the token of an earlier watcher's last event."""
+class AnyEvent(Protocol):
+    """`token` resumes after it."""
 
-    def __init__(self, criteria: Pairs, since: str | None) -> None:
+    @property
+    def event(self) -> str: ...
+
+    @property
+    def token(self) -> str | None: ...
+
+
+E = TypeVar("E", bound=AnyEvent)
+
+
+@dataclass(frozen=True, slots=True)
+class Stream(Generic[E]):
+    """Where events come from, and of what type they are; `incomplete` is the reset that begins anew."""
+
+    path: str
+    kind: type[E]
+    incomplete: E
+
+
+ENDPOINTS: Final = Stream("/v1/watch", Event, Event("reset", detail=INCOMPLETE))
+
+
+class Watch(Generic[E]):
+    """What one watcher of a stream has seen; `since` is the token of an earlier watcher's last event."""
+
+    def __init__(self, stream: Stream[E], criteria: Pairs, since: str | None) -> None:
+        self._stream = stream
         self._criteria = tuple(criteria)
         self._token = since
         self._wait_s = WAIT_S
@@ -32,24 +59,25 @@ class Watch:
         self._partial = False  # events without a token were told
         self._rest = b""
 
-    def call(self) -> Call[Event]:
+    def call(self) -> Call[E]:
         since = () if self._token is None else (("since", self._token),)
-        return Call("GET", f"/v1/watch?{calls.query_text((*since, *self._criteria))}", Event)
+        stream = self._stream
+        return Call("GET", f"{stream.path}?{calls.query_text((*since, *self._criteria))}", stream.kind)
 
-    def connected(self) -> Iterator[Event]:
+    def connected(self) -> Iterator[E]:
         """The node answers."""
         if self._partial and self._token is None:
-            yield INCOMPLETE
+            yield self._stream.incomplete
         self._connected, self._partial, self._rest = True, False, b""
 
-    def read(self, chunk: bytes) -> Iterator[Event]:
+    def read(self, chunk: bytes) -> Iterator[E]:
         """The events that are whole with `chunk`.  Raises UnreachableError for what no node sends."""
         *lines, self._rest = (self._rest + chunk).split(b"\n")
         if len(self._rest) > LINE_MAX:
             raise UnreachableError(f"what answered sends an event of more than {LINE_MAX} octets")
         for line in filter(None, lines):
             try:
-                event = msgspec.json.decode(line, type=Event)
+                event = msgspec.json.decode(line, type=self._stream.kind)
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 raise UnreachableError(f"what answered is not a node: {error}") from error
             self._wait_s = WAIT_S

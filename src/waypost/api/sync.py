@@ -9,28 +9,29 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, TypeVar, assert_never, overload
 
-from waypost.api import calls
-from waypost.api.calls import COUNT, TIMEOUT_S, Call, Pairs
-from waypost.api.resuming import SILENCE_S, Watch
+from waypost.api import calls, claims
+from waypost.api.calls import COUNT, TIMEOUT_S, Call, Page, Pairs
+from waypost.api.resuming import ENDPOINTS, SILENCE_S, AnyEvent, Watch
 from waypost.api.schemas import (
     Endpoint,
-    Endpoints,
     Event,
     Eviction,
     Exported,
     GivenToken,
     Imported,
     Link,
-    Links,
     NodeStatus,
     Registered,
     Token,
 )
+from waypost.api.voted import Claimed, Peers, RecordEvent, Standing, Votes
 from waypost.errors import RemoteError, UnreachableError
+from waypost.record import Committed, Record
 from waypost.runtime import local
 
 T = TypeVar("T")
-P = TypeVar("P", Endpoints, Links)
+E = TypeVar("E", bound=AnyEvent)
+P = TypeVar("P", bound=Page)
 
 
 class SyncClient:
@@ -180,7 +181,46 @@ class SyncClient:
         Takes up a lost connection by itself.  Raises if the node refuses, or cannot be reached at first.  It has a
         connection of its own.
         """
-        watch = Watch((*criteria, *named.items()), since)
+        return self._watch(Watch(ENDPOINTS, (*criteria, *named.items()), since))
+
+    def record(self, namespace: str, key: str, *, quorum: bool = False) -> Standing:
+        """A voted record, and what its next version needs; `quorum`: as a majority of the voters knows it."""
+        return self._call(claims.record((namespace, key), quorum=quorum))
+
+    def claim(self, record: Record) -> Claimed:
+        """Have a signed record voted on: see claims.next_version.  To send the same one again is safe.
+
+        The answer is committed or unknown; lost (409, 412) and denied (403) are raised: see claims.contested.
+        """
+        return self._call(claims.claim(record))
+
+    def outcome(self, record: Record) -> Claimed:
+        """What became of it."""
+        return self._call(claims.outcome(record))
+
+    def history(self, namespace: str, key: str, *, count: int = COUNT) -> Iterator[Committed]:
+        """The versions of a key, oldest first."""
+        return (item for page in self._pages(claims.history((namespace, key), count)) for item in page.records)
+
+    def records(self, namespace: str | None = None, prefix: str = "", *, count: int = COUNT) -> Iterator[Committed]:
+        """Voted records in the order of their keys."""
+        return (item for page in self._pages(claims.records(namespace, prefix, count)) for item in page.records)
+
+    def changes(
+        self, namespace: str | None = None, prefix: str = "", *, since: str | None = None
+    ) -> Generator[RecordEvent, None, None]:
+        """Voted records, without end, as watch() tells of endpoints."""
+        return self._watch(Watch(claims.STREAM, claims.within(namespace, prefix), since))
+
+    def peers(self) -> Peers:
+        """Who is in the network."""
+        return self._call(claims.peers())
+
+    def votes(self) -> Votes:
+        """Which votes are under way, and where voting has stopped."""
+        return self._call(claims.votes())
+
+    def _watch(self, watch: Watch[E]) -> Generator[E, None, None]:
         while True:
             try:
                 yield from self._events(watch)
@@ -189,7 +229,7 @@ class SyncClient:
                 wait_s = watch.lost(error)
             time.sleep(wait_s)
 
-    def _events(self, watch: Watch) -> Iterator[Event]:
+    def _events(self, watch: Watch[E]) -> Iterator[E]:
         """Of one connection."""
         call = watch.call()
         with closing(self._connect()) as connection:
@@ -226,6 +266,9 @@ class SyncClient:
 
     def _call(self, call: Call[T]) -> T:
         kept = self._connection.sock is not None
+        self._connection.timeout = self._timeout_s + call.slow_s
+        if kept:
+            self._connection.sock.settimeout(self._connection.timeout)
         try:
             self._connection.request(call.method, call.target, call.body, self._headers(call))
             response = self._connection.getresponse()
@@ -245,7 +288,7 @@ class _LocalConnection(HTTPConnection):
     def __init__(self, path: str, timeout_s: float) -> None:
         super().__init__("localhost", timeout=timeout_s)
         self._path = Path(path)
-        self._timeout_s = timeout_s
 
     def connect(self) -> None:
-        self.sock = local.connect(self._path, self._timeout_s)
+        assert self.timeout is not None
+        self.sock = local.connect(self._path, self.timeout)

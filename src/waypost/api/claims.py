@@ -1,0 +1,99 @@
+"""Calls about voted records and about who votes, and how a client makes a record that it can claim.
+
+The holder's key stays here: what is sent is signed.
+
+Source: notes on DRiP, 4.2 and 4.4 (client contract); the routes are those of `voting.py`.
+"""
+
+from typing import Final
+from urllib.parse import quote
+
+import msgspec
+
+from waypost.api.calls import Call, RefusedError, query_text
+from waypost.api.resuming import INCOMPLETE, Stream
+from waypost.api.voted import Claimed, Contested, Next, Peers, RecordEvent, Records, Standing, Votes
+from waypost.record import Place, Record, Sign, Stamp
+
+VOTE_S: Final = 15.0  # for which a node may try to have a record voted on, or a vote closed
+
+STREAM: Final = Stream("/v1/changes", RecordEvent, RecordEvent("reset", detail=INCOMPLETE))
+
+
+def record(place: Place, *, quorum: bool) -> Call[Standing]:
+    return Call("GET", _path(place) + "?quorum=true" * quorum, Standing, slow_s=VOTE_S * quorum)
+
+
+def claim(record: Record) -> Call[Claimed]:
+    return Call("PUT", _path(record.place), Claimed, record.encode(), slow_s=VOTE_S)
+
+
+def outcome(record: Record) -> Call[Claimed]:
+    return Call("GET", outcome_path(record), Claimed, slow_s=VOTE_S)
+
+
+def outcome_path(record: Record) -> str:
+    """Where to ask what became of it."""
+    return f"{_path(record.place)}/transactions/{record.version}/{record.txid}"
+
+
+def history(place: Place, count: int) -> Call[Records]:
+    return Call("GET", f"{_path(place)}/history?count={count}", Records)
+
+
+def records(namespace: str | None, prefix: str, count: int) -> Call[Records]:
+    return Call("GET", f"/v1/records?{query_text((*within(namespace, prefix), ('count', str(count))))}", Records)
+
+
+def within(namespace: str | None, prefix: str) -> tuple[tuple[str, str], ...]:
+    """The parameters that say which records are meant."""
+    pairs = (("namespace", namespace or ""), ("prefix", prefix))
+    return tuple(pair for pair in pairs if pair[1])
+
+
+def peers() -> Call[Peers]:
+    return Call("GET", "/v1/peers", Peers)
+
+
+def votes() -> Call[Votes]:
+    return Call("GET", "/v1/votes", Votes)
+
+
+def contested(error: RefusedError) -> Contested | None:
+    """What the refusal says of a record: what stands in its place, and what the next version needs."""
+    try:
+        return msgspec.json.decode(error.document, type=Contested)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def next_version(
+    next: Next, place: Place, value: str | None, *, author: bytes, sign: Sign, holder: str, wall_ms: int, txid: str
+) -> Record:
+    """The version of `place` that `next` says is the next, signed.
+
+    `author` are the 32 octets of the key that `sign` signs with; `holder` may change it after that, 64 hexadecimal
+    digits of an Ed25519 key; `wall_ms` is the time now.  `txid`, 32 random hexadecimal digits, tells this record from
+    all others.  A value of None is a tombstone.
+    """
+    namespace, key = place
+    unsigned = Record(
+        namespace=namespace,
+        key=key,
+        version=next.version,
+        prev=next.prev,
+        holder=holder,
+        home=next.home,
+        value=value,
+        author=author.hex(),
+        hlc=Stamp(0, wall_ms),
+        txid=txid,
+        cites=(),
+        signature="",
+    )
+    return unsigned.signed(next.network, sign)
+
+
+def _path(place: Place) -> str:
+    namespace, key = (quote(part, safe="") for part in place)
+    return f"/v1/records/{namespace}/{key}"
