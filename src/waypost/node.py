@@ -24,8 +24,9 @@ from typing import Final, Self, TypeVar
 
 from aiohttp import web
 
-from waypost.api.asking import Asking, only_peers
+from waypost.api.asking import Asking, Identify, only_peers
 from waypost.api.joining import Joining
+from waypost.api.literal import Literal
 from waypost.api.mesh import Hearing
 from waypost.api.routes import PEER_ROUTES
 from waypost.api.server import application
@@ -33,6 +34,7 @@ from waypost.assembly.engine import Assembly
 from waypost.assembly.network import Installation, Introduce, Introduced
 from waypost.assembly.questions import Review
 from waypost.config import Config
+from waypost.drip.literal import Peer as LiteralPeer
 from waypost.drip.messages import PARCEL_MAX
 from waypost.engine import Endpoint
 from waypost.errors import ConfigError
@@ -50,6 +52,7 @@ from waypost.runtime.coaps import DtlsDriver, open_dtls, open_tls, require_keys
 from waypost.runtime.figures import Figures, Labelled, LastError
 from waypost.runtime.host import Host, wall_clock_ms
 from waypost.runtime.http import HttpServer, Secured, serve, serve_locally
+from waypost.runtime.literal import calling
 from waypost.runtime.mdns import announcing
 from waypost.runtime.peers import Peers
 from waypost.runtime.places import Places
@@ -229,6 +232,8 @@ class Node:
         network = await self._introduce("")
         await self._listen_to_http(network, undo)
         await self._introduce(config.peers.url or _url(self.listeners.get("peers"), self._keys))
+        urls = {peer.name: peer.url for peer in config.peers.drip_02 if peer.url}
+        await undo.enter_async_context(calling(urls, self.ask, self._credentials))
         found_at = {name: listen_address(text) for name, text in self.listeners.items() if name != "local"}
         await undo.enter_async_context(announcing(config.mdns.name, self.name, found_at, config.mdns.interfaces))
 
@@ -292,8 +297,18 @@ class Node:
         await self._serve("https", config.https.listen, app, secured, undo)
         only = partial(only_peers, identify)
         peers = made(only, self._policy.decide, self._gate, routes=PEER_ROUTES, body_max=PARCEL_MAX)
-        Hearing(only, self._policy.decide, self._host.hear, network).serve_in(peers)
+        literal = self._literal(identify)
+        Hearing(only, self._policy.decide, self._host.hear, network, literal.serve if literal else None).serve_in(peers)
+        if literal is not None:
+            literal.serve_in(peers)
         await self._serve("peers", config.peers.listen, peers, secured, undo)
+
+    def _literal(self, identify: Identify) -> Literal | None:
+        """None: no peer of the draft is configured."""
+        peers = {peer.name: bytes.fromhex(peer.key) or None for peer in self._config.peers.drip_02}
+        if not peers:
+            return None
+        return Literal(self.name, peers, self.ask, identify, self._policy.decide, self._gate)
 
     async def _serve(
         self, kind: str, listen: Sequence[str], app: web.Application, secured: Secured | None, undo: AsyncExitStack
@@ -391,6 +406,7 @@ def open_network(config: Config, keyring: Keyring) -> Installation:
         known.founding if known else None,
         known.contacts if known else {},
         carries=config.rd.carrier == "mesh",
+        literal=tuple(LiteralPeer(peer.name, bool(peer.url)) for peer in config.peers.drip_02),
     )
 
 

@@ -82,7 +82,7 @@ class Peers:
         self._counter = 0
         self._loop = asyncio.get_running_loop()
         self._session = aiohttp.ClientSession(
-            connector=_Connector(credentials, self._expected),
+            connector=Connector(credentials, self._expected),
             timeout=aiohttp.ClientTimeout(total=REQUEST_S, connect=CONNECT_S),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
@@ -113,7 +113,10 @@ class Peers:
         links = {}
         for name, url in urls:
             known = self._links.get(name)
-            links[name] = known if known is not None and known.url == url else Link(url)
+            if known is not None and known.url == url:
+                links[name] = known
+            elif _is_origin(url):
+                links[name] = Link(url)
         self._links = links
 
     def _put(self, node: str, messages: Sequence[Said]) -> None:
@@ -210,7 +213,16 @@ class Peers:
         return frozenset(name for name, link in self._links.items() if URL(link.url).origin() == origin)
 
 
-class _Connector(aiohttp.TCPConnector):
+def _is_origin(text: str) -> bool:
+    """Whether it is as https://node-2.example:8481: a node says where it is, and may say anything."""
+    try:
+        url = URL(text)
+        return url.scheme == "https" and bool(url.host) and str(url.origin()) == text
+    except ValueError:
+        return False
+
+
+class Connector(aiohttp.TCPConnector):
     """Lets no connection be used before the other end has shown whose it is."""
 
     def __init__(self, credentials: Callable[[], Credentials], expected: Callable[[URL], frozenset[str]]) -> None:
