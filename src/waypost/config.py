@@ -10,15 +10,13 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from msgspec import NODEFAULT, Meta, Struct, ValidationError, convert, field, inspect, structs
 
-from waypost.engine import Endpoint
 from waypost.errors import ConfigError
-from waypost.runtime.addresses import has_ipv6, listen_address, loopback
+from waypost.runtime.addresses import check_listener, has_ipv6, is_wildcard, loopback
 from waypost.runtime.local import default_directory
 
 FILE_NAME: Final = "config.toml"  # read from the state directory when it is there
@@ -220,12 +218,12 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             if name not in listeners:
                 raise ConfigError(f"insecure: there is no listener {name!r}", hint=_did_you_mean(name, listeners))
         for name, listen in listeners.items():
-            _check_listener(name, listen, declared=name in self.insecure)
+            check_listener(name, listen, declared=name in self.insecure)
         # Who speaks there has shown who they are, or is a stranger who was told who we are.
         for name, authenticated in (("coaps", self.coaps), ("https", self.https), ("peers", self.peers)):
-            _check_listener(name, authenticated.listen, declared=True)
+            check_listener(name, authenticated.listen, declared=True)
         _check_literal(self.peers.drip_02)
-        if self.coap.multicast and not ("udp" in self.coap.transports and any(map(_is_wildcard, self.coap.listen))):
+        if self.coap.multicast and not ("udp" in self.coap.transports and any(map(is_wildcard, self.coap.listen))):
             raise ConfigError(
                 "coap.multicast: no UDP listener hears groups",
                 hint='listen = ["0.0.0.0:5683", "[::]:5683"], or one of them',
@@ -398,27 +396,6 @@ def _path(_: type, value: object) -> Path:
 
 def _split(key: Key, text: str) -> str | list[str]:
     return [item.strip() for item in text.split(",") if item.strip()] if key.many else text
-
-
-def _is_wildcard(text: str) -> bool:
-    return ip_address(listen_address(text).host).is_unspecified
-
-
-def _check_listener(name: str, listen: tuple[str, ...], *, declared: bool) -> None:
-    seen: set[Endpoint] = set()
-    for text in listen:
-        try:
-            address = listen_address(text)
-        except ConfigError as error:
-            raise ConfigError(f"{name}.listen: {error}", hint=error.hint) from error
-        if address.port and address in seen:
-            raise ConfigError(f"{name}.listen: {text} is listed twice")
-        seen.add(address)
-        if not declared and not ip_address(address.host).is_loopback:
-            raise ConfigError(
-                f"{name}.listen: other machines can reach {text}, and nothing there keeps what is said from others",
-                hint=f'listen on 127.0.0.1 or [::1], or declare it: insecure = ["{name}"], --insecure {name}',
-            )
 
 
 def _check_literal(peers: tuple[Drip02, ...]) -> None:

@@ -36,3 +36,25 @@ def listen_address(text: str) -> Endpoint:
             f"{text!r} is not an address and a port", hint="write 127.0.0.1:5683 or [::1]:5683; port 0 takes a free one"
         ) from None
     return Endpoint(str(host), int(match[3]))
+
+
+def is_wildcard(text: str) -> bool:
+    return ip_address(listen_address(text).host).is_unspecified
+
+
+def check_listener(name: str, listen: tuple[str, ...], *, declared: bool) -> None:
+    """Raises ConfigError: what strangers reach is authenticated, or `declared` to be insecure."""
+    seen: set[Endpoint] = set()
+    for text in listen:
+        try:
+            address = listen_address(text)
+        except ConfigError as error:
+            raise ConfigError(f"{name}.listen: {error}", hint=error.hint) from error
+        if address.port and address in seen:
+            raise ConfigError(f"{name}.listen: {text} is listed twice")
+        seen.add(address)
+        if not declared and not ip_address(address.host).is_loopback:
+            raise ConfigError(
+                f"{name}.listen: other machines can reach {text}, and nothing there keeps what is said from others",
+                hint=f'listen on 127.0.0.1 or [::1], or declare it: insecure = ["{name}"], --insecure {name}',
+            )
