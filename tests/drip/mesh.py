@@ -57,7 +57,7 @@ class Machine:
         if rows.get(NODE, SELF) is None:
             self.drip.begin(self.incarnation, now)
         if self._mesh.is_open:
-            self.drip.seek(self._mesh.entry(self.name), now)
+            self.drip.seek(self._mesh.entry(self.name), (), now)
         held = {place_in(key): 0 for key, _ in rows.scan(RECORDS)}
         versions = {place: committed.record.version for place in held if (committed := self.drip.committed(place))}
         self._mesh.observer.restarted(self.name, versions)
@@ -289,7 +289,7 @@ class Mesh:
         self.moves[name] += 1
         if self.nodes[name].engine is not None:
             entry = self.entry(name)
-            self.nodes[name].call(lambda engine, now: engine.drip.seek(entry, now))
+            self.nodes[name].call(lambda engine, now: engine.drip.seek(entry, (), now))
         self.world.after(self.rng.expovariate(1 / mean), lambda: self.move_again_and_again(mean))
 
     def entry(self, name: str) -> Member:

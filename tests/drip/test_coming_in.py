@@ -193,9 +193,9 @@ def test_a_voter_moves_itself() -> None:
 # Who seeks
 
 
-def seek(name: str, come: Member, incarnation: int = 1) -> Hand:
+def seek(name: str, come: Member, incarnation: int = 1, contacts: tuple[str, ...] = ()) -> Hand:
     hand = Hand(name, incarnation=incarnation)
-    hand.drip.seek(come, hand.now)
+    hand.drip.seek(come, (), hand.now)
     return hand
 
 

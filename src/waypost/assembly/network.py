@@ -26,7 +26,7 @@ from waypost.drip.literal import Literal, LiteralQuestion
 from waypost.drip.literal import Peer as LiteralPeer
 from waypost.drip.members import Members
 from waypost.drip.merkle import Merkle
-from waypost.drip.messages import Alarm, Message
+from waypost.drip.messages import Admit, Alarm, Message
 from waypost.drip.outbox import Spread, Stored
 from waypost.drip.parcel import Said
 from waypost.drip.proposer import Timers
@@ -162,6 +162,8 @@ class Network:
         voted: list[Message] = []
         rumours: list[Rumour] = []
         for message in messages:
+            if isinstance(message, Admit):
+                self._welcome(node, message.member)
             (rumours if type(message) in RUMOURS else voted).append(message)  # type: ignore[arg-type]
         self._votes.hear(node, tuple(voted), now)  # of none, too: a voter that only beats is there
         self._mesh.receive(node, rumours, now)
@@ -323,6 +325,18 @@ class Network:
     def _introduce(self, url: str, now: float) -> None:
         """A node that nobody can reach is not of the roster's business, but for the one that founds a network."""
         assert self._votes.incarnation is not None
+        if url:
+            me = self._me
+            member = Member(me.name, self._votes.incarnation, me.key, url, me.organisation)
+            self._votes.seek(member, me.contacts, now)
+
+    def _welcome(self, node: str, member: Member) -> None:
+        """It asks to be let in, and is to be answered where it says that it is."""
+        if node == member.name and node not in self._votes.roster.nodes:
+            self._guests.pop(node, None)
+            if len(self._guests) >= GUESTS_MAX:
+                del self._guests[next(iter(self._guests))]
+            self._guests[node] = member.url
 
     def _peers(self, now: float) -> Peers:
         votes, gossip = self._votes, self._mesh
@@ -339,7 +353,7 @@ class Network:
             committed=committed,
             roster=roster,
             seen=tuple(_seen(member, is_voter, gossip.members, now) for member, is_voter in members),
-            applicants=(),
+            applicants=votes.applicants,
             restored=dict(votes.restored),
             age_s=votes.age(now),
         )

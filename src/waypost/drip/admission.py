@@ -10,6 +10,7 @@ Times are seconds of the caller's monotonic clock.  Whatever cannot be now is as
 Source: notes on DRiP, 4.9 (rules 1 and 6) and 4.11.
 """
 
+from collections.abc import Iterable
 from random import Random
 from typing import Final
 
@@ -53,6 +54,7 @@ class Admission:
         self._applicants: dict[str, Member] = {}  # the last to come is the last
         self._let_in: dict[str, float] = {}
         self._sought: Member | None = None
+        self._contacts: tuple[str, ...] = ()
         self._asked = 0
         self._ask_at: float | None = None
         self._wait_s = SEEK_MIN_S
@@ -91,9 +93,9 @@ class Admission:
         record = self._amendment(msgspec.structs.replace(roster, voters=voters))
         return moved == me or (record is not None and self._claim(record, now))
 
-    def seek(self, member: Member, now: float) -> None:
-        """Until the roster names this node as `member`."""
-        self._sought, self._asked = member, self._rng.getrandbits(16)
+    def seek(self, member: Member, contacts: Iterable[str], now: float) -> None:
+        """Until the roster names this node as `member`.  `contacts` are asked as well who votes by now."""
+        self._sought, self._asked, self._contacts = member, self._rng.getrandbits(16), tuple(contacts)
         self._wait_s, self._ask_at = SEEK_MIN_S, now
 
     def learnt(self) -> None:
@@ -116,7 +118,8 @@ class Admission:
         if _is_moved(sought, roster):
             self.move(sought.url, sought.organisation, now)
             return
-        others = [voter.name for voter in roster.voters if voter.name != sought.name]
+        known = dict.fromkeys((*(voter.name for voter in roster.voters), *self._contacts))
+        others = [name for name in known if name != sought.name]
         if others:
             self._asked += 1
             node = others[self._asked % len(others)]
@@ -137,7 +140,7 @@ class Admission:
         """The next roster, signed by this voter; None: it is for the operator to make, or for nobody."""
         old, me = self._book.committed[ROSTER].record, self._electorate.member(self._electorate.term)
         assert me is not None
-        new = msgspec.structs.replace(roster, epoch=roster.epoch + 1)
+        new = msgspec.structs.replace(roster, epoch=roster.epoch + 1, forced=None)
         record = msgspec.structs.replace(
             old,
             version=new.epoch,

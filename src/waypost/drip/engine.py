@@ -11,7 +11,7 @@ is of another network or does not verify is counted in `dropped`.
 Source: notes on DRiP, 4.2 to 4.6 and 4.9 to 4.12.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from random import Random
 from typing import Final
@@ -224,10 +224,13 @@ class DripEngine:
         self._tell_time(now)
         return self._admission.move(url, organisation, now)
 
-    def seek(self, member: Member, now: float) -> None:
-        """Have this node let in, as often as it takes until the roster names it as `member`."""
+    def seek(self, member: Member, contacts: Iterable[str], now: float) -> None:
+        """Have this node let in, as often as it takes until the roster names it as `member`.
+
+        `contacts` are nodes that may know who votes, beside the voters that this one knows of.
+        """
         self._tell_time(now)
-        self._admission.seek(member, now)
+        self._admission.seek(member, contacts, now)
 
     # What others may know
 
