@@ -49,7 +49,9 @@ class Alarms:
             self._outbox.spread(proof)
 
     def look_for_own(self, certificate: Certificate) -> None:
-        if any(self._has_forgotten(Vote(certificate.matter, mark)) for mark in certificate.marks):
+        if not certificate.matter.is_forced and any(
+            self._has_forgotten(Vote(certificate.matter, mark)) for mark in certificate.marks
+        ):
             self._electorate.forget()
 
     def receive_own(self, vote: Vote) -> None:

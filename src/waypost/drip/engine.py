@@ -19,7 +19,7 @@ from typing import Final
 from waypost.drip.admission import Admission
 from waypost.drip.alarms import Alarms
 from waypost.drip.book import Book, Instance
-from waypost.drip.judge import Judge, keeps_installations
+from waypost.drip.judge import Judge
 from waypost.drip.messages import (
     ROSTERS_MAX,
     Admit,
@@ -50,7 +50,7 @@ from waypost.drip.rules import Rules
 from waypost.drip.voter import Credentials, Voter
 from waypost.engine import Deadlines, Effect, Rows
 from waypost.errors import WireError
-from waypost.record import ROSTER, Committed, Member, Place, Proof, Record, Roster, Vote, roster_in
+from waypost.record import ROSTER, Committed, Member, Place, Proof, Record, Roster, Vote
 from waypost.record.vote import require_committed
 
 HEARD_S: Final = 30.0  # a voter that was heard so long ago may be gone
@@ -335,7 +335,7 @@ class DripEngine:
             if source is not None and epoch > 0:
                 self._electorate.ask_for_rosters(source)
             return
-        if not self._is_of_term(committed):
+        if not self._electorate.may_be_committed(committed):
             self.dropped += 1
             return
         try:
@@ -403,23 +403,6 @@ class DripEngine:
     def _tell_time(self, now: float) -> None:
         self._now = now
         self._voter.wall_ms = self._wall_ms + round((now - self._read_at) * 1000)
-
-    def _is_of_term(self, committed: Committed) -> bool:
-        """Whether somebody may have voted at its ballot: of a term, and for a roster of the one before it.
-
-        A forced roster is of the epoch before it, and keeps to what any roster does.
-        """
-        assert committed.certificate is not None
-        record, ballot, electorate = committed.record, committed.certificate.matter.ballot, self._electorate
-        if record.place != ROSTER:
-            return electorate.term_of(ballot.epoch) == ballot.epoch
-        if not committed.certificate.matter.is_forced:
-            return electorate.term_of(record.version - 1) == ballot.epoch
-        before = electorate.known(record.version - 1)
-        try:
-            return before is not None and keeps_installations(before, roster_in(record))
-        except WireError:
-            return False
 
     def _learn_all(self, many: "tuple[Committed | None, ...]", node: str, now: float) -> None:
         for committed in many:

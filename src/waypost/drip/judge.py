@@ -57,7 +57,14 @@ class Holders:
 
 
 def follows(old: Roster, new: Roster) -> bool:
-    """Whether a roster may come after another: a node's key changes only with its incarnation, which only grows."""
+    """Whether a roster may come after another: a node's key changes only with its incarnation, which only grows.
+
+    Nobody votes on one that is forced: it needs no votes.
+    """
+    return new.forced is None and keeps_installations(old, new)
+
+
+def keeps_installations(old: Roster, new: Roster) -> bool:
     before = {member.name: member for member in old.voters + old.learners}
     for member in new.voters + new.learners:
         was = before.get(member.name, member)

@@ -5,6 +5,10 @@ first, and the `epoch` of ballots is the term.  A voter that learns of the next 
 old one again.  A voter of the new term votes once it has merged what Q sealed voters of the last had committed and
 accepted; then it has joined.  Any set of voters may replace any other.
 
+Where no quorum is left to vote or to tell, the operator forces a roster, which begins a term: all the sources that it
+names are merged, and every voter has merged the same, so round 0 is as safe as ever.  What only others knew is lost, or
+contradicts what is committed since, which is an alarm.
+
 Why a term, and not every epoch its own ballots with the promises carried over: round 0 asks for no promises, so it is
 safe only as the lowest ballot that the electorate can have accepted.  In an epoch of its own it would outrank what a
 quorum had accepted in the epoch before, on a voter that was not of that quorum and merged nothing.  Within a term
@@ -26,11 +30,13 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
+from waypost.drip.judge import keeps_installations
 from waypost.drip.messages import ROSTERS_MAX, RosterRequest, SealRequest
 from waypost.drip.outbox import Outbox
 from waypost.drip.rules import Rules
 from waypost.engine import Rows
-from waypost.record import Committed, Member, Roster, roster_in
+from waypost.errors import WireError
+from waypost.record import ROSTER, Committed, Member, Roster, roster_in
 from waypost.record.wire import encode
 
 NODE: Final = "drip_node"
@@ -123,8 +129,29 @@ class Electorate:
         if goes_on:
             return
         self._merging = {}
-        if not self._rules.must_merge() and roster.epoch > 1 and self.is_voter(roster.epoch):
+        nothing_left = roster.forced is not None and not roster.forced.sources
+        must_merge = self._rules.must_merge() and not nothing_left
+        if not must_merge and roster.epoch > 1 and self.is_voter(roster.epoch):
             self._join(roster.epoch)
+
+    def may_be_committed(self, committed: Committed) -> bool:
+        """Whether anybody may have voted at its ballot: of a term, and for a roster of the term before it.
+
+        A forced roster is of the epoch before it, and keeps to what any roster does.
+        """
+        assert committed.certificate is not None
+        record, matter = committed.record, committed.certificate.matter
+        if record.place != ROSTER:
+            return self.term_of(matter.ballot.epoch) == matter.ballot.epoch
+        if not matter.is_forced:
+            return self.term_of(record.version - 1) == matter.ballot.epoch
+        before = self.known(record.version - 1)
+        try:
+            roster = roster_in(record)
+        except WireError:
+            return False
+        sources = roster.forced.sources if roster.forced else ()
+        return before is not None and set(sources) <= set(before.nodes) and keeps_installations(before, roster)
 
     def after(self, epoch: int) -> tuple[Committed, ...]:
         """The rosters after an epoch, as many as go into one message."""
@@ -181,29 +208,34 @@ class Electorate:
         return self.is_waiting() and self.term_of(self.term - 1) == term
 
     def merge(self) -> None:
-        """Ask every voter of the last term that has not told all yet."""
+        """Ask every source that has not told all yet."""
         if not self.is_waiting():
             return
         last = self._terms[self.term - 1]
-        for member in self._rosters[last].voters:
-            after = self._merging.get(member.name, START)
+        for name in self._sources():
+            after = self._merging.get(name, START)
             if after is not None:
-                self._outbox.tell_now(member.name, SealRequest(last, self._committed[self.term], after))
+                self._outbox.tell_now(name, SealRequest(last, self._committed[self.term], after))
 
     def merged(self, node: str, term: int, after: tuple[str, str], next: tuple[str, str] | None) -> None:
         """A page of a sealed voter's snapshot is in the book."""
-        last = self._rosters.get(term)
-        if not self.is_merging(term) or last is None or last.voter(node) is None:
+        if not self.is_merging(term) or node not in self._sources():
             return
         if self._merging.get(node, START) != after:
             return  # a page that came before
         self._merging[node] = next
-        done = [name for name, place in self._merging.items() if place is None]
-        if len(done) >= self._rules.quorum(last, len(done)):
+        done = sum(place is None for place in self._merging.values())
+        forced = self._rosters[self.term].forced
+        if done >= (len(forced.sources) if forced else self._rules.quorum(self._rosters[term], done)):
             self._merging = {}
             self._join(self.term)
         elif next is not None:
             self._outbox.tell_now(node, SealRequest(term, self._committed[self.term], next))
+
+    def _sources(self) -> tuple[str, ...]:
+        """Who tells what was accepted in the last term: its voters, or whom the operator names instead."""
+        forced = self._rosters[self.term].forced
+        return forced.sources if forced else tuple(voter.name for voter in self._rosters[self.term - 1].voters)
 
     def check(self) -> None:
         assert list(self._rosters) == list(range(1, self.epoch + 1)), "an epoch is missing"

@@ -147,7 +147,8 @@ class Voter:
         successor = electorate.known(electorate.successor(request.epoch) or 0)
         if successor is None or successor.voter(node) is None:
             return
-        if not (electorate.has_joined(request.epoch) and electorate.is_sound_voter(request.epoch)):
+        is_named = successor.forced is not None and electorate.name in successor.forced.sources
+        if not (is_named or (electorate.has_joined(request.epoch) and electorate.is_sound_voter(request.epoch))):
             return
         places = sorted(place for place in {**self._book.committed, **self._book.instances} if place > request.after)
         entries: list[Entry] = []

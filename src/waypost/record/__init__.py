@@ -9,7 +9,7 @@ from waypost.canonical import canonical, parse_canonical
 from waypost.record.change import Change, Key, Kind
 from waypost.record.hlc import Hlc, HlcClock
 from waypost.record.record import RECORD_MAX, Cited, Place, Record, Sign, Stamp
-from waypost.record.roster import ROSTER, Creator, Member, Policy, Roster, network_of, roster_in
+from waypost.record.roster import ROSTER, Creator, Forced, Member, Policy, Roster, network_of, roster_in
 from waypost.record.vote import NEVER, Ballot, Certificate, Committed, Mark, Matter, Proof, Verify, Vote
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "Cited",
     "Committed",
     "Creator",
+    "Forced",
     "Hlc",
     "HlcClock",
     "Key",

@@ -51,11 +51,23 @@ class Policy(Struct, frozen=True):
     creators: Annotated[tuple[Creator, ...], Meta(max_length=CREATORS_MAX)]
 
 
-class Roster(Struct, frozen=True):
+class Forced(Struct, frozen=True):
+    """The operator's word where no quorum of the last voters is left: what they had committed may be lost.
+
+    Before a voter of this roster votes, it is told by all the `sources`, nodes of the last one, what they have.
+    """
+
+    sources: Annotated[tuple[NodeName, ...], Meta(max_length=VOTERS_MAX)]
+
+
+class Roster(Struct, frozen=True, omit_defaults=True):
+    """`forced` is of this epoch alone: the next roster is voted on again."""
+
     epoch: Version
     voters: Annotated[tuple[Member, ...], Meta(min_length=1, max_length=VOTERS_MAX)]
     learners: Annotated[tuple[Member, ...], Meta(max_length=LEARNERS_MAX)]
     policy: Policy
+    forced: Forced | None = None
 
     @property
     def quorum(self) -> int:
@@ -72,7 +84,7 @@ class Roster(Struct, frozen=True):
     def votes_on(self, after: "Roster") -> bool:
         """Whether the next one has the same voters, in any order, and policy: it goes on with the votes of this one."""
         voters, others = ({(each.name, each.incarnation, each.key) for each in it.voters} for it in (self, after))
-        return voters == others and self.policy == after.policy
+        return voters == others and self.policy == after.policy and after.forced is None
 
     def home(self, place: Place) -> str:
         """Of a key that does not exist yet."""
@@ -96,6 +108,8 @@ class Roster(Struct, frozen=True):
             raise WireError("no two voters have the same key")
         if self.policy.quorum > len(self.voters):
             raise WireError("the quorum is larger than the electorate")
+        if self.forced is not None and len(set(self.forced.sources)) != len(self.forced.sources):
+            raise WireError("a forced roster names each source once")
 
 
 _decoder: Final = msgspec.json.Decoder(Roster)

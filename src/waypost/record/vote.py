@@ -7,6 +7,8 @@
     a certificate  a matter and a quorum of marks: proof that the record is committed
     a proof        two certificates, or two votes of one voter, that cannot both be honest
 
+A roster that the operator forces has one mark, by the operator, at the ballot (epoch before, 0, ""): no node casts it.
+
 `counter` only grows on a voter's disk: one that comes back lower was restored from an old copy (design, Contracts 7).
 
 Source: notes on DRiP, 4.2, 4.4 (rule 5) and 4.8.
@@ -20,7 +22,7 @@ from msgspec import Meta, Struct
 
 from waypost.errors import WireError
 from waypost.record.record import Place, Record, Sign
-from waypost.record.roster import ROSTER, VOTERS_MAX, Roster, first_record
+from waypost.record.roster import ROSTER, VOTERS_MAX, Roster, first_record, roster_in
 from waypost.record.wire import (
     Count,
     Hash,
@@ -52,6 +54,7 @@ class Ballot(Struct, frozen=True, order=True, array_like=True):
 
 
 NEVER: Final = Ballot(0, 0, "")
+OPERATOR: Final = "operator"  # who marks what is forced
 
 
 class Matter(Struct, frozen=True):
@@ -65,6 +68,10 @@ class Matter(Struct, frozen=True):
     @property
     def place(self) -> Place:
         return self.namespace, self.key
+
+    @property
+    def is_forced(self) -> bool:
+        return self.ballot.node == ""
 
     @classmethod
     def of(cls, record: Record, ballot: Ballot, network: str) -> "Matter":
@@ -126,7 +133,9 @@ def cast(matter: Matter, voter: str, incarnation: int, counter: int, network: st
 
 
 def is_marked(matter: Matter, mark: Mark, roster: Roster, network: str, verify: Verify) -> bool:
-    """Whether a voter of the ballot's roster signed the matter, in its present incarnation."""
+    """Whether a voter of the ballot's roster signed it, in its present incarnation; or the operator, what is forced."""
+    if matter.is_forced:
+        return _is_forced(matter, mark, roster, network, verify)
     member = roster.voter(mark.voter)
     if member is None or member.incarnation != mark.incarnation or roster.epoch != matter.ballot.epoch:
         return False
@@ -134,11 +143,21 @@ def is_marked(matter: Matter, mark: Mark, roster: Roster, network: str, verify: 
     return verify(bytes.fromhex(member.key), bytes.fromhex(mark.signature), message)
 
 
+def _is_forced(matter: Matter, mark: Mark, roster: Roster, network: str, verify: Verify) -> bool:
+    if matter.place != ROSTER or matter.ballot != Ballot(roster.epoch, 0, "") or matter.version != roster.epoch + 1:
+        return False
+    message = to_sign(matter, OPERATOR, 1, 1, network)
+    is_its = (mark.voter, mark.incarnation, mark.counter) == (OPERATOR, 1, 1)
+    return is_its and verify(bytes.fromhex(roster.policy.operator), bytes.fromhex(mark.signature), message)
+
+
 def is_certified(certificate: Certificate, roster: Roster, network: str, verify: Verify, quorum: int) -> bool:
     """Whether `quorum` distinct voters marked it, and nobody else did.
 
-    More marks than a quorum are refused, so nobody is made to verify more than that.
+    More marks than a quorum are refused, so nobody is made to verify more than that.  What is forced has one.
     """
+    if certificate.matter.is_forced:
+        quorum = 1
     voters = [mark.voter for mark in certificate.marks]
     return (
         len(voters) == quorum
@@ -158,11 +177,27 @@ def require_committed(committed: Committed, roster: Roster, network: str, verify
         raise WireError("a roster is voted on by one before it")
     if not is_certified(certificate, roster, network, verify, quorum):
         raise WireError("the certificate has no quorum of valid votes")
+    if certificate.matter.is_forced:
+        _require_forced(record, roster, network, verify)
+
+
+def _require_forced(record: Record, before: Roster, network: str, verify: Verify) -> None:
+    operator, signature = before.policy.operator, bytes.fromhex(record.signature)
+    if record.author != operator or not verify(bytes.fromhex(operator), signature, record.to_sign(network)):
+        raise WireError("a forced roster is signed by the operator")
+    if roster_in(record).forced is None:
+        raise WireError("a forced roster says that it is")
 
 
 def founding(first: Roster) -> Committed:
     """The network's first roster."""
     return Committed(first_record(first), None)
+
+
+def forced(record: Record, network: str, sign: Sign) -> Committed:
+    """A roster that says it is forced, by the operator that signed it: no voter is asked."""
+    matter = Matter.of(record, Ballot(record.version - 1, 0, ""), network)
+    return Committed(record, Certificate(matter, (cast(matter, OPERATOR, 1, 1, network, sign),)))
 
 
 def is_proof(proof: Proof, rosters: "Callable[[int], Roster | None]", network: str, verify: Verify) -> bool:
@@ -189,4 +224,6 @@ def is_proof(proof: Proof, rosters: "Callable[[int], Roster | None]", network: s
 
 def _has_quorum(certificate: Certificate, rosters: "Callable[[int], Roster | None]") -> bool:
     roster = rosters(certificate.matter.ballot.epoch)
+    if certificate.matter.is_forced:
+        return True
     return roster is not None and len({mark.voter for mark in certificate.marks}) >= roster.quorum
