@@ -143,15 +143,18 @@ class Electorate:
         record, matter = committed.record, committed.certificate.matter
         if record.place != ROSTER:
             return self.term_of(matter.ballot.epoch) == matter.ballot.epoch
-        if not matter.is_forced:
-            return self.term_of(record.version - 1) == matter.ballot.epoch
-        before = self.known(record.version - 1)
         try:
             roster = roster_in(record)
         except WireError:
             return False
-        sources = roster.forced.sources if roster.forced else ()
-        return before is not None and set(sources) <= set(before.nodes) and keeps_installations(before, roster)
+        if roster.forced is None or not matter.is_forced:
+            return roster.forced is None and self.term_of(record.version - 1) == matter.ballot.epoch
+        before = self.known(record.version - 1)
+        return (
+            before is not None
+            and set(roster.forced.sources) <= set(before.nodes)
+            and keeps_installations(before, roster)
+        )
 
     def after(self, epoch: int) -> tuple[Committed, ...]:
         """The rosters after an epoch, as many as go into one message."""
