@@ -111,6 +111,8 @@ class Keyring:
         self.operator = self.read("operator.pub", _read_operator)
         secrets = self.folder / "secrets.toml"
         self.shared = read_shared(secrets.read_bytes(), str(secrets)) if secrets.exists() else NONE
+        self._watched = tuple(str(self.folder / name) for name in WATCHED)
+        self._issued = str(self.folder / "issued.jsonl")
         self._stamp: tuple[tuple[int, int], ...] = ()
         self.ends_ms: dict[str, int] = {}  # of the node's certificate, its root and the trust file, as last read
         self._due_ms = 0  # when the node's own certificate is to be looked at again
@@ -233,7 +235,7 @@ class Keyring:
     @property
     def issued_stamp(self) -> tuple[int, int]:
         """Another whenever one more is issued."""
-        return self._stamp_of("issued.jsonl")
+        return _stamp_of(self._issued)
 
     def has(self, name: str) -> bool:
         return (self.folder / name).exists()
@@ -297,15 +299,7 @@ class Keyring:
             self.write({"seen.json": msgspec.json.encode(Marks(now.operator, trust, revoked))})
 
     def _stamps(self) -> tuple[tuple[int, int], ...]:
-        return tuple(map(self._stamp_of, WATCHED))
-
-    def _stamp_of(self, name: str) -> tuple[int, int]:
-        """Another whenever the file is: each is replaced whole."""
-        try:
-            found = (self.folder / name).stat()
-        except FileNotFoundError:
-            return (0, 0)
-        return (found.st_mtime_ns, found.st_ino)
+        return tuple(map(_stamp_of, self._watched))
 
 
 @contextmanager
@@ -369,6 +363,15 @@ def _spelled(host: str) -> str:
 def _current(trust: Trust, seen: Seen, wall_ms: int) -> Trust:
     require_current(trust, seen, wall_ms)
     return trust
+
+
+def _stamp_of(path: str) -> tuple[int, int]:
+    """Another whenever the file is: each is replaced whole.  Of a path in text: it is asked for with every request."""
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return (0, 0)
+    return (found.st_mtime_ns, found.st_ino)
 
 
 def _private(path: str, flags: int) -> int:
