@@ -8,6 +8,7 @@ WaypostError
   StateError    we were asked for what cannot be now  raised to the caller
   StoreError    the disk broke its promise          the node stops
   ConfigError   the configuration is wrong          exit code 2
+  ProofError    what should be proved is not so     exit code 5
 
 A message is one sentence, lower case, without a full stop; `hint` says what a person can do.
 A bug of ours is none of these: AssertionError, OverflowError and TypeError stay what they are.
@@ -50,3 +51,7 @@ class StoreError(WaypostError):
 
 class ConfigError(WaypostError):
     """The configuration is wrong; the message says where."""
+
+
+class ProofError(WaypostError):
+    """What was to be proved is not so: octets are not those that were signed or hashed."""

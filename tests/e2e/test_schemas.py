@@ -143,6 +143,7 @@ def story(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         story.call("export")
         story.call("export", "lines")
         story.call("import", "lines")
+        story.call("backup create", "node.tar")
         story.call("unregister", "lamp")
         story.call("evict", "door", "--for", "1h")
         story.call("evict", "--list")
@@ -157,6 +158,8 @@ def story(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     story.call("config reference")
     story.call("completion", "bash")
     story.call("demo", "--once")
+    story.call("backup verify", "node.tar")
+    story.call("restore", "node.tar", "--dir", "restored")
     tell_of_keys(story)
     return story
 

@@ -117,8 +117,8 @@ class Disk:
         def keep() -> bool:
             return self._rng.random() < share
 
-        directories = {path.stat().st_ino: path for path in self.root.rglob("*") if path.is_dir()}
-        self._leave(self.root, root, keep, directories)
+        places = (self.root, *(path for path in self.root.rglob("*") if path.is_dir()))
+        self._leave(self.root.stat().st_ino, root, keep, {path.stat().st_ino: path for path in places})
         self.close()
         shutil.rmtree(self.root)
         return Disk(root, self._rng, lying=self._lying)
@@ -127,25 +127,34 @@ class Disk:
         for descriptor in (*(inode.hold for inode in self._inodes.values()), *self._held.values()):
             os.close(descriptor)
 
-    def _leave(self, source: Path, target: Path, keep: Callable[[], bool], directories: dict[int, Path]) -> None:
+    def _leave(self, number: int, target: Path, keep: Callable[[], bool], directories: dict[int, Path]) -> None:
+        """`directories` are those that were not removed."""
         target.mkdir()
-        live, durable = self._live_names(source), self._names.get(source.stat().st_ino, {})
+        source = directories.get(number)
+        live, durable = self._live_names(source) if source else {}, self._names.get(number, {})
         for name in sorted({*live, *durable}):
-            number = live.get(name) if keep() else durable.get(name)
-            if number in directories:
-                self._leave(directories[number], target / name, keep, directories)
-            elif number is not None and number not in self._held:  # or it is a directory that was removed
-                never_synced = Inode(-1, bytearray(), [(0, (source / name).read_bytes())] if name in live else [])
-                inode = self._inodes.get(number, never_synced)
+            entry = live.get(name) if keep() else durable.get(name)
+            if entry in directories or entry in self._held:
+                self._leave(entry, target / name, keep, directories)
+            elif entry is not None:
+                unsynced: list[Write | int] = [(0, (source / name).read_bytes())] if source and name in live else []
+                inode = self._inodes.get(entry, Inode(-1, bytearray(), unsynced))
                 inode.sync(keep)
                 (target / name).write_bytes(inode.durable)
 
     def _take_names(self, directory: Path) -> dict[str, int]:
+        number = self._hold(directory)
+        self._names[number] = self._live_names(directory)
+        for name in self._names[number]:
+            if (directory / name).is_dir():
+                self._hold(directory / name)
+        return self._names[number]
+
+    def _hold(self, directory: Path) -> int:
         number = directory.stat().st_ino
         if number not in self._held:
             self._held[number] = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-        self._names[number] = self._live_names(directory)
-        return self._names[number]
+        return number
 
     def _live_names(self, directory: Path) -> dict[str, int]:
         """The log's index lives in memory in all but name, and the lock says nothing once we are dead."""

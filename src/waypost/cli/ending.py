@@ -11,7 +11,16 @@ from msgspec.json import encode
 
 from waypost.cli.output import printable
 from waypost.cli.reports import Error
-from waypost.errors import ConfigError, DeniedError, RemoteError, StateError, StoreError, UnreachableError, WaypostError
+from waypost.errors import (
+    ConfigError,
+    DeniedError,
+    ProofError,
+    RemoteError,
+    StateError,
+    StoreError,
+    UnreachableError,
+    WaypostError,
+)
 
 
 class Exit(IntEnum):
@@ -61,6 +70,8 @@ def code_of(error: BaseException) -> Exit:
             return Exit.USAGE
         case DeniedError():
             return Exit.DENIED
+        case ProofError():
+            return Exit.PROOF_FAILED
         case UnreachableError():
             return Exit.UNREACHABLE
         case RemoteError(code=status):

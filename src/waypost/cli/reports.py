@@ -164,6 +164,45 @@ class Taken(Imported, frozen=True):
     dry_run: bool
 
 
+class BackedUp(Struct, frozen=True):
+    """A backup was written; `schema` is the database's version, `network` the mesh's id, `seq` the last change."""
+
+    file: str
+    size: int
+    made_ms: int
+    schema: int
+    network: str | None
+    seq: int
+    keys: bool
+
+
+class CheckedBackup(Struct, frozen=True):
+    """What a backup says of itself, the rows of each table, and what is wrong, 100 sentences at most."""
+
+    file: str
+    ok: bool
+    waypost: str
+    made_ms: int
+    schema: int
+    network: str | None
+    feed: str | None
+    seq: int
+    keys: bool
+    rows: dict[str, int]
+    problems: tuple[str, ...]
+
+
+class Restored(Struct, frozen=True):
+    """A state directory was made; `feed` is the id of its change feed, `before` where the one is that was replaced."""
+
+    dir: str
+    made_ms: int
+    seq: int
+    feed: str
+    keys: bool
+    before: str | None
+
+
 class Set(Struct, frozen=True):
     """A key's value, and what set it: "default", a file's path, a name in the environment or a flag."""
 

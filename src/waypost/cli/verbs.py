@@ -30,6 +30,8 @@ VERBS: Final = {  # a verb, and the file it is in; after a colon its name there,
     "join": "join",
     "ca": "ca",
     "policy": "policy",
+    "backup": "backup",
+    "restore": "backup",
     "config": "config",
     "completion": "completion",
 }

@@ -19,6 +19,11 @@ ID_MAX: Final = 7  # octets of a sender or recipient id: the nonce of AES-CCM-16
 ID_CONTEXT_MAX: Final = 64  # octets; it goes along with every request
 SALT_MAX: Final = 64  # octets: a block of SHA-256
 
+# Rows of the table "meta": the sequence number to go on from, of the context whose fingerprint follows, and of each
+# that has no row of its own (a restored node does not know which contexts it had used).
+SEQUENCE_ROW: Final = b"oscore sequence "
+SEQUENCE_FLOOR: Final = b"oscore floor"
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class SecurityContext:

@@ -35,7 +35,7 @@ from waypost.codec import u64
 from waypost.drip.parcel import Said
 from waypost.engine import Apply, Commit, Effect, Endpoint, Path, Put, Rows, Send
 from waypost.errors import ConfigError, StoreError, WireError
-from waypost.identity.oscore import SecurityContext
+from waypost.identity.oscore import SEQUENCE_FLOOR, SEQUENCE_ROW, SecurityContext
 from waypost.record import Change, Kind
 from waypost.runtime.context import Context
 from waypost.runtime.host import AskableEngine
@@ -49,7 +49,6 @@ OVERHEAD: Final = 32  # octets that protecting adds to an answer at most: two op
 
 ROOM: Final = "oscore"
 META: Final = "meta"
-ROW: Final = b"oscore sequence "  # and the context's fingerprint -> the sequence number to go on from
 
 _CARRIERS: Final = frozenset(map(int, (Code.POST, Code.FETCH, Code.CHANGED, Code.CONTENT)))  # RFC 8613, 4.2
 _CON, _NON, _ACK = int(Type.CON), int(Type.NON), int(Type.ACK)
@@ -120,8 +119,9 @@ class Oscore:
     # the engine's calls
 
     def restore(self, rows: Rows, now: float) -> None:
+        floor = rows.get(META, SEQUENCE_FLOOR)
         for row, context in self._by_row.items():
-            used = rows.get(META, row)
+            used = rows.get(META, row) or floor
             if used is not None and len(used) != 8:
                 raise StoreError(f"the sequence number of the OSCORE context {context.who.name!r} cannot be read")
             context.restore(None if used is None else int.from_bytes(used, "big"))
@@ -402,7 +402,7 @@ class Oscore:
         return number
 
     def _reserve(self, context: Context) -> None:
-        row = ROW + context.fingerprint
+        row = SEQUENCE_ROW + context.fingerprint
         limit = u64(context.reserve())
         durable = Change(0, Kind.PUT, ROOM, row, 0, limit, 0, cause=b"")
         self._effects.append(Commit(puts=(Put(META, row, limit),), then=(Apply(durable),)))
@@ -411,7 +411,7 @@ class Oscore:
         name = context.who.name
         if len(self._by_row) >= CONTEXTS_MAX:
             raise ConfigError(f"there are at most {CONTEXTS_MAX} OSCORE contexts")
-        row, key = ROW + context.fingerprint, (context.recipient_id, context.id_context)
+        row, key = SEQUENCE_ROW + context.fingerprint, (context.recipient_id, context.id_context)
         if row in self._by_row:
             raise ConfigError(
                 f"the OSCORE contexts {self._by_row[row].who.name!r} and {name!r} share a secret and the sender id",
