@@ -222,6 +222,21 @@ def test_it_asks_no_more_once_it_is_in() -> None:
     assert frieda.drip.next_timer() is None
 
 
+def test_it_asks_again_where_another_entry_takes_its_place_but_not_where_it_is_put_out() -> None:
+    """A question from before it moved may be late."""
+    moved = replace(FRIEDA, url="https://moved.example")
+    second = let_in_all(*FOUNDERS.learners, moved)
+    for learners, again in (((FRIEDA,), True), ((), False), ((member("frieda", 2),), False)):
+        frieda = seek("frieda", moved)
+        frieda.learn(second)
+        assert asked(frieda, 10.0) == []
+        third = replace(FOUNDERS, epoch=3, learners=learners)
+        by = record(third.encode().decode(), second.record, place=ROSTER)
+        frieda.learn(committed(by, ballot=Ballot(1, 1, "carla")))
+        assert frieda.drip.epoch == 3
+        assert (asked(frieda, 10.0) != []) is again
+
+
 def test_who_is_in_already_asks_nobody() -> None:
     assert asked(seek("dora", member("dora")), 100.0) == []
 

@@ -94,24 +94,30 @@ class Admission:
         return moved == me or (record is not None and self._claim(record, now))
 
     def seek(self, member: Member, contacts: Iterable[str], now: float) -> None:
-        """Until the roster names this node as `member`.  `contacts` are asked as well who votes by now."""
+        """Until the roster names this node as `member`.  `contacts` are asked as well who votes by now.
+
+        And again where it names it otherwise later, for an Admit from before may be late; not where it is put out.
+        """
         self._sought, self._asked, self._contacts = member, self._rng.getrandbits(16), tuple(contacts)
         self._wait_s, self._ask_at = SEEK_MIN_S, now
 
-    def learnt(self) -> None:
+    def learnt(self, now: float) -> None:
         """There is a new roster: who is in, in this installation or a later one, needs the operator no more."""
-        roster = self._electorate.roster
+        roster, sought = self._electorate.roster, self._sought
         for member in roster.voters + roster.learners:
             applicant = self._applicants.get(member.name)
             if applicant is not None and applicant.incarnation <= member.incarnation:
                 del self._applicants[member.name]
+            is_me = sought is not None and (sought.name == member.name and sought.incarnation >= member.incarnation)
+            if is_me and sought != member and self._ask_at is None:
+                self._ask_at = now
 
     def handle_timer(self, now: float) -> None:
         if self._ask_at is None or self._ask_at > now or self._sought is None:
             return
         roster, sought = self._electorate.roster, self._sought
         if sought in roster.voters + roster.learners:
-            self._sought = self._ask_at = None
+            self._ask_at, self._wait_s = None, SEEK_MIN_S
             return
         self._ask_at = now + self._wait_s * self._rng.uniform(0.75, 1.25)
         self._wait_s = min(2 * self._wait_s, SEEK_MAX_S)

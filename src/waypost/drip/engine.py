@@ -416,7 +416,7 @@ class DripEngine:
         self._doubts.clear(place)
         if place == ROSTER:
             self._electorate.learn(committed)
-            self._admission.learnt()
+            self._admission.learnt(now)
             self._merge_at = None
             self._watch_merge()
         self._proposer.learnt(place, now)
