@@ -405,6 +405,7 @@ VERBS_WHOLE = {
 ALONE = {
     *("run", "init", "demo", "completion", "doctor", "report", "join", "token revoke"),
     *("ca issue", "ca list", "ca renew", "ca revoke", "ca rotate", "ca show", "ca trust add", "ca trust remove"),
+    *("backup create", "backup verify", "restore"),
     *("policy check", "policy show", "policy test", "config check", "config reference", "config show"),
 }
 
