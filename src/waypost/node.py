@@ -218,7 +218,7 @@ class Node:
         self._oscore = protect(assembly, self._keys.shared.contexts, SystemRandom(), self._gate)
         self._writer = Writer(store)
         self._host = Host(self._oscore or assembly, self._writer)
-        self._peers = Peers(installation.name, self._credentials, self._host.hear)
+        self._peers = Peers(installation.name, self._credentials, self._host.hear, _source(config.peers.listen))
         undo.push_async_callback(self._peers.close)
         self._host.outside = self._peers.outside
         listeners = await undo.enter_async_context(AsyncExitStack())  # after the host: what was taken is still answered
@@ -408,6 +408,13 @@ def open_network(config: Config, keyring: Keyring) -> Installation:
         carries=config.rd.carrier == "mesh",
         literal=tuple(LiteralPeer(peer.name, bool(peer.url)) for peer in config.peers.drip_02),
     )
+
+
+def _source(listen: Sequence[str]) -> str | None:
+    """A machine with several addresses speaks to others from the one where it is reached."""
+    hosts = [ip_address(listen_address(text).host) for text in listen]
+    one_of_many = next((host for host in hosts if not host.is_unspecified and str(host) not in LOOPBACK), None)
+    return None if one_of_many is None else str(one_of_many)
 
 
 def _url(listener: str | None, keyring: Keyring) -> str:

@@ -69,7 +69,9 @@ class Peers:
     `outside` is for the host: Tell, Whisper and Reach.
     """
 
-    def __init__(self, name: str, credentials: Callable[[], Credentials], hear: Hear) -> None:
+    def __init__(
+        self, name: str, credentials: Callable[[], Credentials], hear: Hear, source: str | None = None
+    ) -> None:
         self._name = name
         self._network = ""
         self._hear = hear
@@ -82,7 +84,7 @@ class Peers:
         self._counter = 0
         self._loop = asyncio.get_running_loop()
         self._session = aiohttp.ClientSession(
-            connector=Connector(credentials, self._expected),
+            connector=Connector(credentials, self._expected, source),
             timeout=aiohttp.ClientTimeout(total=REQUEST_S, connect=CONNECT_S),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
@@ -223,10 +225,19 @@ def _is_origin(text: str) -> bool:
 
 
 class Connector(aiohttp.TCPConnector):
-    """Lets no connection be used before the other end has shown whose it is."""
+    """Lets no connection be used before the other end has shown whose it is.
 
-    def __init__(self, credentials: Callable[[], Credentials], expected: Callable[[URL], frozenset[str]]) -> None:
-        super().__init__(limit=0, limit_per_host=UNDER_WAY_MAX, keepalive_timeout=IDLE_S)
+    `source` is the address that connections come from, None for what the system chooses.
+    """
+
+    def __init__(
+        self,
+        credentials: Callable[[], Credentials],
+        expected: Callable[[URL], frozenset[str]],
+        source: str | None = None,
+    ) -> None:
+        local = None if source is None else (source, 0)
+        super().__init__(limit=0, limit_per_host=UNDER_WAY_MAX, keepalive_timeout=IDLE_S, local_addr=local)
         self._credentials = credentials
         self._expected = expected
 
