@@ -29,7 +29,7 @@ class Measured:
 
 
 async def closed_loop(jobs: Sequence[Job], seconds: float, pids: Sequence[int], warm_s: float = 0.0) -> Measured:
-    """Each job again and again, all at once; what was answered in the first `warm_s` does not count."""
+    """Each job again and again, all at once; what is answered after `warm_s`, within `seconds`, counts."""
     begin = time.perf_counter() + warm_s
     end = begin + seconds
     times: list[float] = []
@@ -39,7 +39,7 @@ async def closed_loop(jobs: Sequence[Job], seconds: float, pids: Sequence[int], 
         while started < end:
             await job()
             finished = time.perf_counter()
-            if begin <= started and finished <= end:
+            if begin <= finished <= end:
                 times.append(finished - started)
             started = finished
 

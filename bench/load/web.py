@@ -6,7 +6,10 @@ import ssl
 from collections.abc import AsyncIterator
 from typing import Any
 
+from msgspec import Struct
+
 from load.servers import HOST
+from waypost.record.wire import encode
 
 
 class Web:
@@ -20,20 +23,28 @@ class Web:
     async def connect(cls, port: int, tls: ssl.SSLContext | None = None) -> "Web":
         return cls(*await asyncio.open_connection(HOST, port, ssl=tls), port)
 
-    async def ask(self, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
-        """Status and body of the answer."""
-        self._writer.write(f"{method} {path}{self._fixed}{len(body)}\r\n\r\n".encode() + body)
+    async def ask(self, method: str, path: str, body: bytes = b"", fields: str = "") -> tuple[int, bytes]:
+        """Status and body of the answer; each of `fields` ends its line."""
+        self._writer.write(f"{method} {path}{self._fixed}{len(body)}\r\n{fields}\r\n".encode() + body)
         head = (await self._reader.readuntil(b"\r\n\r\n")).lower()
         length = head.partition(b"\r\ncontent-length:")[2].partition(b"\r\n")[0]
         return int(head[9:12]), await self._reader.readexactly(int(length))
 
-    async def post(self, path: str, asked: object) -> dict[str, Any]:
-        """The answer to a question in JSON, which must be 200."""
-        status, body = await self.ask("POST", path, json.dumps(asked).encode())
+    async def get(self, path: str) -> Any:
+        """The answer in JSON, which must be 200."""
+        return self._good(path, *await self.ask("GET", path))
+
+    async def post(self, path: str, asked: object) -> Any:
+        return self._good(path, *await self.ask("POST", path, json.dumps(asked).encode()))
+
+    async def put(self, path: str, struct: Struct) -> Any:
+        """In the one spelling of records."""
+        return self._good(path, *await self.ask("PUT", path, encode(struct)))
+
+    def _good(self, path: str, status: int, body: bytes) -> Any:
         if status != 200:
-            raise SystemExit(f"{path} was answered with {status}: {body[:500].decode(errors='replace')}")
-        answer: dict[str, Any] = json.loads(body)
-        return answer
+            raise RuntimeError(f"{path} was answered with {status}: {body[:500].decode(errors='replace')}")
+        return json.loads(body)
 
     async def lines(self, path: str) -> AsyncIterator[dict[str, Any]]:
         """Each line of an answer that goes on for ever, in JSON; its chunks are whole lines."""

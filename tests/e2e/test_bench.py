@@ -39,3 +39,16 @@ def test_the_bench_of_secured_transports_measures_every_transport(tmp_path: Path
     for transport in ("TCP", "DTLS, key", "DTLS, key, CCM_8", "DTLS, certificate", "TLS, key", "TLS, certificate"):
         assert {f"handshakes: {transport}", f"lookups: {transport}"} <= report["waypost"].keys()
     assert "handshakes: DTLS, key, CCM_8" in report["aiocoap-rd"]
+
+
+@pytest.mark.peer("etcd")
+def test_the_bench_of_the_mesh_measures_it_beside_etcd(tmp_path: Path) -> None:
+    figures, page = tmp_path / "figures.json", tmp_path / "page.md"
+    command: list[str | Path] = [sys.executable, BENCHES / "drip.py", "--quick", "--json", figures, "--write", page]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads(figures.read_text())
+    for way in ("home", "entry", "alone", "request", "peers", "etcd home", "etcd entry", "etcd alone"):
+        assert report["runs"][way]["count"] > 0, way
+    assert report["gossip"]["missing"] == 0
+    assert page.read_text().startswith("# Performance of the mesh\n")
