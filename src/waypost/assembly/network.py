@@ -5,7 +5,8 @@ feed, in the commit that makes it durable: Change(VOTED, namespace NUL key, vers
 of its namespace's room.  With `carries` the directory's records are gossiped, and stand in its table all the same, so
 that whoever reads them there need not know.
 
-What is to go to other nodes leaves as Ask(Tell), Ask(Whisper) and Ask(Reach), and comes from them by hear().
+What is to go to other nodes leaves as Ask(Tell), Ask(Whisper) and Ask(Reach), and comes from them by hear().  Votes
+for a node that cannot be reached go by way of others.
 
 Source: design, Contracts, 1 to 5 and 7; notes on DRiP, 4.3, 4.9 to 4.11.
 """
@@ -17,10 +18,13 @@ from typing import Final, get_args
 
 import msgspec
 
-from waypost.assembly.carrier import RECORDS, ROOM
+from waypost.assembly.carrier import BUSY_RETRY, RECORDS, ROOM, WAITING_MAX
 from waypost.drip import mesh
 from waypost.drip.engine import DripEngine, Setup
-from waypost.drip.gossip import Author
+from waypost.drip.envelope import Envelope
+from waypost.drip.gossip import Author, Restated
+from waypost.drip.guard import Guard
+from waypost.drip.hearing import Hearing
 from waypost.drip.judge import Holders
 from waypost.drip.literal import Literal, LiteralQuestion
 from waypost.drip.literal import Peer as LiteralPeer
@@ -31,6 +35,7 @@ from waypost.drip.outbox import Spread, Stored
 from waypost.drip.parcel import Said
 from waypost.drip.proposer import Timers
 from waypost.drip.questions import Claim, Consult, Open, Peers, Seen, Settle, ShowPeers, ShowVotes, Votes
+from waypost.drip.relay import Relay
 from waypost.drip.roster import NODE
 from waypost.drip.rules import Rules
 from waypost.drip.rumours import Rumour
@@ -39,13 +44,28 @@ from waypost.drip.voter import Credentials
 from waypost.engine import Answer, Apply, Ask, Commit, Effect, Put, Rows
 from waypost.errors import StoreError
 from waypost.rd.questions import Announce, Busy
-from waypost.record import ROSTER, Change, Committed, Member, Place, Policy, Proof, Roster, Sign, Verify, network_of
+from waypost.rd.sound import is_sound
+from waypost.record import (
+    ROSTER,
+    Change,
+    Committed,
+    Member,
+    Place,
+    Policy,
+    Proof,
+    Record,
+    Roster,
+    Sign,
+    Verify,
+    network_of,
+)
 from waypost.record.feed import Feed
 from waypost.record.roster import roster_in
 from waypost.record.vote import founding
 
 VOTED: Final = "voted"  # the room of what was voted on
 FOUNDING: Final = b"founding"
+QUORUM_RETRY_S: Final = 1
 GUESTS_MAX: Final = 64  # nodes of no roster yet, whose URLs are known from what they asked
 OPEN_MAX: Final = 1_000  # votes under way that are told of at once
 RUMOURS: Final = frozenset(get_args(Rumour))
@@ -105,11 +125,15 @@ class Network:
         self._ids = ids
         self._feed = feed
         self._me = installation
+        self._guard = Guard(installation.verify)
         self._now = 0.0
         self._epoch = 0  # the last one that the mesh was told of
         self._guests: dict[str, str] = {}
+        self._missed: dict[str, float] = {}  # when a node could last not be reached
         self._reached: dict[str, str] = {}
         self._to_spread: dict[int, Committed] = {}  # changes that this node made: everybody should know, once durable
+        self._kept: dict[int, int] = {}  # change of this node alone -> the directory's question
+        self._silent: dict[int, None] = {}  # questions of our own to the mesh
         self._effects: list[Effect] = []
 
     def restore(self, rows: Rows, now: float) -> None:
@@ -120,7 +144,7 @@ class Network:
         self.id = network_of(roster)
         self._shelf = Shelf(self.id)
         me = self._me
-        credentials = Credentials(self.id, me.sign, me.verify)
+        credentials = Credentials(self.id, me.sign, self._guard.verify)
         self._votes = DripEngine(
             Setup(me.name, first, credentials, Holders(), me.timers, Rules()), self._rng, self._ids
         )
@@ -132,8 +156,12 @@ class Network:
         assert self._votes.incarnation is not None
         author = Author(self.id, me.name, self._votes.incarnation, me.sign)
         spaces = (ROOM,) if me.carries else ()
-        self._mesh = mesh.Mesh(self._rng, self._ids, author, me.verify, self._feed, spaces, voted=self)
+        self._mesh = mesh.Mesh(
+            self._rng, self._ids, author, me.verify, self._feed, spaces, is_sound=_is_sound, voted=self
+        )
         self._mesh.restore(rows, now)
+        relay = Relay(self._rng, self._ids, author, self._guard.verify, lambda: self._mesh.members.alive)
+        self._hearing = Hearing(me.name, self._votes, self._guard, relay)
         self._literal = Literal(me.name, me.literal, self._votes, self._mesh.state, self._rng, self._ids)
         self._literal.restore(rows, now)
         for place in self._votes.places:
@@ -159,18 +187,26 @@ class Network:
     def hear(self, node: str, messages: Iterable[Said], now: float) -> None:
         """From a node whom the transport has identified."""
         self._now = now
-        voted: list[Message] = []
+        voted: list[Message | Envelope] = []
         rumours: list[Rumour] = []
         for message in messages:
             if isinstance(message, Admit):
                 self._welcome(node, message.member)
             (rumours if type(message) in RUMOURS else voted).append(message)  # type: ignore[arg-type]
-        self._votes.hear(node, tuple(voted), now)  # of none, too: a voter that only beats is there
+        self._hearing.hear(node, voted, now, self._mesh.store.wall_ms(now))
         self._mesh.receive(node, rumours, now)
+
+    def reached(self, node: str, is_reached: bool, now: float) -> None:
+        """The transport could bring something to the node, or could not."""
+        self._now = now
+        self._hearing.relay.reached(node, is_reached, now)
+        if not is_reached:
+            self._missed[node] = now
 
     def check(self) -> None:
         self._votes.check()
         self._mesh.check()
+        self._hearing.check()
         self._literal.check()
 
     # the directory's carrier
@@ -178,8 +214,41 @@ class Network:
     def announce(self, id: int, announce: Announce, now: float) -> Busy | None:
         """Busy at once, or None: applied() will name the question once the change is durable and applied."""
         self._now = now
-        busy = self._mesh.announce(id, ROOM, announce.key, announce.value, announce.expires_ms, now)
+        gossiped = self._mesh.store.get(ROOM, announce.key)
+        is_gossiped = gossiped is not None and gossiped.value is not None
+        if not announce.local and (is_gossiped or announce.value is not None):
+            return self._gossip(id, announce, now)
+        if is_gossiped:  # others are not to know it any more
+            silent = next(self._ids)
+            busy = self._gossip(silent, Announce(announce.key, None, 0), now)
+            if busy is not None:
+                return busy
+            self._silent[silent] = None
+        return self._keep(id, announce, now)
+
+    def uncarried(self, rows: Rows) -> list[bytes]:
+        """What the directory's table has and the mesh does not: it was the embedded carrier's, or is of this node."""
+        if not self._me.carries:
+            return []
+        return [key for key, _ in rows.scan(RECORDS) if self._mesh.store.get(ROOM, key) is None]
+
+    def _gossip(self, id: int, announce: Announce, now: float) -> Busy | None:
+        restates = None if announce.restates is None else Restated(announce.restates, announce.said_ms)
+        busy = self._mesh.announce(id, ROOM, announce.key, announce.value, announce.expires_ms, now, restates=restates)
         return None if busy is None else Busy(busy.retry_s, busy.detail)
+
+    def _keep(self, id: int, announce: Announce, now: float) -> Busy | None:
+        """On this node alone."""
+        if len(self._kept) >= WAITING_MAX:
+            return Busy(BUSY_RETRY, "the disk is behind: come back later")
+        for effect in self._mesh.take_effects():  # what is numbered first goes first
+            self._place(effect)
+        store = self._mesh.store
+        change, puts = self._feed.add(ROOM, announce.key, store.tick(now), announce.value, store.wall_ms(now))
+        self._kept[change.seq] = id
+        record = Put(RECORDS, announce.key, announce.value)
+        self._effects.append(Commit(puts=(record, *puts), then=(Apply(change),)))
+        return None
 
     def applied(self, change: Change, now: float) -> int | None:
         """It is durable and its readers have it; the question of announce() that it answers, if there is one."""
@@ -191,11 +260,16 @@ class Network:
             namespace, key = change.key.decode().split("\0")
             self._literal.changed((namespace, key), now)
             return None
+        if change.seq in self._kept:
+            return self._kept.pop(change.seq)
         self._mesh.apply(change, now)
         question = None
         for effect in self._mesh.take_effects():
             if isinstance(effect, Answer):
                 question = effect.id
+                if question in self._silent:
+                    del self._silent[question]
+                    question = None
             else:
                 self._place(effect)
         return question
@@ -206,7 +280,7 @@ class Network:
         """Answer(id, …) follows, as questions.py says."""
         self._now = now
         match question:
-            case Claim():
+            case Claim() if self._may_commit(question.record, now):
                 return self._votes.claim(question.record, now)
             case Consult() if question.quorum:
                 return self._votes.read(question.place, now)
@@ -221,8 +295,19 @@ class Network:
             self._effects.append(Answer(id, self._told(question, now)))
         return id
 
+    def _may_commit(self, record: Record, now: float) -> bool:
+        """Whether so many voters seem to be there; one that is committed already is known without them."""
+        held = self._votes.committed(record.place)
+        is_known = held is not None and held.record == record
+        return is_known or self._has_quorum(now)
+
+    def _has_quorum(self, now: float) -> bool:
+        return self._votes.heard(now, self._missed) >= self._votes.roster.quorum
+
     def _told(self, question: object, now: float) -> object:
         match question:
+            case Claim():
+                return Busy(QUORUM_RETRY_S, "no quorum of voters can be reached: nothing was sent")
             case Consult():
                 return self._votes.local(question.place, now)
             case ShowPeers():
@@ -260,6 +345,7 @@ class Network:
                 self._place(effect)
             self._follow_rosters()
         effects, self._effects = self._effects, []
+        effects = self._hearing.routed(effects, self._now, self._mesh.store.wall_ms(self._now))
         return effects + self._literal.take_effects()
 
     def _place(self, effect: Effect) -> None:
@@ -316,10 +402,12 @@ class Network:
             roster = self._votes.known(self._epoch)
             assert roster is not None
             self._mesh.set_roster(roster, self._now)
+            self._hearing.set_roster(roster)
         members = self._votes.roster.voters + self._votes.roster.learners
         urls = dict(self._me.contacts) | self._guests | {member.name: member.url for member in members if member.url}
         if urls != self._reached:
             self._reached = urls
+            self._missed = {name: when for name, when in self._missed.items() if name in urls}
             self._effects.append(Ask(next(self._ids), Reach(self.id, urls)))
 
     def _introduce(self, url: str, now: float) -> None:
@@ -350,6 +438,7 @@ class Network:
             incarnation=votes.incarnation,
             state=gossip.state(now),
             is_voting=votes.is_voting,
+            has_quorum=self._has_quorum(now),
             committed=committed,
             roster=roster,
             seen=tuple(_seen(member, is_voter, gossip.members, now) for member, is_voter in members),
@@ -390,6 +479,10 @@ class Network:
         first = given or founding(_alone(self._me))
         self._effects.append(Commit(puts=(Put(NODE, FOUNDING, first.encode()),)))
         return first
+
+
+def _is_sound(namespace: str, key: bytes, value: bytes) -> bool:
+    return namespace == ROOM and is_sound(key, value)
 
 
 def _incarnation(me: Installation) -> int:

@@ -6,20 +6,26 @@ About a point for each message, and for each record that it brings; more for wha
 from dataclasses import dataclass
 from typing import Final
 
+from waypost.drip.messages import Message, RosterRequest, SealRequest, SealSnapshot, records_in
 from waypost.drip.rumours import Graft, Have, PageRequest, Pull, Rumour
 
 POINTS_A_SECOND: Final = 5_000
 POINTS_MAX: Final = 10_000
 ANSWER_COST: Final = 20  # of a question whose answer may be much larger
+SNAPSHOT_COST: Final = 200  # of one whose answer takes a look at every key
 
 
 @dataclass(slots=True)
 class Allowance:
+    """`points` are left, as of `at`."""
+
     points: float
     at: float
+    a_second: int = POINTS_A_SECOND
+    points_max: int = POINTS_MAX
 
     def take(self, cost: int, now: float) -> bool:
-        self.points = min(POINTS_MAX, self.points + (now - self.at) * POINTS_A_SECOND)
+        self.points = min(self.points_max, self.points + (now - self.at) * self.a_second)
         self.at = now
         if self.points < cost:
             return False
@@ -40,3 +46,16 @@ def cost_of(message: Rumour) -> int:
             return ANSWER_COST + len(message.digests) // 2
         case _:
             return 1
+
+
+def cost_of_vote(message: Message) -> int:
+    """Points, with those for the records that it brings."""
+    match message:
+        case SealRequest():
+            return SNAPSHOT_COST
+        case RosterRequest():
+            return ANSWER_COST
+        case SealSnapshot():
+            return 1 + len(message.entries) // 16  # they are verified already, or cost FORGED_COST
+        case _:
+            return 1 + len(records_in(message))

@@ -1,7 +1,8 @@
 """Messages of the ballot profile on HTTP: which of the draft's calls each rides on, and bodies that are arrays of them.
 
 The request names the network in a header of its own; the sender is whom its certificate names.  A body is a JSON array
-of messages, {"type": "vote", …}, of either class.  What is signed inside is canonical; the body need not be.
+of messages, {"type": "vote", …}, of either class, or envelopes with such.  What is signed inside is canonical; the
+body need not be.
 
 Source: notes on DRiP, 1.2, 1.9 (G3) and 4.3.
 """
@@ -12,12 +13,14 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta, Struct
 
+from waypost.drip.envelope import Envelope
 from waypost.drip.messages import MESSAGES_MAX, PARCEL_MAX, Message, records_in
 from waypost.drip.rumours import Pulled, Rumour, Spread
 from waypost.errors import WireError
+from waypost.record import Record
 from waypost.record.wire import encode
 
-Said = Message | Rumour
+Said = Message | Rumour | Envelope
 
 # {node}: of the response the asker's, of the others the sender's.
 VOTING: Final = "/voting"
@@ -34,6 +37,7 @@ CALLS: Final = (VOTING, YES, NO, COMMIT, SYNC, HEARTBEAT, READING, JOINING)
 _CALLS: Final = {
     "poll": VOTING,
     "vote": VOTING,
+    "envelope": VOTING,
     "promise": YES,
     "yes": YES,
     "nack": NO,
@@ -97,10 +101,16 @@ def read(body: bytes) -> tuple[Said, ...]:
     except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
         raise WireError(f"the body is no array of messages: {error}") from error
     for message in messages:
-        if isinstance(message, Spread | Pulled):
-            for committed in message.commits:
-                committed.record.require_sound()
-        else:
-            for record in records_in(message):
-                record.require_sound()
+        for record in _records_in(message):
+            record.require_sound()
     return messages
+
+
+def _records_in(message: Said) -> Iterable[Record]:
+    match message:
+        case Spread() | Pulled():
+            return (committed.record for committed in message.commits)
+        case Envelope():
+            return (record for relayed in message.messages for record in records_in(relayed))
+        case _:
+            return records_in(message)
