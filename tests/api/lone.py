@@ -132,8 +132,9 @@ class Lone:
         committed = self.drip.committed(ROSTER)
         assert committed is not None
         roster = self.drip.roster
-        seen = tuple(Seen(each, True, None, None, None, None, None, ()) for each in roster.voters)
-        return Peers(NETWORK, "anna", 1, "active", True, committed, roster, seen, (), {}, self.age_s)
+        members = [(each, True) for each in roster.voters] + [(each, False) for each in roster.learners]
+        seen = tuple(Seen(each, votes, None, None, None, None, None, ()) for each, votes in members)
+        return Peers(self.network, "anna", 1, "active", True, True, committed, roster, seen, self.applicants, {}, self.age_s)
 
     def _settle(self) -> None:
         while effects := self.drip.take_effects():

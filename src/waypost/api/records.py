@@ -152,6 +152,7 @@ class RecordOperations:
             peers.incarnation,
             peers.state,
             peers.is_voting,
+            peers.has_quorum,
             _rounded(peers.age_s),
             peers.roster,
             peers.committed,

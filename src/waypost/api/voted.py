@@ -112,6 +112,7 @@ class PeerSeen(Struct, frozen=True):
 class Peers(Struct, frozen=True):
     """The network as this node, `name`, sees it; `roster` is what the `committed` record says.
 
+    `has_quorum`: so many voters seem to be in reach that what is claimed here may be committed.
     `applicants` have come and may not be let in without the operator.  `restored` are voters that came back with an old
     disk, each with a vote that it forgot.
     """
@@ -121,6 +122,7 @@ class Peers(Struct, frozen=True):
     incarnation: int
     state: str
     is_voting: bool
+    has_quorum: bool
     age_s: Seconds
     roster: Roster
     committed: Committed

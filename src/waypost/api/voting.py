@@ -44,7 +44,7 @@ _PEER: Final = voted.PeerSeen(
     "node-2", "example", "https://node-2.example:8481", 1, True, "active", 1.2, 0.021, -3, 1, ("rd",)
 )
 _PEERS: Final = voted.Peers(
-    "2a" * 32, "node-1", 1, "active", True, 0.4, _ROSTER, Committed(_RECORD, None), (_PEER,), (_MEMBER,), {}
+    "2a" * 32, "node-1", 1, "active", True, True, 0.4, _ROSTER, Committed(_RECORD, None), (_PEER,), (_MEMBER,), {}
 )
 _OPEN: Final = voted.OpenVote("names", "lamp", 2, Ballot(3, 1, "node-2"), Ballot(3, 0, "node-1"), _HASH, _RECORD)
 _RESUME: Final = "5d2c1f0a9b8e7d6c5b4a39281706f5e4.1042"

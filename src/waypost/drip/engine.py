@@ -14,6 +14,7 @@ Source: notes on DRiP, 4.2 to 4.6 and 4.9 to 4.12.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from random import Random
+from types import MappingProxyType
 from typing import Final
 
 from waypost.drip.admission import Admission
@@ -285,11 +286,12 @@ class DripEngine:
         """Votes under way that this voter has a part in."""
         return self._book.instances
 
-    def heard(self, now: float) -> int:
-        """Voters heard within HEARD_S, this node included."""
+    def heard(self, now: float, missed: Mapping[str, float] = MappingProxyType({})) -> int:
+        """Voters heard within HEARD_S, and since they were `missed`; this node included."""
         name = self._setup.name
         return sum(
-            member.name == name or now - self._heard.get(member.name, -HEARD_S) < HEARD_S
+            member.name == name
+            or self._heard.get(member.name, -HEARD_S) > max(now - HEARD_S, missed.get(member.name, -HEARD_S))
             for member in self._electorate.roster.voters
         )
 

@@ -61,6 +61,8 @@ class ShowPeers:
 class Peers:
     """`roster` is what the last `committed` roster says; `name` and `incarnation` are this node's.
 
+    `has_quorum`: so many voters seem to be in reach that what is claimed here may be committed.
+
     `applicants` have come and may not be let in without the operator, as a voter with a new disk.  `restored` are
     voters that came back with an old disk, each with a vote that it forgot.  `age_s` is how long ago a quorum of
     voters was last heard, None: never.
@@ -71,6 +73,7 @@ class Peers:
     incarnation: int
     state: State
     is_voting: bool
+    has_quorum: bool
     committed: Committed
     roster: Roster
     seen: tuple[Seen, ...]
