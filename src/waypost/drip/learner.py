@@ -43,7 +43,7 @@ class Learner:
         return len(self._everything) + len(self._changed)
 
     def begin(self) -> None:
-        """With everything, from the beginning; the roster comes first, by which the rest can be verified."""
+        """With everything, from the beginning; who votes comes first."""
         self.end()
         self._everything = OrderedDict.fromkeys((ROSTER, *self._store.places))
         self.follows = True
