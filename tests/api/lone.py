@@ -23,7 +23,7 @@ from waypost.drip.rules import Rules
 from waypost.drip.voter import Credentials
 from waypost.engine import Answer, Ask, Commit, Effect
 from waypost.identity.keys import verifies
-from waypost.record import ROSTER, Creator, Policy, Record, Roster, network_of
+from waypost.record import ROSTER, Creator, Member, Policy, Record, Roster, network_of
 from waypost.record.feed import Feed
 from waypost.record.vote import founding
 
@@ -58,11 +58,13 @@ class Whole:
 class Lone:
     """`silent`: no voter hears it, this one included; `age_s` and `answers` are told in place of what is so."""
 
-    def __init__(self) -> None:
+    def __init__(self, wall_ms: int = WALL_MS, founders: Roster = FOUNDERS) -> None:
         self.now = 100.0
+        self.network = network_of(founders)
         self.silent = False
         self.age_s: float | None = 0.0
         self.open: tuple[Open, ...] = ()
+        self.applicants: tuple[Member, ...] = ()
         self.answers: dict[type, object] = {}  # by the type of the question
         self.asked: list[object] = []
         self.rows = Rows()
@@ -71,12 +73,12 @@ class Lone:
         self._news = asyncio.Event()
         self._feed.restore(self.rows)
         key = key_of("anna/1")
-        credentials = Credentials(NETWORK, key.sign, verifies)
-        setup = Setup("anna", founding(FOUNDERS), credentials, Holders(), Timers(), Rules())
+        credentials = Credentials(self.network, key.sign, verifies)
+        setup = Setup("anna", founding(founders), credentials, Holders(), Timers(), Rules())
         self.drip = DripEngine(setup, Random(1), itertools.count(1))
         self.drip.restore(self.rows, self.now)
         self.drip.begin(1, self.now)
-        self.drip.handle_clock(self.now, WALL_MS)
+        self.drip.handle_clock(self.now, wall_ms)
         self._settle()
 
     async def ask(self, question: Any) -> object:
@@ -114,7 +116,7 @@ class Lone:
         for each in records:
             outcome = asyncio.run(self.ask(Claim(each)))
             assert isinstance(outcome, Outcome)
-            assert outcome.current is not None
+            assert outcome.current is not None, outcome
             assert outcome.current.record == each, outcome
         return records[-1]
 

@@ -62,7 +62,7 @@ def test_a_record_is_made_of_what_a_refusal_and_what_a_read_say(api: Api) -> Non
         assert client.claim(second).state == "committed"
         standing = client.record(*PLACE, quorum=True)
         assert (standing.record, standing.next.version) == (second, 3)
-        assert client.outcome(first).state == "committed"
+        assert client.outcome(*PLACE, 1, first.txid).state == "committed"
 
 
 def test_the_synchronous_client_reads_lists_and_watches(api: Api, node: Lone) -> None:
@@ -87,7 +87,7 @@ def test_the_asynchronous_client_does_the_same(api: Api, node: Lone) -> None:
             assert (await client.claim(FIRST)).state == "committed"
             assert (await client.claim(SECOND)).state == "committed"
             assert (await client.record(*PLACE)).record == SECOND
-            assert (await client.outcome(FIRST)).state == "committed"
+            assert (await client.outcome(*PLACE, 1, FIRST.txid)).state == "committed"
             assert [item.record async for item in client.history(*PLACE, count=1)] == [FIRST, SECOND]
             assert [item.record.key async for item in client.records(count=1)] == ["door", "floor-1/lamp"]
             async with aclosing(client.changes("names", "floor")) as events:
@@ -126,5 +126,10 @@ def test_a_lost_claim_is_an_error_that_says_who_holds_it(api: Api, node: Lone) -
 
 def test_who_only_reads_is_not_made_to_wait_and_who_claims_is() -> None:
     assert claims.record(PLACE, quorum=False).slow_s == 0
-    assert claims.record(PLACE, quorum=True).slow_s == claims.claim(FIRST).slow_s == claims.outcome(FIRST).slow_s > 10
+    assert (
+        claims.record(PLACE, quorum=True).slow_s
+        == claims.claim(FIRST).slow_s
+        == claims.outcome(PLACE, 1, FIRST.txid).slow_s
+        > 10
+    )
     assert claims.claim(FIRST).repeatable

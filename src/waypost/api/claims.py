@@ -28,13 +28,8 @@ def claim(record: Record) -> Call[Claimed]:
     return Call("PUT", _path(record.place), Claimed, record.encode(), slow_s=VOTE_S)
 
 
-def outcome(record: Record) -> Call[Claimed]:
-    return Call("GET", outcome_path(record), Claimed, slow_s=VOTE_S)
-
-
-def outcome_path(record: Record) -> str:
-    """Where to ask what became of it."""
-    return f"{_path(record.place)}/transactions/{record.version}/{record.txid}"
+def outcome(place: Place, version: int, txid: str) -> Call[Claimed]:
+    return Call("GET", f"{_path(place)}/transactions/{version}/{txid}", Claimed, slow_s=VOTE_S)
 
 
 def history(place: Place, count: int) -> Call[Records]:

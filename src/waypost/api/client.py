@@ -225,9 +225,9 @@ class Client:
         """
         return await self._call(claims.claim(record))
 
-    async def outcome(self, record: Record) -> Claimed:
-        """What became of it."""
-        return await self._call(claims.outcome(record))
+    async def outcome(self, namespace: str, key: str, version: int, txid: str) -> Claimed:
+        """What became of the record with that txid, which was to be that version: committed, lost or unknown."""
+        return await self._call(claims.outcome((namespace, key), version, txid))
 
     async def history(self, namespace: str, key: str, *, count: int = COUNT) -> AsyncGenerator[Committed, None]:
         """The versions of a key, oldest first."""

@@ -194,9 +194,9 @@ class SyncClient:
         """
         return self._call(claims.claim(record))
 
-    def outcome(self, record: Record) -> Claimed:
-        """What became of it."""
-        return self._call(claims.outcome(record))
+    def outcome(self, namespace: str, key: str, version: int, txid: str) -> Claimed:
+        """What became of the record with that txid, which was to be that version: committed, lost or unknown."""
+        return self._call(claims.outcome((namespace, key), version, txid))
 
     def history(self, namespace: str, key: str, *, count: int = COUNT) -> Iterator[Committed]:
         """The versions of a key, oldest first."""

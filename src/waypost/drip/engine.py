@@ -11,7 +11,7 @@ is of another network or does not verify is counted in `dropped`.
 Source: notes on DRiP, 4.2 to 4.6 and 4.9 to 4.12.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from random import Random
 from types import MappingProxyType
