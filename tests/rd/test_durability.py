@@ -6,6 +6,7 @@ import pytest
 from carried import LINKS, UNLIMITED, WALL_MS, Carried, register, renew
 
 from waypost.errors import StoreError
+from waypost.rd.changes import GRACE
 from waypost.rd.questions import (
     Busy,
     Entry,
@@ -19,8 +20,8 @@ from waypost.rd.questions import (
     Removed,
     Renewed,
 )
-from waypost.rd.record import decode, key_of
-from waypost.rd.registrations import MARGIN, SLACK
+from waypost.rd.record import SLACK, decode, key_of
+from waypost.rd.registrations import MARGIN
 from waypost.record import Change, canonical, parse_canonical
 from waypost.record import Kind as ChangeKind
 
@@ -99,7 +100,10 @@ def test_a_refresh_needs_the_carrier_only_when_the_slack_is_used_up() -> None:
     carried = Carried()
     location = carried.location(carried.ask(register(lt=1000)))
     (first,) = carried.announced
-    assert first.expires_ms == WALL_MS + 1_000_000 * (1 + SLACK)
+    assert first.value is not None
+    stored = decode(first.key, first.value).expires_ms
+    assert stored == WALL_MS + 1_000_000 * (1 + SLACK)
+    assert first.expires_ms > stored + GRACE * 1000, "until then an expired registration can be revived"
     last = 1000 * (SLACK - MARGIN)
     for now in (1.0, last):
         assert carried.ask(renew(location), now) == Renewed()

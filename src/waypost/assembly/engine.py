@@ -9,6 +9,7 @@ Source: design, "The picture" and Contracts.
 
 import itertools
 from collections.abc import Hashable, Iterable
+from dataclasses import replace
 from random import Random
 from typing import Final, cast
 
@@ -35,6 +36,7 @@ from waypost.rd.observation import Query
 from waypost.rd.questions import Announce, Announced, Fetch, Found, Lookup, Outcome, Question, Read, Refused
 from waypost.record import Change
 from waypost.record.feed import Feed
+from waypost.record.gossiped import VALUE_MAX
 
 POLICY_RETRY: Final = 1  # seconds
 OF_NETWORK: Final = (Claim, Consult, Settle, ShowPeers, ShowVotes, Introduce, Heard, Take, Leave, ShowLiteral)
@@ -64,6 +66,8 @@ class Assembly:
         self._wants_echo = settings.freshness == "echo"
         self._gate = Gate(0, 1) if gate is None else gate
         self._coap = Peer(rng, self._serve, ids, idempotent=IDEMPOTENT, admit=self._admit, shares=self._shares)
+        if installation is not None and installation.carries:
+            settings = replace(settings, node=installation.name, record_octets_max=VALUE_MAX)
         self._directory = Directory(rng, ids, settings, decide)
         self._network = Network(rng, ids, self._feed, installation) if installation else None
         self._embedded = Carrier(self._feed)
@@ -91,6 +95,7 @@ class Assembly:
         self._directory.restore(rows, now)
         if self._network is not None:
             self._network.restore(rows, now)
+            self._directory.say(self._network.uncarried(rows))
         self._tokens.restore(rows)
 
     def handle_clock(self, now: float, wall_ms: int) -> None:

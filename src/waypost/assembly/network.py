@@ -173,6 +173,7 @@ class Network:
         self._now = now
         self._votes.handle_clock(now, wall_ms)
         self._mesh.handle_clock(now, wall_ms)
+        self._follow_rosters()  # those that were restored: a node that has nothing to say is to know the others, too
 
     def handle_timer(self, now: float) -> None:
         self._now = now

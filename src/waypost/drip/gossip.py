@@ -10,6 +10,9 @@ comes back, for no record ends before the one it replaced would have: a tombston
 TOMBSTONE_MIN at least, which covers what its writer had not heard of.  Only a node that was cut off for longer than
 that can bring back what it alone had heard: it was never removed by anyone who had seen it.
 
+A record may be restated by its node, such as when a lifetime has ended: that counts as said right after what it
+restates, so whatever anybody has said since is the last word, whenever we hear of it.
+
 Our clock follows another's only to replace its record: else one node whose clock is ahead by what is still allowed
 would pull the others along, until those whose clocks are behind refuse what these sign.
 
@@ -47,6 +50,7 @@ WAITING_MAX: Final = 2_048  # changes on their way to the disk
 FORGET_MAX: Final = 500  # records in one call
 BUSY_RETRY: Final = 1  # seconds
 
+IsSound = Callable[[str, bytes, bytes], bool]  # whether a namespace takes a key with a value
 KeyOf = Callable[[str, int], str | None]  # the key of a node in an incarnation, that of past ones too, in hexadecimal
 
 
@@ -58,6 +62,7 @@ class Verdict(Enum):
     FORGED = "forged"
     STRANGER = "stranger"  # no node that we know of signed it
     NOT_ITS_OWN = "not-its-own"
+    UNSOUND = "unsound"  # no record of its namespace
     FULL = "full"  # its node has later records, as many as it may have
     BUSY = "busy"  # our disk is behind
 
@@ -68,6 +73,14 @@ class Busy:
 
     retry_s: int
     detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Restated:
+    """What is announced is no news: it restates `value`, of this key, that was said at `said_ms` or before."""
+
+    value: bytes
+    said_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +123,10 @@ class Author:
 
 
 class Store:
-    """`records_max` is how many records one node may have signed; a node refuses to accept more itself."""
+    """`records_max` is how many records one node may have signed; a node refuses to accept more itself.
+
+    All nodes must agree on it, and on `is_sound`: what some hold and others refuse is never level.
+    """
 
     def __init__(
         self,
@@ -122,9 +138,11 @@ class Store:
         *,
         single_writer: Iterable[str] = (),
         records_max: int = 100_000,
+        is_sound: IsSound = lambda namespace, key, value: True,
     ) -> None:
         self._author = author
         self._verify = verify
+        self._is_sound = is_sound
         self._key_of = key_of
         self._feed = feed
         self._single_writer = frozenset(single_writer)
@@ -148,7 +166,11 @@ class Store:
         return self._clock.last
 
     def restore(self, rows: Rows, now: float) -> None:
-        """What is on our own disk was checked when it came.  Raises StoreError if it cannot be read."""
+        """What is on our own disk was checked when it came.  Raises StoreError if it cannot be read.
+
+        Of a namespace that is not carried any more nothing is kept: others have what is newer.
+        """
+        gone: list[Put] = []
         for key, value in rows.scan(RECORDS):
             try:
                 record = decode(value, _decoder, RECORD_MAX)
@@ -160,6 +182,11 @@ class Store:
                 held = self._held(record)
                 if self._make_room(held, now):
                     self._hold(held)
+            else:
+                gone.append(Put(RECORDS, key, None))
+        self._effects += [
+            Commit(puts=tuple(gone[place : place + FORGET_MAX])) for place in range(0, len(gone), FORGET_MAX)
+        ]
 
     def handle_clock(self, now: float, wall_ms: int) -> None:
         self._read_at, self._wall_ms = now, wall_ms
@@ -172,7 +199,15 @@ class Store:
         return time.wall_ms <= self.wall_ms(now) + SKEW_MAX
 
     def announce(
-        self, id: int, namespace: str, key: bytes, value: bytes | None, expires_ms: int, now: float
+        self,
+        id: int,
+        namespace: str,
+        key: bytes,
+        value: bytes | None,
+        expires_ms: int,
+        now: float,
+        *,
+        restates: Restated | None = None,
     ) -> Busy | None:
         """Busy at once, or None: applied() will name the question once the record is durable and applied.
 
@@ -188,18 +223,22 @@ class Store:
         if self._clock.last.wall_ms > wall_ms + SKEW_MAX:
             return Busy(BUSY_RETRY, "this node's clock has stepped back, and others would not take what it signs now")
         before = self._latest(namespace, digest)
+        if restates is not None and before is not None and before.record.value != restates.value:
+            return Busy(BUSY_RETRY, "somebody has said something newer, which is on its way to the disk")
         adds = before is None or before.record.node != self._author.node
         if adds and self._signed.get(self._author.node, 0) + len(self._announced) >= self._records_max:
             return Busy(BUSY_RETRY, f"this node has signed {self._records_max} records and may have no more")
-        if before is not None:
-            self._clock.observe(before.record.hlc.hlc)
+        if restates is not None:
+            time = Hlc(restates.said_ms, 0) if before is None else before.record.hlc.hlc.next()
+        else:
+            time = self.tick(now, before)
         least = wall_ms + (TOMBSTONE_MIN if value is None else LIFETIME_MIN)
         record = Gossiped(
             namespace=namespace,
             key=key,
             value=value,
             expires_ms=max(expires_ms, least, 0 if before is None else before.record.expires_ms),
-            hlc=Moment.of(self._clock.tick(wall_ms)),
+            hlc=Moment.of(time),
             node=self._author.node,
             incarnation=self._author.incarnation,
             signature="",
@@ -210,6 +249,12 @@ class Store:
         self._announced[namespace, digest] = held
         self._save(held, (id, held), now)
         return None
+
+    def tick(self, now: float, before: Held | None = None) -> Hlc:
+        """Later than what this node said, and than `before`."""
+        if before is not None:
+            self._clock.observe(before.record.hlc.hlc)
+        return self._clock.tick(self.wall_ms(now))
 
     def accept(self, record: Gossiped, now: float) -> tuple[Verdict, bytes]:
         """A record that another node signed, from whoever brought it: and its hash if it is NEW or KNOWN, else empty.
@@ -237,6 +282,8 @@ class Store:
             return Verdict.BUSY, b""
         if not self._verify(bytes.fromhex(key), bytes.fromhex(record.signature), to_sign):
             return Verdict.FORGED, b""
+        if record.value is not None and not self._is_sound(record.namespace, record.key, record.value):
+            return Verdict.UNSOUND, b""
         if not self._make_room(held, now):
             return Verdict.FULL, b""
         self._hold(held)

@@ -17,12 +17,12 @@ from random import Random
 from typing import Final, Protocol, assert_never
 
 from waypost.drip.allowance import POINTS_MAX, Allowance, cost_of
-from waypost.drip.gossip import SKEW_MAX, Author, Busy, Store, Verdict
+from waypost.drip.gossip import SKEW_MAX, Author, Busy, IsSound, Restated, Store, Verdict
 from waypost.drip.members import Members, Own
 from waypost.drip.merkle import Merkle, digest_of
 from waypost.drip.plumtree import Plumtree
 from waypost.drip.posting import take_whispers
-from waypost.drip.repair import Repair
+from waypost.drip.repair import Ended, Repair
 from waypost.drip.rumours import (
     Beat,
     Graft,
@@ -56,6 +56,7 @@ GRAFT_TRIPS: Final = 4  # round trips until a message that was named is asked fo
 GRAFT_MIN: Final = 0.1  # seconds
 GRAFT_MAX: Final = 1.0
 CLOCK_RETRY: Final = 5  # seconds
+LATER: Final = frozenset((Verdict.BUSY, Verdict.FUTURE, Verdict.STRANGER))  # the record may be taken another time
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,7 @@ class Mesh:
         *,
         single_writer: Iterable[str] = (),
         records_max: int = 100_000,
+        is_sound: IsSound = lambda namespace, key, value: True,
         voted: Voted | None = None,
     ) -> None:
         self._ids = ids
@@ -106,6 +108,7 @@ class Mesh:
             namespaces,
             single_writer=single_writer,
             records_max=records_max,
+            is_sound=is_sound,
         )
         self._tree: Plumtree[News] = Plumtree(rng)
         self._members = Members(rng, author.node, author.incarnation)
@@ -116,6 +119,9 @@ class Mesh:
         self._changed_at = 0.0
         self._news_at = 0.0
         self._differing: dict[str, int] = {}  # beats in a row with another root than ours
+        self._roots: dict[str, str] = {}  # of others, as they said last
+        self._compared: dict[str, tuple[str, str]] = {}  # with whom repair found nothing for us: our root, and theirs
+        self._postponed: dict[str, None] = {}  # whose records we would take later
         self._effects: list[Effect] = []
         self.counts: dict[str, int] = {}
 
@@ -134,18 +140,27 @@ class Mesh:
         self._organisations = {member.name: member.organisation for member in members}
         self._members.set_members(roster.epoch, roster.nodes, (voter.name for voter in roster.voters), now)
         self._allowances = {name: each for name, each in self._allowances.items() if name in self._organisations}
-        self._differing.clear()
+        for by_node in (self._differing, self._roots, self._compared, self._postponed):
+            by_node.clear()
         self._tree.set_links(self._members.neighbours)
         self._follow_members(now)
 
     def announce(
-        self, id: int, namespace: str, key: bytes, value: bytes | None, expires_ms: int, now: float
+        self,
+        id: int,
+        namespace: str,
+        key: bytes,
+        value: bytes | None,
+        expires_ms: int,
+        now: float,
+        *,
+        restates: Restated | None = None,
     ) -> Busy | None:
         """Busy at once, or None: then Answer(id, Announced()) follows the Apply of the change."""
         skew_ms = self._members.skew_ms(now)
         if abs(skew_ms) > SKEW_MAX:
             return Busy(CLOCK_RETRY, f"this node's clock is {skew_ms / 1000:.0f} s off from the others'")
-        return self.store.announce(id, namespace, key, value, expires_ms, now)
+        return self.store.announce(id, namespace, key, value, expires_ms, now, restates=restates)
 
     def publish(self, news: Committed | Proof, now: float) -> None:
         """Everybody should know what this node committed, or found out: it is durable."""
@@ -309,7 +324,10 @@ class Mesh:
         if not self._repair.is_asked(node, pulled.id):
             self._count("unasked")
             return
-        changed = sum(self._accept(node, record, now)[0] is Verdict.NEW for record in pulled.records)
+        verdicts = [self._accept(node, record, now)[0] for record in pulled.records]
+        if not LATER.isdisjoint(verdicts):
+            self._postponed[node] = None
+        changed = verdicts.count(Verdict.NEW)
         changed += sum(self._learn(node, committed, now) for committed in pulled.commits)
         digests = [digest_of(record.key) for record in pulled.records]
         digests += [digest_of(committed.record.key.encode()) for committed in pulled.commits]
@@ -324,7 +342,9 @@ class Mesh:
         if not self.store.is_near(beat.hlc.hlc, now):
             self._count("clocks")
         self._differing[node] = 0 if beat.root == own.root else self._differing.get(node, 0) + 1
+        self._roots[node] = beat.root
         differs = self._differing[node] > 0 and (now - self._changed_at > SETTLED or self._differing[node] > 1)
+        differs = differs and self._compared.get(node) != (own.root, beat.root)
         if differs or not (self._is_level or self._organisations[node] in self._level):
             self._repair.start(node, now)
 
@@ -344,6 +364,7 @@ class Mesh:
         for end in ended:
             if end.complete:
                 self._level[self._organisations.get(end.peer, "")] = None
+            self._note_end(end)
             if end.changed and now - self._news_at > NEWS_EVERY:
                 self._news_at = now
                 self._members.beat(self._own(now), now)
@@ -352,6 +373,12 @@ class Mesh:
             self._is_level = len(self._level) >= min(2, max(1, len(there))) or not self._others()
             if self._is_level:
                 members.repaired()
+
+    def _note_end(self, end: Ended) -> None:
+        """What differs and brings us nothing, as where another carries other namespaces, is not compared for ever."""
+        later = self._postponed.pop(end.peer, "") is None
+        if end.complete and not end.changed and not later and end.peer in self._roots:
+            self._compared[end.peer] = self.root(), self._roots[end.peer]
 
     def _others(self) -> bool:
         return any(name != self._name for name in self._organisations)

@@ -3,15 +3,17 @@
 So each question is judged by what the directory holds, never by what it may come to hold.
 """
 
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
+from math import ceil
 from typing import Final
 
 from waypost.coap.links import Link
 from waypost.rd.admission import Holdings
 from waypost.rd.questions import Announce, Import, Outcome, Register, Remove, Renew
-from waypost.rd.record import Record
+from waypost.rd.record import SLACK, Record
 
+ROUNDING_MS: Final = 2  # that what was said may seem later than it was: it must not seem so
 WAITING_MAX: Final = 4_096  # questions waiting behind announcements
 
 Change = Register | Renew | Remove | Import
@@ -22,7 +24,7 @@ class UnderWay:
     """An announcement whose answer is awaited; `id` None: our own, that nobody asked for.
 
     `record` None: the name is to be forgotten.  `told` is the expiry that the client will be told;
-    `parsed` are the links if their document is new.
+    `parsed` are the links if their document is new.  `restates` is what the directory holds, if nobody asked.
     """
 
     key: bytes
@@ -34,19 +36,21 @@ class UnderWay:
     told: float = 0.0
     parsed: list[Link] | None = None
     creates: bool = False
+    restates: Record | None = None
     waiting: deque[tuple[int, Change]] = field(default_factory=deque)
 
 
 class Announcements:
     """`creating` registrations are new, and count for their `holdings`; `own` announcements nobody asked for.
 
-    `waiting` questions wait.
+    `waiting` questions wait.  Carriers may forget a record `keep_s` seconds after its stored expiry.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, keep_s: float) -> None:
+        self._keep_ms = ceil(keep_s * 1000)
         self._by_key: dict[bytes, UnderWay] = {}
         self._by_id: dict[int, UnderWay] = {}
-        self._locations: dict[str, None] = {}  # of the records under way
+        self._locations: Counter[str] = Counter()  # of the records under way
         self.creating = 0
         self.holdings = Holdings()  # of the new registrations
         self.own = 0
@@ -63,20 +67,26 @@ class Announcements:
         self._by_id[id] = self._by_key[under_way.key] = under_way
         self.creating += under_way.creates
         self.own += under_way.id is None
-        record = under_way.record
+        record, restates = under_way.record, under_way.restates
         if record is None:
             return Announce(under_way.key, None, 0)
-        self._locations[record.location] = None
+        self._locations[record.location] += 1
         if under_way.creates:
             self.holdings.add(record.holder)
-        under_way.value = record.encode()
-        return Announce(under_way.key, under_way.value, record.expires_ms)
+        under_way.value = value = record.encode()
+        expires_ms = record.expires_ms + self._keep_ms
+        if restates is None:
+            return Announce(under_way.key, value, expires_ms, record.is_local)
+        said_ms = max(1, restates.expires_ms - ceil(restates.lt * 1000 * (1 + SLACK)) - ROUNDING_MS)
+        return Announce(under_way.key, value, expires_ms, record.is_local, restates.encode(), said_ms)
 
     def end(self, id: int) -> UnderWay:
         under_way = self._by_id.pop(id)
         del self._by_key[under_way.key]
         if under_way.record is not None:
-            del self._locations[under_way.record.location]
+            self._locations[under_way.record.location] -= 1
+            if not self._locations[under_way.record.location]:
+                del self._locations[under_way.record.location]
             if under_way.creates:
                 self.holdings.remove(under_way.record.holder)
         self.creating -= under_way.creates
@@ -98,7 +108,7 @@ class Announcements:
 
     def check(self) -> None:
         assert len(self._by_key) == len(self._by_id)
-        assert len(self._locations) == sum(under_way.record is not None for under_way in self._by_id.values())
+        assert self._locations.total() == sum(under_way.record is not None for under_way in self._by_id.values())
         assert self.waiting == sum(len(under_way.waiting) for under_way in self._by_id.values())
         assert self.creating == sum(under_way.creates for under_way in self._by_id.values())
         new = (under_way.record for under_way in self._by_id.values() if under_way.creates)

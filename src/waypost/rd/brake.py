@@ -6,7 +6,8 @@ Past it the brake holds: what is due stays visible for `hold_s`, and is then let
 rate of a share in a window.  Whoever renews meanwhile is held no more.
 
 The brake answers one question for each registration that is due, and remembers only when it began.
-An explicit removal never comes here.
+An explicit removal never comes here.  Where several nodes hold the same registrations, what one lets go counts at all
+of them, so together they let go of hardly more than one would.
 
 Source: design, the mass-expiry brake; RFC 9176, 5.3: an expired registration SHOULD NOT be in lookups.
 """
@@ -42,9 +43,17 @@ class Brake:
                 return None
             self._last = now + self._hold_s
         # While some are held, whatever is due queues behind them: nobody is let go at once.
-        longest = now + self._hold_s + WINDOW / self._share
-        self._last = min(max(self._last, now) + WINDOW / allowed, longest)
+        self._last = min(max(self._last, now) + WINDOW / allowed, now + self.longest())
         return self._last
+
+    def count(self, now: float, visible: int) -> None:
+        """One expired by another node's word: it counts as one that was let go here."""
+        if self._share:
+            self._take(now, max(MINIMUM, self._share * visible))
+
+    def longest(self) -> float:
+        """Seconds that it may hold a registration."""
+        return self._hold_s + WINDOW / self._share if self._share else 0.0
 
     def _take(self, now: float, allowed: float) -> bool:
         tokens = allowed if self._tokens is None else self._tokens + (now - self._when) * allowed / WINDOW

@@ -60,7 +60,8 @@ class Settings:
     """Limits; `registrations_per_source` and, of one source, `registrations_per_second`: 0 for any number.
 
     `default_sector` where `d` is not given; `simple` allows simple registration; `freshness` "echo" asks for an
-    Echo value with each change.
+    Echo value with each change.  `node` is this node's name where others hold the same registrations, of at most
+    `record_octets_max` as they are stored; empty, it is alone.
     """
 
     registrations_max: int = REGISTRATIONS_MAX
@@ -75,6 +76,8 @@ class Settings:
     default_sector: str | None = None
     simple: bool = True
     freshness: str = "off"
+    node: str = ""
+    record_octets_max: int = 0
 
 
 class Changes:
@@ -149,7 +152,7 @@ class Changes:
             explicit=explicit,
             holder=holder(question.who, question.source),
             links=question.links.decode(),
-            location=self._location() if registration is None else registration.location,
+            location=self._location() if registration is None else self._kept_location(registration),
             lt=question.lt,
             members=question.members or (),
             owner=owner,
@@ -298,6 +301,11 @@ class Changes:
             raise WireError(f"the id {location[:64]!r} is not a UUID in lower case")
         taken = location in self._registrations.index.by_location or self._announcements.uses(location)
         return None if taken else location
+
+    def _kept_location(self, registration: Registration) -> str:
+        """Another one, if something else is found there by what another node said."""
+        found = self._registrations.index.by_location[registration.location]
+        return registration.location if found is registration else self._location()
 
     def _location(self) -> str:
         """A random UUID (RFC 9562, 5.4)."""

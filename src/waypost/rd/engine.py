@@ -9,13 +9,17 @@ Two timers: after its lifetime a registration is hidden, and can be revived at i
 grace it is forgotten.  Both are announced.  An announcement of our own that cannot be made now is
 owed, and made later.
 
+Where the carrier brings the same registrations to several nodes, only the one that accepted a registration last
+announces its end, and what anybody has said since is the last word.  What is forgotten each forgets for itself.
+
 Times are seconds on the caller's monotonic clock, stored expiries milliseconds of the wall clock.
 A step of the wall clock moves no deadline; it may only leave stored expiries that are owed anew.
 
 Source: RFC 9176, 5; design, Contracts, 5.
 """
 
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
 from random import Random
 from typing import Final, assert_never
 
@@ -56,7 +60,7 @@ from waypost.rd.questions import (
     Renewed,
 )
 from waypost.rd.reading import Reading
-from waypost.rd.record import decode
+from waypost.rd.record import Record, decode
 from waypost.rd.registrations import Registrations
 from waypost.rd.simple import Simple
 from waypost.record import Change
@@ -70,6 +74,9 @@ OWED_MAX: Final = 256  # announcements of our own under way
 OWED_RETRY: Final = 2.0  # seconds after the carrier was busy
 UNCHECKED_STEP: Final = 500  # names looked at in one handle_timer() after a step of the wall clock
 BUSY_RETRY: Final = 1  # seconds
+SAY_STEP: Final = 100  # names said to others at once, when they are there for the first time
+SAY_EVERY: Final = 0.1  # seconds
+KEEP_MORE: Final = 120.0  # seconds that a carrier keeps what is forgotten: its clock may be another
 CHECK_ALL_EVERY: Final = 16  # calls of check()
 
 COUNTERS: Final = (
@@ -96,9 +103,10 @@ class Directory:
         self._decide = decide
         self._ids = ids
         self._clocks = Clocks()
-        self._registrations = Registrations(self._clocks, settings.grace_s)
-        self._announcements = Announcements()
+        self._registrations = Registrations(self._clocks, settings.grace_s, settings.node)
         self._brake = Brake(settings.brake_share, settings.brake_hold_s)
+        self._announcements = Announcements(max(settings.grace_s, self._brake.longest()) + KEEP_MORE)
+        self._record_octets_max = settings.record_octets_max
         self._evictions = Evictions(self._clocks)
         self._changes = Changes(rng, settings, self._registrations, self._announcements)
         self._simple = Simple(ids, settings.document_octets_max) if settings.simple else None
@@ -107,6 +115,9 @@ class Directory:
         self._owed: dict[bytes, None] = {}  # names whose registration must be announced as it is
         self._owed_after: float | None = None  # the carrier was busy
         self._unchecked: list[bytes] = []  # names to look at since the wall clock stepped
+        self._unsaid: dict[bytes, None] = {}  # names whose registration the carrier does not bring to others yet
+        self._saying: deque[bytes] = deque()  # those whose turn has not come
+        self._say_at = 0.0
         self._placed = False  # what was restored waits for the wall clock
         self._counters = dict.fromkeys(COUNTERS, 0)
         self._now = 0.0
@@ -121,6 +132,15 @@ class Directory:
         self._evictions.restore(rows)
         for key, value in rows.scan(TABLE):
             self._registrations.restore(key, decode(key, value))
+
+    def say(self, keys: Iterable[bytes]) -> None:
+        """After restore(): what the carrier should bring to others, as far as it can, is on this node alone."""
+        for key in keys:
+            registration = self._registrations.by_key[key]
+            registration.node = ""
+            if self._fits(self._as_stored(registration)):
+                self._unsaid[key] = None
+        self._saying.extend(self._unsaid)
 
     def ask(self, id: int, question: Question, now: float) -> Outcome | None:
         """The outcome, or None: then Answer(id, outcome) follows."""
@@ -177,9 +197,14 @@ class Directory:
     def apply(self, change: Change, now: float) -> None:
         """Raises StoreError for a record that cannot be read."""
         self._now = now
-        before = self.plans.view(self._registrations.by_key.get(change.key))
+        self._unsaid.pop(change.key, None)
+        old = self._registrations.by_key.get(change.key)
+        before, visible = self.plans.view(old), old is not None and old.visible
         self._apply(change, now)
-        self.plans.compare(before, self.plans.view(self._registrations.by_key.get(change.key)), now)
+        new = self._registrations.by_key.get(change.key)
+        if visible and new is not None and not new.visible:
+            self._brake.count(now, len(self._registrations.index.visible) + 1)
+        self.plans.compare(before, self.plans.view(new), now)
         self._owe(change.key, now)
 
     def review(self) -> None:
@@ -197,9 +222,16 @@ class Directory:
                 before = self.plans.view(registration)
                 self._registrations.hide(registration)
                 self.plans.compare(before, NOTHING, now)
+            elif self._registrations.is_carried(registration) and self._registrations.is_past(registration, now):
+                self._counters["forgotten"] += 1
+                self._registrations.forget(registration.key)
             self._owe(registration.key, now)
         for _ in range(min(len(self._unchecked), UNCHECKED_STEP)):
             self._owe(self._unchecked.pop(), now)
+        if self._saying and now >= self._say_at:
+            self._say_at = now + SAY_EVERY
+            for _ in range(min(len(self._saying), SAY_STEP)):
+                self._owe(self._saying.popleft(), now)
         found = self._reading.step(now)
         if found is not None:
             self._answer(*found)
@@ -220,7 +252,8 @@ class Directory:
     def next_timer(self) -> float | None:
         if self._reading.under_way or self._unchecked:
             return self._now
-        times = (self._registrations.deadlines.next(), self._owed_after, self.plans.next_timer())
+        say_at = self._say_at if self._saying else None
+        times = (self._registrations.deadlines.next(), self._owed_after, say_at, self.plans.next_timer())
         return min((when for when in times if when is not None), default=None)
 
     def take_effects(self) -> list[Effect]:
@@ -330,6 +363,11 @@ class Directory:
                 assert_never(question)
         if not isinstance(result, UnderWay):
             return result
+        if result.record is not None:
+            result.record = self._registrations.kept(result.record)
+            if result.record.node and not self._fits(result.record):
+                most = self._record_octets_max
+                return Refused(Reason.BAD_REQUEST, f"it takes more than {most} octets to store: register fewer links")
         self._announce(result)
         return None
 
@@ -388,25 +426,40 @@ class Directory:
     # announcements of our own
 
     def _owe(self, key: bytes, now: float) -> None:
-        registration = self._registrations.by_key.get(key)
-        if registration is not None and self._registrations.owes(registration, now):
+        if self._owes(key, now):
             self._owed[key] = None
+
+    def _owes(self, key: bytes, now: float) -> Registration | None:
+        registration = self._registrations.by_key.get(key)
+        if registration is None or not (key in self._unsaid or self._registrations.owes(registration, now)):
+            return None
+        return registration
 
     def _pay(self, now: float) -> None:
         """Announce what is owed, a bounded number at a time.  What is under way is looked at when it is answered."""
         while self._owed and self._owed_after is None and self._announcements.own < OWED_MAX:
             key = next(iter(self._owed))
             del self._owed[key]
-            registration = self._registrations.by_key.get(key)
-            if registration is None or self._announcements.get(key) or not self._registrations.owes(registration, now):
+            registration = self._owes(key, now)
+            if registration is None or self._announcements.get(key):
                 continue
             if self._registrations.is_past(registration, now):
                 self._announce(UnderWay(key, None, Removed(), "forgotten"))
             else:
-                record, told = self._registrations.restated(registration), registration.expires
-                self._announce(UnderWay(key, None, Renewed(), "restated", record, told=told))
+                stored, told = self._as_stored(registration), registration.expires
+                owes = self._registrations.owes(registration, now)
+                record = self._registrations.restated(registration) if owes else self._registrations.kept(stored)
+                self._announce(UnderWay(key, None, Renewed(), "restated", record, told=told, restates=stored))
 
     # small parts
+
+    def _as_stored(self, registration: Registration) -> Record:
+        return self._registrations.record(registration, registration.stored_ms)
+
+    def _fits(self, record: Record) -> bool:
+        """The carrier can bring it to other nodes."""
+        kept = self._registrations.kept(record)
+        return bool(kept.node) and (not self._record_octets_max or len(kept.encode()) <= self._record_octets_max)
 
     def _answer(self, id: int, outcome: Outcome) -> None:
         self._count(outcome)

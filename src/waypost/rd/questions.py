@@ -339,12 +339,19 @@ class Announce:
     """Asked of the carrier: make `value` the record of `key`; None removes it.
 
     The answer, Announced or Busy, comes after apply() has brought the change (design, Contracts, 5).
-    `expires_ms` is wall-clock time; past it any carrier may forget the record.
+    `expires_ms` is wall-clock time; past it any carrier may forget the record.  `local`: it means nothing to other
+    nodes, and stays on this one.
+
+    `restates` is the value that a change restates of which nobody asked anything: whatever anybody has said since is
+    the last word.  It was said at `said_ms`, wall-clock time, or before.
     """
 
     key: bytes
     value: bytes | None
     expires_ms: int
+    local: bool = False
+    restates: bytes | None = None
+    said_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,12 +13,15 @@ from waypost.codec import opaque
 from waypost.errors import StoreError
 from waypost.rd.questions import Attributes
 
+SLACK: Final = 0.5  # of a lifetime, by which the stored expiry is later than the client's
+
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """`explicit` is False if `base` was taken from the sender's address.  `holder` is whom it counts for.
 
-    `expires_ms` is wall-clock time, and later than what the client was told: see engine.SLACK.  `owner` is what
-    the policy remembers it by, `zone` the link of a link-local base, `members` the locations of a group's.
+    `expires_ms` is wall-clock time, and later than what the client was told: see SLACK.  `owner` is what
+    the policy remembers it by, `zone` the link of a link-local base, `members` the locations of a group's.  `node`
+    keeps it, for it accepted it last; empty, it is on this node alone.
     """
 
     attributes: Attributes
@@ -32,12 +35,18 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     location: str
     lt: int
     members: tuple[str, ...] = ()
+    node: str = ""
     owner: str = ""
     zone: int = 0
 
     def encode(self) -> bytes:
         """Canonical, for the fields stand in the order of their names and hold nothing outside the subset."""
         return _encode(self)
+
+    @property
+    def is_local(self) -> bool:
+        """It says something of a link, whose number is this machine's (zones.py)."""
+        return bool(self.zone) or "%" in self.owner
 
 
 _encode: Final = msgspec.json.Encoder().encode

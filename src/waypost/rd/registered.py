@@ -16,7 +16,8 @@ LOCATION: Final = "/reg/"  # before a registration's UUID
 class Registration:
     """What one endpoint announced.
 
-    `expires` is what the client was told, monotonic seconds; `stored_ms` is the stored expiry, wall clock.
+    `expires` is what the client was told, monotonic seconds; `stored_ms` is the stored expiry, wall clock.  `node` is
+    that of the record.
     """
 
     __slots__ = (
@@ -32,6 +33,7 @@ class Registration:
         "location",
         "lt",
         "members",
+        "node",
         "origin",
         "owner",
         "stored_ms",
@@ -52,6 +54,7 @@ class Registration:
     location: str
     lt: int
     members: tuple[str, ...]
+    node: str
     origin: str
     owner: str
     stored_ms: int

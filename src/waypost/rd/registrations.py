@@ -1,5 +1,9 @@
 """The registrations: visible until their lifetime passes, kept for a grace, then to be forgotten.
 
+Of what several nodes hold, one keeps it: the one that accepted it last.  It alone knows what the client was told, and
+says so when a lifetime ends; to the others a lifetime lasts as long as is stored.  Nobody has to say that such a
+registration is forgotten, for each node does so by itself.
+
 Source: RFC 9176, 5 (lifetime) and 5.3 (an update may revive an expired registration).
 """
 
@@ -7,29 +11,35 @@ from collections.abc import Collection
 from sys import intern
 from typing import Final
 
+import msgspec
+
 from waypost.coap import links as linkformat
 from waypost.engine import Deadlines
 from waypost.errors import StoreError, WireError
 from waypost.rd.admission import Holdings
 from waypost.rd.clocks import ROUNDING, Clocks
 from waypost.rd.index import Index, Registration
-from waypost.rd.record import Record, key_of
+from waypost.rd.record import SLACK, Record, key_of
 
-SLACK: Final = 0.5  # of a lifetime, by which the stored expiry is later than the client's
 MARGIN: Final = 0.25  # of a lifetime, that a refresh leaves of the slack: a wall clock may be off after a restart
 
 
 class Registrations:
-    """`deadlines` say when to hide what is visible, and when to forget what is hidden."""
+    """`deadlines` say when to hide what is visible, and when to forget what is hidden.
 
-    def __init__(self, clocks: Clocks, grace_s: float) -> None:
+    `node` is this one's name among those that hold the same; empty, it is alone.
+    """
+
+    def __init__(self, clocks: Clocks, grace_s: float, node: str = "") -> None:
         self.index = Index()
         self.by_key: dict[bytes, Registration] = {}
         self.deadlines: Deadlines[Registration] = Deadlines()
         self.holdings = Holdings()
+        self._sharing: dict[str, dict[Registration, None]] = {}  # by location: who is not found where another is
         self.held: dict[Registration, None] = {}  # past their lifetime and still visible: see brake.py
         self._clocks = clocks
         self._grace_s = grace_s
+        self._node = node
 
     def put(self, key: bytes, record: Record, parsed: list[linkformat.Link] | None, expires: float, now: float) -> None:
         """`parsed` are the links if they are at hand.  Raises StoreError if those of the record cannot be read."""
@@ -65,7 +75,9 @@ class Registrations:
         self.deadlines.clear(registration)
 
     def refresh(self, registration: Registration, lt: int, now: float) -> bool:
-        """Move the deadline, if what is stored lasts long enough."""
+        """Move the deadline, if what is stored lasts long enough; and nobody else goes by an earlier one."""
+        if not self.is_own(registration):
+            return False
         expires = now + lt
         if not registration.visible or lt != registration.lt or expires + lt * MARGIN > self.stored(registration):
             return False
@@ -76,10 +88,22 @@ class Registrations:
 
     def owes(self, registration: Registration, now: float) -> bool:
         """What is stored is not what should be: it is to be forgotten, lasts too long, or not long enough."""
+        if not self.is_own(registration):
+            return False
         stored = self.stored(registration)
         if registration.visible:
             return stored < registration.expires - ROUNDING
-        return self.is_past(registration, now) or stored > registration.expires + ROUNDING
+        if self.is_past(registration, now):
+            return not self.is_carried(registration)
+        return stored > registration.expires + ROUNDING
+
+    def is_own(self, registration: Registration) -> bool:
+        """This node keeps it."""
+        return not self._node or registration.node in ("", self._node)
+
+    def is_carried(self, registration: Registration) -> bool:
+        """Other nodes hold it too, and each forgets it by itself."""
+        return bool(self._node and registration.node)
 
     def is_past(self, registration: Registration, now: float) -> bool:
         """Hidden for the grace: to be forgotten."""
@@ -100,7 +124,12 @@ class Registrations:
     def restated(self, registration: Registration) -> Record:
         """The record as it should be stored now."""
         slack = registration.lt * SLACK if registration.visible else 0.0
-        return self.record(registration, self._clocks.to_wall_ms(registration.expires + slack))
+        return self.kept(self.record(registration, self._clocks.to_wall_ms(registration.expires + slack)))
+
+    def kept(self, record: Record) -> Record:
+        """By this node from now on, or on it alone."""
+        node = "" if record.is_local else self._node
+        return record if record.node == node else msgspec.structs.replace(record, node=node)
 
     def record(self, registration: Registration, expires_ms: int) -> Record:
         return Record(
@@ -115,6 +144,7 @@ class Registrations:
             location=registration.location,
             lt=registration.lt,
             members=registration.members,
+            node=registration.node,
             owner=registration.owner,
             zone=registration.zone,
         )
@@ -123,10 +153,11 @@ class Registrations:
         """Takes time in proportion to the registrations."""
         self.index.check(self.by_key.values())
         self.holdings.check(registration.holder for registration in self.by_key.values())
-        assert len(self.by_key) == len(self.index.by_location)
+        assert len(self.by_key) == len(self.index.by_location) + sum(map(len, self._sharing.values()))
         for key, registration in self.by_key.items():
             assert registration.key == key == key_of(registration.d, registration.ep)
-            assert self.index.by_location[registration.location] is registration
+            others = self._sharing.get(registration.location, {})
+            assert (self.index.by_location[registration.location] is registration) is (registration not in others)
         assert all(registration.visible for registration in self.held)
         # A hidden one whose grace is over has no deadline any more: its removal is under way or owed.
         assert len(self.index.visible) <= len(self.deadlines) <= len(self.by_key)
@@ -145,9 +176,9 @@ class Registrations:
         else:
             self._release(registration)
         self.holdings.add(record.holder)
-        self.index.by_location[record.location] = registration
         registration.document = document
         registration.location = record.location
+        self._locate(registration)
         registration.base = record.base
         registration.origin = record.base if origin == record.base else origin
         registration.explicit = record.explicit
@@ -155,6 +186,7 @@ class Registrations:
         registration.attributes = record.attributes
         registration.lt = record.lt
         registration.members = record.members
+        registration.node = intern(record.node)
         registration.owner = intern(record.owner)
         registration.zone = record.zone
         registration.stored_ms = record.expires_ms
@@ -168,10 +200,34 @@ class Registrations:
             self.index.hide(registration)
         self.holdings.remove(registration.holder)
         self.index.release(registration.document)
-        del self.index.by_location[registration.location]
+        self._leave(registration)
+
+    def _locate(self, registration: Registration) -> None:
+        """Of registrations with one location, which no node gives twice, the first by key is found there."""
+        first = self.index.by_location.setdefault(registration.location, registration)
+        if first is not registration:
+            first, other = sorted((first, registration), key=_key)
+            self.index.by_location[registration.location] = first
+            self._sharing.setdefault(registration.location, {})[other] = None
+
+    def _leave(self, registration: Registration) -> None:
+        location = registration.location
+        others = self._sharing.get(location)
+        if others is None:
+            del self.index.by_location[location]
+            return
+        if self.index.by_location[location] is registration:
+            registration = self.index.by_location[location] = min(others, key=_key)
+        del others[registration]
+        if not others:
+            del self._sharing[location]
 
     def _place(self, registrations: Collection[Registration], now: float) -> None:
         for registration in registrations:
             ends = registration.expires
             self.deadlines.set(registration, ends if ends > now else ends + self._grace_s)
         self.index.show(registration for registration in registrations if registration.expires > now)
+
+
+def _key(registration: Registration) -> bytes:
+    return registration.key

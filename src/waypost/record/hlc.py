@@ -26,6 +26,10 @@ class Hlc:
     def unpack(cls, value: int) -> "Hlc":
         return cls(value >> COUNT_BITS, value & COUNT_MAX)
 
+    def next(self) -> "Hlc":
+        """The time right after: nothing comes between."""
+        return Hlc(self.wall_ms, self.count + 1) if self.count < COUNT_MAX else Hlc(self.wall_ms + 1, 0)
+
 
 class HlcClock:
     """Hands out times, each later than every one before and every one observed."""
@@ -34,13 +38,7 @@ class HlcClock:
         self.last = last
 
     def tick(self, wall_ms: int) -> Hlc:
-        last = self.last
-        if wall_ms > last.wall_ms:
-            self.last = Hlc(wall_ms, 0)
-        elif last.count < COUNT_MAX:
-            self.last = Hlc(last.wall_ms, last.count + 1)
-        else:
-            self.last = Hlc(last.wall_ms + 1, 0)
+        self.last = Hlc(wall_ms, 0) if wall_ms > self.last.wall_ms else self.last.next()
         return self.last
 
     def observe(self, seen: Hlc) -> None:

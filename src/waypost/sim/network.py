@@ -90,14 +90,16 @@ class Network:
             return mine is None or theirs is None or mine == theirs
         return True
 
-    def post(self, source: str, target: str, data: bytes, now: float) -> list[tuple[float, bytes]]:
+    def post(
+        self, source: str, target: str, data: bytes, now: float, *, is_stream: bool = False
+    ) -> list[tuple[float, bytes]]:
         """(time, octets) of each copy that will arrive."""
         weather = self._links.get((source, target), self.weather) if self._links else self.weather
         rng = self._streams.get(source) or self._stream(source)
         counts = self.counts
         counts["sent"] += 1
         self.sent[source, target] = self.sent.get((source, target), 0) + len(data)
-        if len(data) > weather.datagram_max:
+        if len(data) > weather.datagram_max and not is_stream:
             counts["too_large"] += 1
             return []
         if not (self.whole or self.passes(source, target)):

@@ -138,9 +138,9 @@ class World:
             if node.engine is not None:
                 node.engine.check()
 
-    def post(self, source: Endpoint, target: Endpoint, data: bytes) -> None:
-        """Put a datagram on the network."""
-        arrivals = self.network.post(source.host, target.host, data, self.now)
+    def post(self, source: Endpoint, target: Endpoint, data: bytes, *, is_stream: bool = False) -> None:
+        """Put a datagram on the network; or, of any size, a message of a stream that may break."""
+        arrivals = self.network.post(source.host, target.host, data, self.now, is_stream=is_stream)
         if self.trace is not None:
             self._note(">" if arrivals else "x", source, target, data)
         for when, octets in arrivals:
