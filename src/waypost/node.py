@@ -24,10 +24,11 @@ from typing import Final, Self, TypeVar
 
 from aiohttp import web
 
-from waypost.api.asking import Asking, Identify, only_peers
+from waypost.api.asking import Asking, only_peers
 from waypost.api.joining import Joining
 from waypost.api.literal import Literal
 from waypost.api.mesh import Hearing
+from waypost.api.renewing import Renewing
 from waypost.api.routes import PEER_ROUTES
 from waypost.api.server import application
 from waypost.assembly.engine import Assembly
@@ -224,8 +225,8 @@ class Node:
         listeners = await undo.enter_async_context(AsyncExitStack())  # after the host: what was taken is still answered
         undo.push_async_callback(self._host.stop)
         await self._host.start(store)
-        following = asyncio.create_task(self._follow_revocations())
-        undo.callback(following.cancel)
+        for follow in (self._follow_revocations, Renewing(self._keys, self._credentials, self._peers.urls).follow):
+            undo.callback(asyncio.create_task(follow()).cancel)
         self.name = installation.name
         await self._listen_to_coap(listeners)
         await self._listen_to_coaps(listeners)
@@ -297,18 +298,11 @@ class Node:
         await self._serve("https", config.https.listen, app, secured, undo)
         only = partial(only_peers, identify)
         peers = made(only, self._policy.decide, self._gate, routes=PEER_ROUTES, body_max=PARCEL_MAX)
-        literal = self._literal(identify)
-        Hearing(only, self._policy.decide, self._host.hear, network, literal.serve if literal else None).serve_in(peers)
-        if literal is not None:
-            literal.serve_in(peers)
+        keys = {peer.name: bytes.fromhex(peer.key) or None for peer in config.peers.drip_02}
+        literal = Literal(self.name, keys, self.ask, identify, self._policy.decide, self._gate)
+        Hearing(only, self._policy.decide, self._host.hear, network, literal.serve).serve_in(peers)
+        literal.serve_in(peers)
         await self._serve("peers", config.peers.listen, peers, secured, undo)
-
-    def _literal(self, identify: Identify) -> Literal | None:
-        """None: no peer of the draft is configured."""
-        peers = {peer.name: bytes.fromhex(peer.key) or None for peer in self._config.peers.drip_02}
-        if not peers:
-            return None
-        return Literal(self.name, peers, self.ask, identify, self._policy.decide, self._gate)
 
     async def _serve(
         self, kind: str, listen: Sequence[str], app: web.Application, secured: Secured | None, undo: AsyncExitStack

@@ -122,6 +122,8 @@ WHOLE = {
     ("GET", "/livez"): "discover",
     ("GET", "/readyz"): "discover",
     ("GET", "/v1/peer"): "peer",
+    ("GET", "/v1/trust"): "peer",
+    ("POST", "/v1/renew"): "peer",
     ("GET", "/v1/join"): "join",
     ("POST", "/v1/join"): "join",
     ("POST", "/v1/tokens"): "administer",

@@ -117,6 +117,12 @@ async def only_peers(identify: Identify, request: web.Request) -> Identity:
     raise Refusal(403, f"here nodes are answered, and {who.subject} has not the role peer by a certificate")
 
 
+def shown_by(request: web.Request) -> bytes:
+    """The certificate, DER, whose key the client has shown to have; empty if it showed none."""
+    connection = request.get_extra_info("ssl_object")
+    return (connection.getpeercert(binary_form=True) or b"") if connection is not None else b""
+
+
 def is_local(request: web.Request) -> bool:
     """Whether it came by the socket in the state directory."""
     connection = request.get_extra_info("socket")

@@ -1,4 +1,4 @@
-"""Joining: a certificate for a token, from the node that has the authority's key.
+"""Joining: a certificate for a token, from the node that has the authority's key; and another, before that one ends.
 
 What is wrong with a request is found out first; then the token is used up, on disk; then the certificate is made.  So
 no token gives two certificates, and at worst, when the node dies in between, a token is lost.
@@ -18,17 +18,20 @@ from waypost import __version__
 from waypost.api.asking import FAILURES, FAILURES_PER_SECOND
 from waypost.api.moving import Ask
 from waypost.api.problem import Refusal
-from waypost.api.schemas import Join, Joined, Peer, Root
+from waypost.api.schemas import Join, Joined, Peer, Recertified, Recertify, Root
 from waypost.assembly.network import Introduce, Introduced
 from waypost.drip.questions import Peers, ShowPeers
 from waypost.errors import ConfigError, WireError
 from waypost.identity import Identity
 from waypost.identity.admission import Buckets, prefix_of
+from waypost.identity.anchors import read_trust
 from waypost.identity.certificates import (
     CERTIFICATE_DAYS,
     DNS_NAME,
+    Certificate,
     Subject,
     identity_of,
+    read_certificate,
     read_certificates,
     read_request,
 )
@@ -39,6 +42,9 @@ from waypost.storage.keyring import LOOPBACK, Keyring
 from waypost.storage.network import Known
 
 PROTOCOL: Final = 1  # of what nodes say to each other
+RENEWALS_PER_SECOND: Final = 1 / 21_600  # of one name, in the long run
+RENEWALS: Final = 3  # and at once
+ELSEWHERE: Final = "the authority's key is kept elsewhere: no certificate can be made now"
 CAPABILITIES: Final = ("rd",)  # what this node can do for others
 
 log = logging.getLogger(__name__)
@@ -56,6 +62,7 @@ class Joining:
         self._alone = asyncio.Lock()
         self._failures = Buckets(FAILURES_PER_SECOND, FAILURES)
         self._lines = Buckets(FAILURES_PER_SECOND, FAILURES)  # of the log
+        self._renewals = Buckets(RENEWALS_PER_SECOND, RENEWALS)
 
     @property
     def pin(self) -> str:
@@ -95,6 +102,35 @@ class Joining:
         log.info("%s joined from %s as a %s", joined.name, source or "the local socket", joined.role)
         return joined
 
+    async def renew(self, wanted: Recertify, who: Identity, certificate: bytes) -> Recertified:
+        """The certificate that `who` showed, for the same name and hosts, with a new end.  Raises Refusal."""
+        request = _read_request(wanted.request)
+        if not certificate or request.name != who.name:
+            raise Refusal(403, "a node renews its own certificate: the request is for another name")
+        if "@" in who.name:
+            raise Refusal(403, "another organisation's authority certified this node: it renews the certificate")
+        if fingerprint(request.public) in self._keyring.credentials(self._wall_ms()).trust.revoked.keys:
+            raise Refusal(403, "the key is revoked")
+        if not self._keyring.has_authority:
+            raise Refusal(503, ELSEWHERE)
+        retry_s = self._renewals.take(who.name, asyncio.get_running_loop().time())
+        if retry_s:
+            raise Refusal(429, "the certificate was renewed a moment ago", retry_s=retry_s)
+        subject = Subject("peer", who.name, read_certificate(certificate).hosts, CERTIFICATE_DAYS)
+        made = await asyncio.to_thread(self._issue, subject, request)
+        log.info("renewed the certificate of %s", who.name)
+        return Recertified(made.pem.decode(), self._keyring.root.pem.decode())
+
+    @property
+    def version(self) -> int:
+        """Of the trust file that this node goes by."""
+        return self._keyring.credentials(self._wall_ms()).trust.version
+
+    def trust(self) -> tuple[bytes, int]:
+        """The trust file as it is, and its version; waits for the disk."""
+        data = self._keyring.read("trust.json", bytes)
+        return data, read_trust(data, self._keyring.operator).version
+
     async def _redeem(self, redeem: Redeem) -> Redeemed:
         if redeem.shown.id in self._keyring.credentials(self._wall_ms()).trust.revoked.tokens:
             raise Refusal(403, "the token is revoked")
@@ -107,7 +143,7 @@ class Joining:
     def _taken(self) -> frozenset[str]:
         """Names under certificates that are still good.  Raises Refusal if none can be made here."""
         if not self._keyring.has_authority:
-            raise Refusal(503, "the authority's key is kept elsewhere: no certificate can be made now")
+            raise Refusal(503, ELSEWHERE)
         now_ms = self._wall_ms()
         revoked = self._keyring.credentials(now_ms).trust.revoked.certificates
         good = (one for one in self._keyring.issued() if now_ms < one.not_after_ms and one.serial not in revoked)
@@ -122,11 +158,14 @@ class Joining:
         contacts = {member.name: member.url for member in members if member.url}
         return Known(contacts, introduced.founding).encode().decode()
 
-    def _certify(self, subject: Subject, request: Wanted, network: str) -> Joined:
+    def _issue(self, subject: Subject, request: Wanted) -> Certificate:
         try:
-            made = self._keyring.issue(subject, request.public, self._wall_ms())
+            return self._keyring.issue(subject, request.public, self._wall_ms())
         except ConfigError as error:
-            raise Refusal(503, "the authority's key is kept elsewhere: no certificate can be made now") from error
+            raise Refusal(503, ELSEWHERE) from error
+
+    def _certify(self, subject: Subject, request: Wanted, network: str) -> Joined:
+        made = self._issue(subject, request)
         operator, trust = (self._keyring.read(name, bytes).decode() for name in ("operator.pub", "trust.json"))
         return Joined(
             subject.role, subject.name, made.pem.decode(), self._keyring.root.pem.decode(), operator, trust, network
@@ -135,12 +174,20 @@ class Joining:
 
 def _read(wanted: Join) -> tuple[Shown, Wanted]:
     try:
-        shown, request = Shown.read(wanted.token), read_request(wanted.request.encode())
-    except (WireError, UnicodeEncodeError) as error:
+        shown = Shown.read(wanted.token)
+    except WireError as error:
         raise Refusal(400, str(error)) from None
+    request = _read_request(wanted.request)
     for host in request.hosts:
         _require_host(host)
     return shown, request
+
+
+def _read_request(text: str) -> Wanted:
+    try:
+        return read_request(text.encode())
+    except (WireError, UnicodeEncodeError) as error:
+        raise Refusal(400, str(error)) from None
 
 
 def _require_host(host: str) -> None:

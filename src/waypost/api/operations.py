@@ -3,6 +3,7 @@
 Nothing here knows HTTP's framing: `server.py` reads requests and writes replies.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import aclosing
 from typing import Final, NoReturn
@@ -224,6 +225,18 @@ class Operations:
     async def get_peer(self, request: Request) -> Reply:
         reading.no_query(request.query)
         return Reply(200, self._keys().peer())
+
+    async def renew_certificate(self, request: Request) -> Reply:
+        wanted = reading.json(request.body, schemas.Recertify)
+        return Reply(200, await self._keys().renew(wanted, request.who, request.certificate))
+
+    async def get_trust(self, request: Request) -> Reply:
+        reading.no_query(request.query)
+        keys = self._keys()
+        if request.if_none_match == (known := f'"{keys.version}"'):
+            return Reply(304, b"", {"ETag": known})
+        trust, version = await asyncio.to_thread(keys.trust)
+        return Reply(200, trust, {"ETag": f'"{version}"'})
 
     def _keys(self) -> Joining:
         if self._joining is None:

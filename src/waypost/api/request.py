@@ -24,6 +24,7 @@ class Request:
     who: Identity
     view: View | None  # what of the room the policy lets it see; None: all
     confidential: bool = False  # it came over TLS, or the node's own socket
+    certificate: bytes = b""  # that the client showed, DER
     last_event: str | None = None  # the token of the last event that came on an earlier connection
     if_match: str | None = None
     if_none_match: str | None = None

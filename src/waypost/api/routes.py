@@ -100,6 +100,29 @@ PEER_ROUTES: Final = (
         "What the node is to other nodes",
         {200: Answer("Its name, versions and capabilities.", {JSON: schemas.Peer("3f9c…", "0.1.0", 1, ("rd",))})},
     ),
+    Route(
+        "POST",
+        "/v1/renew",
+        Operations.renew_certificate,
+        (Action.PEER, THE_NODE),
+        "Have the certificate that the asker shows made anew",
+        {200: Answer("The one before is not revoked.", {JSON: schemas.Recertified(_PEM, _PEM)})},
+        bodies={JSON: schemas.Recertify("-----BEGIN CERTIFICATE REQUEST-----\n…")},
+        body_required=True,
+        refusals=(408, 413, 415),
+    ),
+    Route(
+        "GET",
+        "/v1/trust",
+        Operations.get_trust,
+        (Action.PEER, THE_NODE),
+        "The trust file, which the operator's key has signed",
+        {
+            200: Answer("As the file trust.json has it.", {JSON: {}}, {"ETag": "Its version."}),
+            304: Answer("It is of the version that If-None-Match names."),
+        },
+        (Parameter("If-None-Match", "The version that is known.", str, '"7"', "header"),),
+    ),
     *JOINING,
 )
 

@@ -269,6 +269,19 @@ class Joined(Struct, frozen=True):
     network: str = ""
 
 
+class Recertify(Struct, frozen=True, forbid_unknown_fields=True):
+    """`request` is a certificate request (PKCS #10) in PEM, for the name that the asker's certificate has."""
+
+    request: Annotated[str, Meta(max_length=16_384)]
+
+
+class Recertified(Struct, frozen=True):
+    """Both in PEM; the root may be another than that of the asker's certificate."""
+
+    certificate: str
+    root: str
+
+
 class Root(Struct, frozen=True):
     """Of the authority, in PEM; `fingerprint` is SHA-256 of its key, as a token to join with has it."""
 

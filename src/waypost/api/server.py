@@ -21,7 +21,7 @@ from aiohttp.typedefs import Handler, Middleware
 from msgspec import Struct
 
 from waypost.api import openapi, reading
-from waypost.api.asking import Identify, is_local
+from waypost.api.asking import Identify, is_local, shown_by
 from waypost.api.changes import Rows
 from waypost.api.joining import Joining
 from waypost.api.metrics import Metrics
@@ -163,6 +163,7 @@ async def _read(request: web.Request, route: Route, who: Identity, view: View | 
         who=who,
         view=view,
         confidential=is_local(request) or request.secure,
+        certificate=shown_by(request),
         last_event=request.headers.get("Last-Event-ID"),
         if_match=request.headers.get("If-Match"),
         if_none_match=request.headers.get("If-None-Match"),

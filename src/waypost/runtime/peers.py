@@ -99,6 +99,10 @@ class Peers:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._session.close()
 
+    def urls(self) -> tuple[str, ...]:
+        """Of the others."""
+        return tuple(link.url for name, link in self._links.items() if name != self._name)
+
     def outside(self, body: object) -> None:
         match body:
             case Tell():
