@@ -1,116 +1,35 @@
-"""Every route of the API and every verb that asks a node, by everybody: the API's part of the matrix."""
+"""Every route of the API, by everybody: the API's part of the matrix."""
 
 import asyncio
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
-import click
 import msgspec
 import pytest
 from embedded import Embedded
-from lone import NETWORK, Lone, Whole
-from people import record as signed
 from rights import ASKERS, SECTORS, THINGS, may, policy
-from serving import JSON, JSONL, Answer, Api, serving
+from serving import JSON, JSONL, Api
 
+from house import EVERY, House, named, refused, served
 from waypost.api import moving
 from waypost.api.problem import Refusal
-from waypost.api.routes import PEER_ROUTES, ROUTES
 from waypost.api.sights import of_records
 from waypost.api.watching import Feed
-from waypost.cli.verbs import call, waypost
 from waypost.drip.questions import Open
 from waypost.errors import StateError
-from waypost.identity import OPERATOR, Identity
+from waypost.identity import OPERATOR
 from waypost.identity.policy import Policy, default
-from waypost.rd.questions import Evict, Register, Registered, Remove
-from waypost.record import Ballot, Record
-
-EVERY = tuple({(route.method, route.path): route for route in (*ROUTES, *PEER_ROUTES)}.values())
-
-
-class House:
-    """A node with the three things in it, made anew for each test, behind one server; `asker` is who asks next."""
-
-    def __init__(self) -> None:
-        self.policy = policy()
-        self.asker = "operator"
-        self.node = Embedded()
-        self.mesh = Lone()
-        self.records: dict[str, Record] = {}
-        self.locations: dict[str, str] = {}
-        self.begin()
-
-    def begin(self) -> None:
-        self.node = Embedded(self.policy.decide)
-        for thing in sorted(THINGS):
-            who = OPERATOR if thing == "safe" else ASKERS[thing]
-            links = f"</{thing}>;rt=thing".encode()
-            made = self.put(Register(thing, SECTORS[thing], 600, "coap://h", "", (), links, "192.0.2.1", who))
-            assert isinstance(made, Registered)
-            self.locations[thing] = made.location
-        self.mesh = Lone()
-        for thing in sorted(THINGS):
-            self.records[thing] = self.mesh.put(self.record(thing))
-
-    def record(self, thing: str, before: Record | None = None) -> Record:
-        return signed(thing, before, place=(SECTORS[thing], thing), network=NETWORK)
-
-    def put(self, question: Any) -> object:
-        return asyncio.run(self.node.ask(question))
-
-    async def ask(self, question: Any) -> object:
-        return await Whole(self.node, self.mesh).ask(question)
-
-    async def identify(self, _: object) -> Identity:
-        return ASKERS[self.asker]
-
-    def after(self, table: str, key: bytes, limit: int) -> list[tuple[bytes, bytes]]:
-        return Whole(self.node, self.mesh).after(table, key, limit)
-
-    def path(self, path: str, thing: str) -> str:
-        """Of a route, about that thing."""
-        made = self.records[thing]
-        named = {
-            "id": self.locations[thing],
-            "namespace": SECTORS[thing],
-            "key": thing,
-            "version": "1",
-            "txid": made.txid,
-        }
-        for name, value in named.items():
-            path = path.replace(f"{{{name}}}", value)
-        return path
-
+from waypost.rd.questions import Evict, Register, Remove
+from waypost.record import Ballot
 
 HOUSE = House()
 
 
 @pytest.fixture(scope="module")
 def api() -> Iterator[Api]:
-    with served() as one:
+    with served(HOUSE) as one:
         yield one
-
-
-@contextmanager
-def served() -> Iterator[Api]:
-    with serving(HOUSE.ask, rows=HOUSE, identify=HOUSE.identify, decide=HOUSE.policy.decide, routes=EVERY) as one:
-        yield one
-
-
-def named(text: str) -> frozenset[str]:
-    return frozenset(thing for thing in THINGS if thing in text)
-
-
-def refused(answer: Answer, asker: str) -> bool:
-    """401 for strangers and 403 for all others; what is hidden is not there."""
-    if answer.status in (401, 403):
-        assert answer.status == (401 if asker == "anonymous" else 403)
-        return True
-    return answer.status == 404
 
 
 # Routes about the node as a whole.
@@ -385,94 +304,3 @@ def test_the_feed(asker: str, since: bool) -> None:
         with pytest.raises(Refusal):
             asyncio.run(tell())
     assert told == may(asker, "watch")
-
-
-# Verbs that ask a node, what that is to the policy, and how each is called about a thing.
-VERBS: dict[str, tuple[str, Callable[[str], list[str]]]] = {
-    "register": ("register", lambda thing: [thing, "--d", SECTORS[thing], "--base", "coap://h"]),
-    "renew": ("renew", lambda thing: [HOUSE.locations[thing]]),
-    "unregister": ("remove", lambda thing: [HOUSE.locations[thing]]),
-    "find": ("look-up", lambda thing: ["--endpoints", f"ep={thing}"]),
-    "watch": ("watch", lambda thing: ["--once", f"ep={thing}"]),
-    "evict": ("evict", lambda thing: [HOUSE.locations[thing], "--for", "1h"]),
-    "export": ("export", lambda thing: [f"ep={thing}"]),
-}
-# About the node as a whole.
-VERBS_WHOLE = {
-    "status": ("status", []),
-    "token create": ("administer", ["x", "--role", "reader"]),
-    "token list": ("administer", []),
-}
-# These ask nobody, or a node of their own; or say what they could not find out.
-ALONE = {
-    *("run", "init", "demo", "completion", "doctor", "report", "join", "token revoke"),
-    *("ca issue", "ca list", "ca renew", "ca revoke", "ca rotate", "ca show", "ca trust add", "ca trust remove"),
-    *("backup create", "backup verify", "restore"),
-    *("policy check", "policy show", "policy test", "config check", "config reference", "config show"),
-}
-
-
-def leaves(command: click.Command, *above: str) -> Iterator[str]:
-    """The verbs, those of a group by both their names."""
-    if not isinstance(command, click.Group):
-        yield " ".join(above)
-        return
-    context = click.Context(command)
-    for name in command.list_commands(context):
-        inner = command.get_command(context, name)
-        assert inner is not None
-        yield from leaves(inner, *above, name)
-
-
-def test_every_verb_has_a_row() -> None:
-    assert set(leaves(waypost)) == {*VERBS, *VERBS_WHOLE, "import", *ALONE}
-
-
-@pytest.mark.parametrize("asker", ASKERS)
-@pytest.mark.parametrize("verb", VERBS)
-def test_verbs_about_one_thing(api: Api, capsys: pytest.CaptureFixture[str], verb: str, asker: str) -> None:
-    action, arguments = VERBS[verb]
-    for thing in THINGS:
-        HOUSE.begin()
-        HOUSE.asker = asker
-        if verb == "watch":  # who watched before is let go by and by
-            with served() as fresh:
-                code = call([verb, *arguments(thing), "--url", fresh.url, "-o", "json"])
-        else:
-            code = call([verb, *arguments(thing), "--url", api.url, "-o", "json"])
-        told = capsys.readouterr()
-        allowed = thing in may(asker, action)
-        if verb in ("find", "watch", "export"):  # of a range: what may not be seen is not in it
-            assert (thing in told.out) == allowed
-            assert (code == 4) == (not may(asker, action)), told.err
-        else:
-            assert (code == 0) == allowed, told.err
-            assert allowed or code in (1, 4)
-
-
-@pytest.mark.parametrize("asker", ASKERS)
-@pytest.mark.parametrize("verb", VERBS_WHOLE)
-def test_verbs_about_the_node(api: Api, capsys: pytest.CaptureFixture[str], verb: str, asker: str) -> None:
-    action, arguments = VERBS_WHOLE[verb]
-    HOUSE.begin()
-    HOUSE.asker = asker
-    code = call([*verb.split(), *arguments, "--url", api.url, "-o", "json"])
-    assert (code == 4) != bool(may(asker, action)), capsys.readouterr()
-
-
-@pytest.mark.parametrize("asker", ASKERS)
-def test_the_verb_import(api: Api, capsys: pytest.CaptureFixture[str], tmp_path: Path, asker: str) -> None:
-    HOUSE.begin()
-    HOUSE.asker = "operator"
-    file = tmp_path / "lines"
-    assert call(["export", str(file), "--url", api.url]) == 0
-    for location in HOUSE.locations.values():
-        HOUSE.put(Remove(location, who=OPERATOR))
-    capsys.readouterr()
-    HOUSE.asker = asker
-    code = call(["import", str(file), "--url", api.url, "-o", "json"])
-    told = capsys.readouterr()
-    if not (may(asker, "import") and may(asker, "status")):  # the verb asks first how the node is
-        assert code == 4, told
-    else:
-        assert json.loads(told.out)["imported"] == len(may(asker, "import"))

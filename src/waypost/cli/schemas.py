@@ -10,7 +10,9 @@ from typing import Any, Final, get_args, get_origin
 import msgspec
 
 from waypost.api import schemas as api
+from waypost.api import voted
 from waypost.cli import reports
+from waypost.record import Committed
 
 LINE: Final = "line"  # in $defs: of a line
 DEFINITION: Final = "#/$defs/{name}"
@@ -24,11 +26,19 @@ REPORTS: Final[dict[str, tuple[Any, ...]]] = {
     "register": (api.Registered,),
     "renew": (api.Endpoint,),
     "unregister": (reports.Unregistered,),
-    "find": (list[api.Link], list[api.Endpoint]),
+    "find": (list[api.Link], list[api.Endpoint], voted.Standing),
     "watch": (api.Event,),
     "evict": (reports.Evicted, list[api.Eviction], reports.Readmitted),
     "export": (reports.Written, api.Exported),
     "import": (reports.Taken,),
+    "claim": (voted.Claimed,),
+    "transfer": (voted.Claimed,),
+    "history": (list[Committed],),
+    "peers list": (voted.Peers,),
+    "peers promote": (voted.Claimed,),
+    "peers remove": (voted.Claimed,),
+    "peers allow": (voted.Claimed,),
+    "votes": (voted.Votes,),
     "ca show": (reports.Authority,),
     "ca list": (list[reports.Certified],),
     "ca issue": (reports.Certified,),

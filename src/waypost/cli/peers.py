@@ -1,0 +1,221 @@
+"""The verbs about who is in the network, and about what it is voting on.
+
+Who votes, and who may make which keys, stands in the roster: a record that is voted on like any other, and that the
+operator signs here.  When somebody else changed it meanwhile, the change is made again upon the new one.
+"""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Final
+
+import click
+from msgspec import structs, to_builtins
+
+from waypost.api import voted
+from waypost.api.sync import SyncClient
+from waypost.cli.claim import Holder
+from waypost.cli.claiming import Author, before, deadline_option, put, tell
+from waypost.cli.ending import Exit
+from waypost.cli.keys import operator_key
+from waypost.cli.node import Place, node_option
+from waypost.cli.output import emit, note, output_option, rows
+from waypost.errors import RemoteError, StateError, WireError
+from waypost.record import ROSTER, Creator, Member, Roster, roster_in
+
+COLUMNS: Final = ("name", "part", "state", "heard", "round trip", "organisation", "url", "incarnation")
+TRIES: Final = 5  # when others change the roster, too
+
+Change = Callable[[Roster], Roster]
+
+
+class Peers(click.Group):
+    """With no verb of its own it lists."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args or (args[0].startswith("-") and args[0] not in ("-h", "--help")):
+            args = ["list", *args]
+        return super().parse_args(ctx, args)
+
+
+def operator_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    file = click.Path(path_type=Path)
+    return click.option("--key", "file", type=file, required=True, help="The operator's key, PEM.")(function)
+
+
+@click.group(cls=Peers, no_args_is_help=False)
+def peers() -> None:
+    """Show who is in the network, and say who votes and who may make which keys."""
+
+
+@peers.command("list")
+@node_option
+@output_option
+def list_(at: Place, output: str) -> None:
+    """List the nodes of the network, as this one sees them.  The default."""
+    with at.client() as node:
+        network = node.peers()
+    emit(network, output, rows(list(_lines(network)), COLUMNS))
+    if output == "table":
+        roster = network.roster
+        voters = f"{roster.quorum} of {len(roster.voters)} voters commit"
+        note(f"network {network.network[:16]}…, roster {roster.epoch}: {voters}")
+
+
+@peers.command()
+@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@operator_option
+@deadline_option
+@node_option
+@output_option
+def promote(names: tuple[str, ...], file: Path, deadline_s: float, at: Place, output: str) -> Exit:
+    """Let learners vote, and voters that came back with a new disk.
+
+    waypost peers promote node-2 node-3 --key operator.pem
+    """
+    with at.client() as node:
+        applicants = node.peers().applicants
+        return _have(node, lambda roster: promoted(roster, names, applicants), file, deadline_s, output)
+
+
+@peers.command()
+@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@operator_option
+@deadline_option
+@node_option
+@output_option
+def remove(names: tuple[str, ...], file: Path, deadline_s: float, at: Place, output: str) -> Exit:
+    """Take nodes out of the network: they vote no more, and are told no more."""
+    with at.client() as node:
+        return _have(node, lambda roster: removed(roster, names), file, deadline_s, output)
+
+
+@peers.command()
+@click.argument("range", metavar="NAMESPACE/PREFIX")
+@click.argument("holder", metavar="HOLDERKEY", type=Holder())
+@click.option("--undo", is_flag=True, help="Allow it no more; what it holds it keeps.")
+@operator_option
+@deadline_option
+@node_option
+@output_option
+def allow(range: str, holder: str, undo: bool, file: Path, deadline_s: float, at: Place, output: str) -> Exit:
+    """Let whoever has a key make new keys of a namespace that begin with PREFIX; with any, if there is none.
+
+    waypost peers allow names/floor-1/ 3b6a27bc… --key operator.pem
+    """
+    namespace, slash, prefix = range.partition("/")
+    if not slash:
+        raise click.BadArgumentUsage(f"{range!r} is not NAMESPACE/PREFIX; {range}/ means all of it")
+    creator = Creator(namespace, prefix, holder)
+    with at.client() as node:
+        return _have(node, lambda roster: allowed(roster, creator, undo=undo), file, deadline_s, output)
+
+
+@click.command()
+@node_option
+@output_option
+def votes(at: Place, output: str) -> None:
+    """Show votes under way as this voter knows them, and keys on which voting has stopped.
+
+    JSON has the records, and for each key that has stopped the proof: two certificates that cannot both be honest.
+    """
+    with at.client() as node:
+        report = node.votes()
+    lines = [
+        {
+            "key": f"{vote.namespace}/{vote.key}",
+            "version": vote.version,
+            "promised": _ballot(vote.promised.node, vote.promised.round),
+            "accepted": _ballot(vote.accepted.node, vote.accepted.round),
+            "holder": vote.record.holder if vote.record else None,
+            "txid": vote.record.txid if vote.record else None,
+        }
+        for vote in report.open
+    ]
+    emit(report, output, rows(lines, ("key", "version", "promised", "accepted", "holder", "txid")))
+    if output == "table":
+        for alarm in report.alarms:
+            marks = (*alarm.proof.first.marks, *alarm.proof.second.marks)
+            names = ", ".join(sorted({mark.voter for mark in marks}))
+            note(f"voting on {alarm.namespace}/{alarm.key} has stopped: among {names}, some signed two records")
+
+
+def promoted(roster: Roster, names: Iterable[str], applicants: Iterable[Member]) -> Roster:
+    """Raises StateError for a node that is neither a learner nor has applied."""
+    waiting = {member.name: member for member in (*roster.learners, *applicants)}
+    voters, learners = list(roster.voters), list(roster.learners)
+    for name in dict.fromkeys(names):
+        if name not in waiting:
+            what = "a voter already" if roster.voter(name) else "unknown: it has not joined yet"
+            raise StateError(f"{name!r} is {what}", hint="waypost peers")
+        voters = [member for member in voters if member.name != name] + [waiting[name]]
+        learners = [member for member in learners if member.name != name]
+    return _next(roster, tuple(voters), tuple(learners))
+
+
+def removed(roster: Roster, names: Iterable[str]) -> Roster:
+    """Raises StateError for a node that is not in the roster."""
+    gone = dict.fromkeys(names)
+    for name in gone:
+        if name not in roster.nodes:
+            raise StateError(f"{name!r} is not in the network", hint="waypost peers")
+    voters = tuple(member for member in roster.voters if member.name not in gone)
+    if not voters:
+        raise StateError("without a voter nothing can be changed any more: promote another first")
+    return _next(roster, voters, tuple(member for member in roster.learners if member.name not in gone))
+
+
+def allowed(roster: Roster, creator: Creator, *, undo: bool) -> Roster:
+    """Raises StateError if there is nothing to undo."""
+    others = tuple(each for each in roster.policy.creators if each != creator)
+    if undo and len(others) == len(roster.policy.creators):
+        raise StateError("that is not allowed as it is", hint="waypost peers -o json shows roster.policy.creators")
+    creators = others if undo else (*others, creator)
+    return _next(roster, roster.voters, roster.learners, structs.replace(roster.policy, creators=creators))
+
+
+def _next(roster: Roster, voters: tuple[Member, ...], learners: tuple[Member, ...], policy: Any = None) -> Roster:
+    policy = policy or roster.policy
+    if policy.quorum > len(voters):
+        policy = structs.replace(policy, quorum=0)  # a majority
+    return Roster(roster.epoch + 1, voters, learners, policy)
+
+
+def _have(node: SyncClient, change: Change, file: Path, deadline_s: float, output: str) -> Exit:
+    """Has the changed roster voted on."""
+    author = Author(operator_key(file))
+    for _ in range(TRIES):
+        next, current = before(node, ROSTER)
+        if current is None:
+            raise RemoteError("the node knows of no roster", code=404)
+        if current.record.holder != author.public:
+            raise StateError(f"{file} is not the key that may change this network's roster")
+        roster = change(roster_in(current.record))
+        try:
+            Roster.decode(roster.encode())
+        except WireError as error:
+            raise StateError(str(error)) from error
+        record = author.sign(next, ROSTER, roster.encode().decode(), current.record.holder)
+        claimed = put(node, record, deadline_s)
+        if claimed.state != "lost":
+            break
+    return tell(claimed, output)
+
+
+def _lines(network: voted.Peers) -> Iterable[dict[str, Any]]:
+    for peer in network.peers:
+        state = "this node" if peer.name == network.name else peer.state
+        part = "voter" if peer.voter else "learner"
+        if peer.name in network.restored:
+            part = "voter, restored from an old copy: it does not vote"
+        yield to_builtins(peer) | {
+            "part": part,
+            "state": state,
+            "heard": None if peer.heard_s is None else f"{peer.heard_s:.1f} s ago",
+            "round trip": None if peer.rtt_s is None else f"{1000 * peer.rtt_s:.1f} ms",
+        }
+    for member in network.applicants:
+        yield to_builtins(member) | {"part": "applicant"}
+
+
+def _ballot(node: str, round: int) -> str | None:
+    return f"{node}, round {round}" if node else None

@@ -1,0 +1,338 @@
+"""The verbs about records and those who vote, with a network of one voter that really votes."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import pytest
+from lone import CREATOR, POLICY, Lone, made
+from people import key_of, member, public_of
+from serving import Api, serving
+
+from waypost.cli.peers import allowed, promoted, removed
+from waypost.cli.verbs import call
+from waypost.drip.outcome import Outcome, State
+from waypost.drip.questions import Claim, Open, Settle
+from waypost.errors import StateError
+from waypost.identity.keys import write_private
+from waypost.rd.questions import Busy
+from waypost.record import Ballot, Committed, Creator, Record, Roster, roster_in
+
+HEIR: Final = public_of("heir")
+FOUNDERS: Final = Roster(1, (member("anna"),), (member("berta"), member("carla")), POLICY)
+NOW_MS: Final = time.time_ns() // 1_000_000
+
+Run = Callable[..., tuple[int, Any, str]]
+
+
+@pytest.fixture
+def node() -> Lone:
+    return Lone(NOW_MS, FOUNDERS)
+
+
+@pytest.fixture
+def api(node: Lone) -> Iterator[Api]:
+    with serving(node.ask, rows=node) as api:
+        yield api
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> dict[str, str]:
+    files = {name: tmp_path / f"{name}.pem" for name in (CREATOR, "heir", "stranger", "operator")}
+    for name, path in files.items():
+        path.write_bytes(write_private(key_of(name)))
+        path.chmod(0o600)
+    return {name: str(path) for name, path in files.items()}
+
+
+@pytest.fixture
+def run(api: Api, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Carries out a line with -o json: its exit code, what it printed, and its remarks."""
+
+    def run(*line: str) -> tuple[int, Any, str]:
+        code = call([*line, "--url", api.url, "-o", "json"])
+        told = capsys.readouterr()
+        return code, json.loads(told.out or "null"), told.err
+
+    return run
+
+
+@pytest.fixture
+def table(api: Api, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    def table(*line: str) -> str:
+        call([*line, "--url", api.url])
+        told = capsys.readouterr()
+        return told.out + told.err
+
+    return table
+
+
+def old(value: str | None, before: Record | None = None, **more: Any) -> Record:
+    return made(value, before, wall_ms=NOW_MS, network=Lone(NOW_MS, FOUNDERS).network, **more)
+
+
+def test_a_claim_is_committed_and_found(run: Run, keys: dict[str, str]) -> None:
+    code, claimed, _ = run("claim", "lamp", "coap://h", "--key", keys[CREATOR])
+    assert (code, claimed["state"], claimed["version"]) == (0, "committed", 1)
+    code, standing, _ = run("find", "--record", "names/lamp", "--quorum")
+    assert code == 0
+    assert (standing["record"]["value"], standing["record"]["holder"]) == ("coap://h", public_of(CREATOR))
+    code, claimed, _ = run("claim", "names/lamp", "coap://i", "--if-version", "1", "--key", keys[CREATOR])
+    assert (code, claimed["version"]) == (0, 2)
+    code, versions, _ = run("history", "lamp")
+    assert [version["record"]["value"] for version in versions] == ["coap://h", "coap://i"]
+
+
+@pytest.mark.parametrize(
+    ("line", "place"),
+    [
+        (("lamp",), ("names", "lamp")),
+        (("names/floor-1/lamp",), ("names", "floor-1/lamp")),
+        (("floor-1/lamp", "--namespace", "names"), ("names", "floor-1/lamp")),
+    ],
+)
+def test_a_key_is_in_the_namespace_that_it_names(
+    run: Run, keys: dict[str, str], line: tuple[str, ...], place: tuple[str, str]
+) -> None:
+    _, claimed, _ = run("claim", *line, "x", "--key", keys[CREATOR])
+    assert (claimed["namespace"], claimed["key"]) == place
+
+
+def test_who_expects_another_version_is_told_who_holds_it_and_nothing_is_sent(
+    run: Run, node: Lone, keys: dict[str, str]
+) -> None:
+    node.put(old("x"))
+    node.asked.clear()
+    code, claimed, _ = run("claim", "lamp", "y", "--if-version", "0", "--key", keys[CREATOR])
+    assert (code, claimed["state"]) == (4, "lost")
+    assert claimed["current"]["record"]["holder"] == public_of(CREATOR)
+    assert not any(isinstance(question, Claim) for question in node.asked)
+    assert run("claim", "new", "y", "--if-version", "0", "--key", keys[CREATOR])[0] == 0
+
+
+def test_who_loses_is_told_who_holds_it_now(
+    run: Run, table: Callable[..., str], node: Lone, keys: dict[str, str]
+) -> None:
+    node.answers[Claim] = Outcome(State.LOST, Committed(old("theirs", txid=9), None))
+    code, claimed, _ = run("claim", "lamp", "mine", "--key", keys[CREATOR])
+    assert (code, claimed["state"], claimed["current"]["record"]["value"]) == (4, "lost", "theirs")
+    assert f"held by {public_of(CREATOR)}" in table("claim", "lamp", "mine", "--key", keys[CREATOR])
+
+
+def test_who_may_not_is_denied_and_told_whose_it_is(run: Run, node: Lone, keys: dict[str, str]) -> None:
+    code, _, error = run("claim", "lamp", "x", "--key", keys["stranger"])
+    assert (code, "policy" in error) == (4, True)
+    assert f"waypost peers allow names/ {public_of('stranger')}" in error
+    node.put(old("x"))
+    code, _, error = run("claim", "lamp", "y", "--key", keys["stranger"])
+    assert code == 4
+    assert f"only the holder may change it: names/lamp is held by {public_of(CREATOR)}" in error
+
+
+def test_a_key_that_was_given_away_is_the_new_holders(run: Run, keys: dict[str, str]) -> None:
+    run("claim", "lamp", "x", "--key", keys[CREATOR])
+    code, claimed, _ = run("transfer", "lamp", HEIR, "--key", keys[CREATOR])
+    assert (code, claimed["version"]) == (0, 2)
+    assert claimed["current"]["record"]["value"] == "x"
+    assert run("claim", "lamp", "y", "--key", keys[CREATOR])[0] == 4
+    code, claimed, _ = run("claim", "lamp", "y", "--key", keys["heir"])
+    assert (code, claimed["current"]["record"]["holder"]) == (0, HEIR)
+    assert run("transfer", "none", HEIR, "--key", keys[CREATOR])[0] == 1
+
+
+def test_a_key_can_be_made_for_another(run: Run, keys: dict[str, str]) -> None:
+    run("claim", "other/lamp", "x", "--key", keys["operator"], "--holder", HEIR)
+    assert run("claim", "other/lamp", "y", "--key", keys["heir"])[0] == 0
+    assert run("claim", "other/lamp", "y", "--key", keys["operator"])[0] == 4
+
+
+def test_what_is_deleted_is_not_found_and_stays_its_holders(run: Run, keys: dict[str, str]) -> None:
+    run("claim", "lamp", "x", "--key", keys[CREATOR])
+    assert run("claim", "lamp", "--delete", "--key", keys[CREATOR])[1]["version"] == 2
+    code, standing, _ = run("find", "--record", "lamp")
+    assert (code, standing["record"]["value"]) == (1, None)
+    assert run("claim", "lamp", "z", "--key", keys["stranger"])[0] == 4
+    assert run("claim", "lamp", "z", "--key", keys[CREATOR])[1]["version"] == 3
+
+
+def test_what_nobody_can_say_is_asked_for_until_the_deadline_with_one_record(
+    run: Run, node: Lone, keys: dict[str, str]
+) -> None:
+    node.silent = True
+    code, claimed, _ = run("claim", "lamp", "x", "--deadline", "2", "--key", keys[CREATOR])
+    assert (code, claimed["state"]) == (3, "unknown")
+    sent = [question.record for question in node.asked if isinstance(question, Claim)]
+    assert len(sent) > 1
+    assert len(set(sent)) == 1
+    assert any(isinstance(question, Settle) for question in node.asked)
+    asked = ("claim", "--outcome", f"1/{claimed['txid']}", "lamp")
+    assert run(*asked)[0] == 3
+    node.silent = False
+    node.drip.handle_clock(node.now, NOW_MS)  # or too much time has passed for it to be taken
+    node.put(sent[0])
+    code, claimed, _ = run(*asked)
+    assert (code, claimed["state"]) == (0, "committed")
+
+
+def test_the_table_says_how_to_ask_again(table: Callable[..., str], node: Lone, keys: dict[str, str]) -> None:
+    node.silent = True
+    told = table("claim", "lamp", "x", "--deadline", "0", "--key", keys[CREATOR])
+    assert "may still be committed" in told
+    assert "waypost claim --outcome 1/" in told
+
+
+def test_a_denial_after_an_unknown_outcome_is_unknown(run: Run, node: Lone, keys: dict[str, str]) -> None:
+    """What was sent before may have been taken."""
+    answers = iter([Outcome(State.UNKNOWN, None), Outcome(State.DENIED, None, "its clock is behind")])
+    ask = node.ask
+
+    async def changing(question: Any) -> object:
+        return next(answers) if isinstance(question, Claim) else await ask(question)
+
+    with serving(changing, rows=node) as api:
+        assert call(["claim", "lamp", "x", "--key", keys[CREATOR], "--url", api.url]) == 3
+
+
+def test_a_node_that_is_busy_to_the_end_was_not_reached(run: Run, node: Lone, keys: dict[str, str]) -> None:
+    node.answers[Claim] = Busy(1, "the disk is behind")
+    code, _, error = run("claim", "lamp", "x", "--deadline", "0", "--key", keys[CREATOR])
+    assert (code, "the disk is behind" in error) == (3, True)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ("claim", "lamp"),
+        ("claim", "lamp", "x", "--delete"),
+        ("claim", "lamp", "x", "--holder", "me"),
+        ("claim", "lamp", "x", "--outcome", "1/" + "0" * 32),
+        ("claim", "lamp", "--outcome", "x"),
+        ("transfer", "lamp", "X" * 64),
+        ("find", "--quorum"),
+        ("find", "--record", "lamp", "rt=x"),
+        ("peers", "allow", "names", HEIR, "--key", "x"),
+    ],
+)
+def test_a_line_that_cannot_be_meant_is_refused(run: Run, node: Lone, line: tuple[str, ...]) -> None:
+    assert run(*line)[0] == 2
+    assert node.asked == []
+
+
+def test_the_default_key_is_made_once_and_for_its_owner_alone(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    path = tmp_path / "waypost" / "holder.pem"
+    _, _, remarks = run("claim", "lamp", "x")
+    assert str(path) in remarks
+    assert (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+    made = path.read_bytes()
+    _, _, remarks = run("claim", "lamp", "x")
+    assert "made a holder's key" not in remarks
+    assert path.read_bytes() == made
+    path.chmod(0o640)
+    code, _, error = run("claim", "lamp", "x")
+    assert (code, "chmod 600" in error) == (2, True)
+
+
+def test_the_operator_changes_the_roster_by_a_vote(run: Run, node: Lone, keys: dict[str, str]) -> None:
+    signed = ("--key", keys["operator"])
+    code, claimed, _ = run("peers", "allow", "other/a", HEIR, *signed)
+    assert (code, claimed["version"]) == (0, 2)
+    assert run("claim", "other/ab", "x", "--key", keys["heir"])[0] == 0
+    assert run("claim", "other/b", "x", "--key", keys["heir"])[0] == 4
+    assert run("peers", "remove", "carla", *signed)[0] == 0
+    code, network, _ = run("peers")
+    assert [(peer["name"], peer["voter"]) for peer in network["peers"]] == [("anna", True), ("berta", False)]
+    assert network["roster"]["epoch"] == 3
+    assert run("peers", "allow", "other/a", HEIR, "--undo", *signed)[0] == 0
+    assert run("claim", "other/ac", "x", "--key", keys["heir"])[0] == 4
+    code, claimed, _ = run("peers", "promote", "berta", *signed)
+    assert (code, claimed["state"]) == (0, "committed")
+    assert node.drip.roster.nodes == ("anna", "berta")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ("promote", "anna"),
+        ("promote", "zoe"),
+        ("remove", "anna"),
+        ("remove", "zoe"),
+        ("allow", "names/z", HEIR, "--undo"),
+        ("allow", "Names/z", HEIR),
+    ],
+)
+def test_a_roster_that_cannot_be_is_not_sent(run: Run, node: Lone, keys: dict[str, str], line: tuple[str, ...]) -> None:
+    code, _, error = run("peers", *line, "--key", keys["operator"])
+    assert code == 2, error
+    assert not any(isinstance(question, Claim) for question in node.asked)
+
+
+def test_only_the_operators_key_signs_a_roster(run: Run, node: Lone, keys: dict[str, str]) -> None:
+    code, _, error = run("peers", "remove", "berta", "--key", keys["stranger"])
+    assert (code, "not the key" in error) == (2, True)
+
+
+def test_a_change_of_the_roster_is_made_again_upon_what_another_made_of_it(
+    run: Run, node: Lone, keys: dict[str, str]
+) -> None:
+    """A learner may come between the reading and the vote."""
+    ask = node.ask
+    came: list[Claim] = []
+
+    async def joining(question: Any) -> object:
+        if isinstance(question, Claim) and not came:
+            came.append(question)
+            return Outcome(State.LOST, node.drip.committed(question.record.place))
+        return await ask(question)
+
+    with serving(joining, rows=node) as api:
+        assert call(["peers", "remove", "berta", "--key", keys["operator"], "--url", api.url]) == 0
+    assert node.drip.roster.nodes == ("anna", "carla")
+
+
+def test_an_applicant_takes_the_place_of_the_voter_of_its_name() -> None:
+    again = member("anna", 7)
+    roster = promoted(FOUNDERS, ["anna", "berta"], [again])
+    assert roster.voters == (again, member("berta"))
+    assert roster.learners == (member("carla"),)
+    assert roster.epoch == 2
+    with pytest.raises(StateError):
+        promoted(FOUNDERS, ["anna"], [])
+
+
+def test_a_quorum_that_the_voters_cannot_have_any_more_is_a_majority_again() -> None:
+    founders = Roster(1, tuple(map(member, ("a", "b", "c"))), (), msgspec.structs.replace(POLICY, quorum=3))
+    assert removed(founders, ["c"]).quorum == 2
+    removed(founders, ["c"]).require_sound()
+
+
+def test_what_is_allowed_twice_stands_there_once() -> None:
+    creator = Creator("names", "x", HEIR)
+    twice = allowed(allowed(FOUNDERS, creator, undo=False), creator, undo=False)
+    assert twice.policy.creators.count(creator) == 1
+    assert allowed(twice, creator, undo=True).policy == FOUNDERS.policy
+
+
+def test_votes_under_way_are_listed(run: Run, table: Callable[..., str], node: Lone) -> None:
+    record = old("x")
+    node.open = (Open(record.place, 1, Ballot(1, 2, "berta"), Ballot(1, 0, "anna"), record.hash(node.network), record),)
+    _, votes, _ = run("votes")
+    assert votes["total"] == 1
+    shown = table("votes")
+    assert "names/lamp" in shown
+    assert "berta, round 2" in shown
+
+
+def test_tables_have_what_people_look_for(table: Callable[..., str], node: Lone, keys: dict[str, str]) -> None:
+    node.put(old("coap://h"))
+    assert "anna" in table("history", "lamp")
+    assert "coap://h" in table("find", "--record", "lamp")
+    peers = table("peers")
+    assert "this node" in peers
+    assert "1 of 1 voters commit" in peers
+    assert roster_in(node.drip.committed(("_network", "roster")).record) == FOUNDERS  # type: ignore[union-attr]
