@@ -219,7 +219,8 @@ class Node:
         self._oscore = protect(assembly, self._keys.shared.contexts, SystemRandom(), self._gate)
         self._writer = Writer(store)
         self._host = Host(self._oscore or assembly, self._writer)
-        self._peers = Peers(installation.name, self._credentials, self._host.hear, _source(config.peers.listen))
+        hear, reached, source = self._host.hear, self._host.reached, _source(config.peers.listen)
+        self._peers = Peers(installation.name, self._credentials, hear, reached, source)
         undo.push_async_callback(self._peers.close)
         self._host.outside = self._peers.outside
         listeners = await undo.enter_async_context(AsyncExitStack())  # after the host: what was taken is still answered

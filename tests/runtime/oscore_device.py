@@ -145,6 +145,9 @@ class Script:
     def hear(self, node: str, messages: Iterable[Said], now: float) -> None:
         raise AssertionError("there is no network")
 
+    def reached(self, node: str, is_reached: bool, now: float) -> None:
+        raise AssertionError("there is no network")
+
     def closed(self, path: Path, now: float) -> None:
         pass
 

@@ -74,6 +74,10 @@ class Script:
         self.calls.append(("hear", node))
         self._effects += self.script
 
+    def reached(self, node: str, is_reached: bool, now: float) -> None:
+        self.calls.append(("reached", node, is_reached))
+        self._effects += self.script
+
     def ask(self, question: object, now: float) -> int:
         self.calls.append(("ask", question))
         self._effects += self.script

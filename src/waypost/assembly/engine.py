@@ -114,6 +114,11 @@ class Assembly:
         assert self._network is not None
         self._network.hear(node, messages, now)
 
+    def reached(self, node: str, is_reached: bool, now: float) -> None:
+        """The transport could bring something to a node of the network, or could not."""
+        assert self._network is not None
+        self._network.reached(node, is_reached, now)
+
     def closed(self, path: Path, now: float) -> None:
         """The connection is no more."""
         self._coap.closed(path, now)

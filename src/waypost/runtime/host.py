@@ -44,6 +44,10 @@ class AskableEngine(Engine, Protocol):
         """From a node of the network, whom the transport has identified."""
         ...
 
+    def reached(self, node: str, is_reached: bool, now: float) -> None:
+        """The transport could bring something to a node of the network, or could not."""
+        ...
+
     def ask(self, question: object, now: float) -> int:
         """The effect Answer with the returned id follows, at once or after a commit."""
         ...
@@ -132,6 +136,11 @@ class Host:
         self._run(self._hear, node, messages)
         return True
 
+    def reached(self, node: str, is_reached: bool) -> None:
+        """The transport could bring something to a node of the network, or could not."""
+        if self._running:
+            self._run(self._is_reached, node, is_reached)
+
     async def ask(self, question: object) -> object:
         """The outcome of `question`.  Raises StateError if the host is not running, or ends before the answer."""
         if not self._running:
@@ -162,6 +171,9 @@ class Host:
 
     def _hear(self, node: str, messages: Sequence[Said]) -> None:
         self._engine.hear(node, messages, self._loop.time())
+
+    def _is_reached(self, node: str, is_reached: bool) -> None:
+        self._engine.reached(node, is_reached, self._loop.time())
 
     def _closed(self, path: Path) -> None:
         self._engine.closed(path, self._loop.time())

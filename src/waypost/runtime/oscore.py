@@ -156,6 +156,10 @@ class Oscore:
         self._now = now
         self._engine.hear(node, messages, now)
 
+    def reached(self, node: str, is_reached: bool, now: float) -> None:
+        self._now = now
+        self._engine.reached(node, is_reached, now)
+
     def ask(self, question: object, now: float) -> int:
         self._now = now
         return self._engine.ask(question, now)

@@ -23,6 +23,7 @@ from yarl import URL
 
 from waypost.assembly.network import Reach
 from waypost.drip import parcel
+from waypost.drip.envelope import Pass
 from waypost.drip.outbox import Tell
 from waypost.drip.parcel import Said
 from waypost.drip.rumours import Whisper
@@ -42,11 +43,13 @@ QUEUE_MAX: Final = 8 << 20  # octets that wait for one node
 UNDER_WAY_MAX: Final = 4  # requests to one node
 REQUEST_S: Final = 10.0
 CONNECT_S: Final = 3.0
+ANSWER_S: Final = 3.0  # after the request is out: no disk stands between it and its answer
 RETRY_MIN: Final = 0.1  # seconds until a node that could not be reached is tried again; each time twice as long
 RETRY_MAX: Final = 2.0
 IDLE_S: Final = 20.0  # below what the other side waits for the next request
 
 Hear = Callable[[str, Sequence[Said]], bool]
+Reached = Callable[[str, bool], None]
 
 log = logging.getLogger(__name__)
 
@@ -61,20 +64,27 @@ class Link:
     under_way: int = 0
     failures: int = 0  # in a row
     again_at: float = 0.0  # of the loop's clock
+    is_reached: bool | None = None  # as was told
 
 
 class Peers:
-    """`hear` takes what this node says to itself; `counts` says what became of messages.
+    """`hear` takes what this node says to itself, `reached` which nodes could be reached and which could not.
 
-    `outside` is for the host: Tell, Whisper and Reach.
+    `counts` says what became of messages.  `outside` is for the host: Tell, Whisper, Pass and Reach.
     """
 
     def __init__(
-        self, name: str, credentials: Callable[[], Credentials], hear: Hear, source: str | None = None
+        self,
+        name: str,
+        credentials: Callable[[], Credentials],
+        hear: Hear,
+        reached: Reached,
+        source: str | None = None,
     ) -> None:
         self._name = name
         self._network = ""
         self._hear = hear
+        self._reached = reached
         self._contexts = Contexts(credentials, client_context)
         self._links: dict[str, Link] = {}
         self._own: list[Said] = []
@@ -85,7 +95,7 @@ class Peers:
         self._loop = asyncio.get_running_loop()
         self._session = aiohttp.ClientSession(
             connector=Connector(credentials, self._expected, source),
-            timeout=aiohttp.ClientTimeout(total=REQUEST_S, connect=CONNECT_S),
+            timeout=aiohttp.ClientTimeout(total=REQUEST_S, connect=CONNECT_S, sock_read=ANSWER_S),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
         )
@@ -109,6 +119,8 @@ class Peers:
                 self._put(body.node, (body.message,))
             case Whisper():
                 self._put(body.node, body.messages)
+            case Pass():
+                self._put(body.node, (body.envelope,))
             case Reach():
                 self._network = body.network
                 self._reach(body.urls.items())
@@ -194,6 +206,9 @@ class Peers:
         else:
             link.failures, link.again_at = 0, 0.0
             self.counts["requests"] += 1
+            if link.is_reached is not True:
+                link.is_reached = True
+                self._reached(name, True)
         finally:
             link.under_way -= 1
             if link.waiting and self._flushing is None:
@@ -208,6 +223,8 @@ class Peers:
             link.failures += 1
         self.counts["unreachable"] += len(link.waiting)
         link.waiting, link.octets = [], 0
+        link.is_reached = False
+        self._reached(name, False)
 
     def _refused(self, name: str, status: int, text: str) -> None:
         self.counts["refused"] += 1
