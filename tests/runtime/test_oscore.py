@@ -17,7 +17,7 @@ from waypost.engine import Commit, Path, Send
 from waypost.errors import ConfigError, StoreError
 from waypost.identity import Identity
 from waypost.identity.admission import Gate
-from waypost.identity.oscore import SecurityContext
+from waypost.identity.oscore import SEQUENCE_FLOOR, SecurityContext
 from waypost.runtime.context import BLOCK, SEQUENCE_MAX, Context
 from waypost.runtime.oscore import HELD_MAX, Oscore, Refusal
 from waypost.runtime.protecting import REASONS, counters, protect
@@ -518,6 +518,19 @@ def test_sequence_numbers_go_with_the_keys_and_not_with_the_name(script: Script,
     node = Node(script, renamed, disk=disk)
     (answer,) = node.receive(device.protect(get(2)))
     assert decode(answer).options == [(Option.OSCORE, b"\x02" + BLOCK.to_bytes(2, "big"))]
+
+
+def test_a_restored_node_goes_on_above_all_that_it_may_have_used(script: Script, device: Device) -> None:
+    """Whether the context has a row of its own or not, it is not new: what comes must prove to be fresh (B.1.2)."""
+    disk = Disk()
+    disk.rows["meta", SEQUENCE_FLOOR] = (70_000).to_bytes(8, "big")
+    node = Node(script, disk=disk)
+    (answer,) = node.receive(device.protect(get()))
+    assert decode(answer).options == [(Option.OSCORE, b"\x03" + (70_000).to_bytes(3, "big"))]
+    assert script.received == []
+    again = Node(script, disk=disk)
+    (answer,) = again.receive(device.protect(get(2)))
+    assert decode(answer).options == [(Option.OSCORE, b"\x03" + (70_000 + BLOCK).to_bytes(3, "big"))]
 
 
 def test_a_row_that_cannot_be_read_stops_the_start(script: Script, device: Device) -> None:
