@@ -314,9 +314,21 @@ class Assembly:
             "changes_waiting": self._feed.seq - self._durable,
             "changes": self._feed.seq,
         }
+        network = self._network
         return Report(
-            {**self._coap.counters(), **self._directory.counters(), **self._tokens.counters()},
-            {**gauges, **self._coap.gauges(), **self._directory.gauges(), **self._tokens.gauges()},
+            {
+                **self._coap.counters(),
+                **self._directory.counters(),
+                **self._tokens.counters(),
+                **(network.counters() if network else {}),
+            },
+            {
+                **gauges,
+                **self._coap.gauges(),
+                **self._directory.gauges(),
+                **self._tokens.gauges(),
+                **(network.gauges() if network else {}),
+            },
         )
 
 

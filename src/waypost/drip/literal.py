@@ -229,6 +229,15 @@ class Literal:
         effects, self._effects = self._effects, []
         return effects
 
+    def counters(self) -> dict[str, int]:
+        return {f"literal_{name}": count for name, count in self.counts.items()}
+
+    def gauges(self) -> dict[str, int]:
+        return {
+            "literal_following": sum(each.learner.follows for each in self._peers.values()),
+            "literal_waiting": sum(len(each.learner) for each in self._peers.values()),
+        }
+
     def check(self) -> None:
         for each in self._peers.values():
             each.learner.check()
