@@ -39,8 +39,10 @@ COUNTER: Final = "DRiP-Node-Counter"
 RESET: Final = "DRiP-Node-Counter-reset"
 TRANSACTION: Final = "DRiP-Transaction-Type"
 
-QUEUE_MAX: Final = 8 << 20  # octets that wait for one node
-UNDER_WAY_MAX: Final = 4  # requests to one node
+QUEUE_MAX: Final = 4 << 20  # octets that wait in one lane to one node
+UNDER_WAY_MAX: Final = 4  # requests to one node, of one lane
+GATHER_S: Final = 0.01  # seconds from one request to the next, while the node has not answered the one before
+SPREAD_S: Final = 0.025  # the same where nobody waits for what is said, always
 REQUEST_S: Final = 10.0
 CONNECT_S: Final = 3.0
 ANSWER_S: Final = 3.0  # after the request is out: no disk stands between it and its answer
@@ -55,16 +57,43 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class Link:
-    """To one node.  `waiting` are messages and their octets."""
+class Lane:
+    """What waits for one node: messages, by the call that they go in, and how many octets those are in all."""
 
-    url: str
-    waiting: list[tuple[Said, bytes]] = field(default_factory=list)
+    waiting: dict[str, list[bytes]] = field(default_factory=dict)
     octets: int = 0
     under_way: int = 0
+    sent_at: float = -1.0  # of the loop's clock
+
+    def take(self, now: float) -> dict[str, list[bytes]]:
+        waiting, self.waiting, self.octets, self.sent_at = self.waiting, {}, 0, now
+        return waiting
+
+
+@dataclass(slots=True)
+class Link:
+    """To one node.  What is `spread` may gather for a while: nobody waits for it, as voters wait for votes."""
+
+    url: str
+    asked: Lane = field(default_factory=Lane)
+    spread: Lane = field(default_factory=Lane)
     failures: int = 0  # in a row
     again_at: float = 0.0  # of the loop's clock
     is_reached: bool | None = None  # as was told
+
+    def lane(self, call: str) -> Lane:
+        return self.spread if call == parcel.COMMIT else self.asked
+
+    def due(self) -> tuple[tuple[Lane, float], ...]:
+        """Each lane in which something waits, and from when on it may go."""
+        asked = self.asked.sent_at + GATHER_S if self.asked.under_way else 0.0
+        both = (self.asked, asked), (self.spread, self.spread.sent_at + SPREAD_S)
+        return tuple((lane, when) for lane, when in both if lane.waiting and lane.under_way < UNDER_WAY_MAX)
+
+    def drop(self) -> int:
+        """Forget what waits; how many messages those were."""
+        lanes = self.asked, self.spread
+        return sum(len(said) for lane in lanes for said in lane.take(lane.sent_at).values())
 
 
 class Peers:
@@ -88,7 +117,7 @@ class Peers:
         self._contexts = Contexts(credentials, client_context)
         self._links: dict[str, Link] = {}
         self._own: list[Said] = []
-        self._flushing: asyncio.Handle | None = None
+        self._flushing: asyncio.TimerHandle | None = None
         self._spelled: dict[int, tuple[Said, bytes]] = {}  # since the last flush, by id()
         self._tasks: set[asyncio.Task[None]] = set()
         self._counter = 0
@@ -147,43 +176,51 @@ class Peers:
                 return
             for message in messages:
                 self._queue(link, message)
-        if self._flushing is None:
-            self._flushing = self._loop.call_soon(self._flush)
+        self._flush_at(0.0)
+
+    def _flush_at(self, when: float) -> None:
+        """No later than that."""
+        if self._flushing is None or when < self._flushing.when():
+            if self._flushing is not None:
+                self._flushing.cancel()
+            self._flushing = self._loop.call_at(when, self._flush)
 
     def _queue(self, link: Link, message: Said) -> None:
         if id(message) not in self._spelled:
             self._spelled[id(message)] = message, parcel.spell(message)
         _, spelled = self._spelled[id(message)]
-        if link.octets + len(spelled) > QUEUE_MAX:
+        call = parcel.call_of(message)
+        lane = link.lane(call)
+        if lane.octets + len(spelled) > QUEUE_MAX:
             self.counts["overflowed"] += 1
             return
-        link.waiting.append((message, spelled))
-        link.octets += len(spelled)
+        lane.waiting.setdefault(call, []).append(spelled)
+        lane.octets += len(spelled)
 
     def _flush(self) -> None:
         self._flushing = None
         own, self._own = self._own, []
         if own and not self._hear(self._name, own):
             self.counts["unheard"] += len(own)
-        for name, link in self._links.items():
-            while link.waiting and link.under_way < UNDER_WAY_MAX:
-                self._send(name, link)
         self._spelled.clear()
+        now = self._loop.time()
+        for name, link in self._links.items():
+            for lane, when in link.due():
+                if when <= now:
+                    self._send(name, link, lane, lane.take(now))
+                else:
+                    self._flush_at(when)
 
-    def _send(self, name: str, link: Link) -> None:
-        """All that waits for a node, each call's in a request of its own."""
-        waiting, link.waiting, link.octets = link.waiting, [], 0
-        by_call: dict[str, list[bytes]] = {}
-        for message, spelled in waiting:
-            by_call.setdefault(parcel.call_of(message), []).append(spelled)
-        for call, spelled_of in by_call.items():
+    def _send(self, name: str, link: Link, lane: Lane, waiting: dict[str, list[bytes]]) -> None:
+        """Each call's in a request of its own."""
+        for call, spelled_of in waiting.items():
             for body in parcel.bodies(spelled_of):
-                link.under_way += 1
-                task = self._loop.create_task(self._post(name, link, call, body))
+                lane.under_way += 1
+                task = self._loop.create_task(self._post(name, link, lane, call, body))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
 
-    async def _post(self, name: str, link: Link, call: str, body: bytes) -> None:
+    async def _post(self, name: str, link: Link, lane: Lane, call: str, body: bytes) -> None:
         self._counter += 1
         headers = {
             "Content-Type": "application/json",
@@ -210,9 +247,9 @@ class Peers:
                 link.is_reached = True
                 self._reached(name, True)
         finally:
-            link.under_way -= 1
-            if link.waiting and self._flushing is None:
-                self._flushing = self._loop.call_soon(self._flush)
+            lane.under_way -= 1
+            if link.due():
+                self._flush_at(0.0)
 
     def _failed(self, name: str, link: Link, error: Exception) -> None:
         self.counts["failed"] += 1
@@ -221,8 +258,7 @@ class Peers:
         if link.again_at <= self._loop.time():
             link.again_at = self._loop.time() + min(RETRY_MAX, RETRY_MIN * 2 ** min(link.failures, 8))
             link.failures += 1
-        self.counts["unreachable"] += len(link.waiting)
-        link.waiting, link.octets = [], 0
+        self.counts["unreachable"] += link.drop()
         link.is_reached = False
         self._reached(name, False)
 
@@ -258,7 +294,7 @@ class Connector(aiohttp.TCPConnector):
         source: str | None = None,
     ) -> None:
         local = None if source is None else (source, 0)
-        super().__init__(limit=0, limit_per_host=UNDER_WAY_MAX, keepalive_timeout=IDLE_S, local_addr=local)
+        super().__init__(limit=0, limit_per_host=2 * UNDER_WAY_MAX, keepalive_timeout=IDLE_S, local_addr=local)
         self._credentials = credentials
         self._expected = expected
 
