@@ -390,14 +390,15 @@ def open_network(config: Config, keyring: Keyring) -> Installation:
     own, *_ = read_certificates(keyring.credentials(now_ms).chain)
     _, _, name = identity_of(own)
     known = known_network(keyring)
+    public, verify = keyring.node.public_key().public_bytes_raw(), Remembering(verifies)
     return Installation(
         name,
-        keyring.node.public_key().public_bytes_raw().hex(),
+        public.hex(),
         keyring.operator.public_bytes_raw().hex(),
         config.peers.organisation,
         now_ms,
-        keyring.node.sign,
-        Remembering(verifies),
+        verify.signing(public, keyring.node.sign),
+        verify,
         known.founding if known else None,
         known.contacts if known else {},
         carries=config.rd.carrier == "mesh",
