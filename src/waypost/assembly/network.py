@@ -18,11 +18,12 @@ from typing import Final, get_args
 
 import msgspec
 
-from waypost.assembly.carrier import BUSY_RETRY, RECORDS, ROOM, WAITING_MAX
+from waypost.assembly.carrier import RECORDS, ROOM
+from waypost.assembly.carrying import Carrying, takes
 from waypost.drip import mesh
 from waypost.drip.engine import DripEngine, Setup
 from waypost.drip.envelope import Envelope
-from waypost.drip.gossip import Author, Restated
+from waypost.drip.gossip import Author
 from waypost.drip.guard import Guard
 from waypost.drip.hearing import Hearing
 from waypost.drip.judge import Holders
@@ -38,13 +39,12 @@ from waypost.drip.questions import Claim, Consult, Open, Peers, Seen, Settle, Sh
 from waypost.drip.relay import Relay
 from waypost.drip.roster import NODE
 from waypost.drip.rules import Rules
-from waypost.drip.rumours import Rumour
+from waypost.drip.rumours import Probed, Rumour
 from waypost.drip.shelf import Shelf
 from waypost.drip.voter import Credentials
 from waypost.engine import Answer, Apply, Ask, Commit, Effect, Put, Rows
 from waypost.errors import StoreError
 from waypost.rd.questions import Announce, Busy
-from waypost.rd.sound import is_sound
 from waypost.record import (
     ROSTER,
     Change,
@@ -132,8 +132,6 @@ class Network:
         self._missed: dict[str, float] = {}  # when a node could last not be reached
         self._reached: dict[str, str] = {}
         self._to_spread: dict[int, Committed] = {}  # changes that this node made: everybody should know, once durable
-        self._kept: dict[int, int] = {}  # change of this node alone -> the directory's question
-        self._silent: dict[int, None] = {}  # questions of our own to the mesh
         self._effects: list[Effect] = []
 
     def restore(self, rows: Rows, now: float) -> None:
@@ -156,10 +154,9 @@ class Network:
         assert self._votes.incarnation is not None
         author = Author(self.id, me.name, self._votes.incarnation, me.sign)
         spaces = (ROOM,) if me.carries else ()
-        self._mesh = mesh.Mesh(
-            self._rng, self._ids, author, me.verify, self._feed, spaces, is_sound=_is_sound, voted=self
-        )
+        self._mesh = mesh.Mesh(self._rng, self._ids, author, me.verify, self._feed, spaces, is_sound=takes, voted=self)
         self._mesh.restore(rows, now)
+        self._carrying = Carrying(self._ids, self._feed, self._mesh)
         relay = Relay(self._rng, self._ids, author, self._guard.verify, lambda: self._mesh.members.alive)
         self._hearing = Hearing(me.name, self._votes, self._guard, relay)
         self._literal = Literal(me.name, me.literal, self._votes, self._mesh.state, self._rng, self._ids)
@@ -196,6 +193,9 @@ class Network:
             (rumours if type(message) in RUMOURS else voted).append(message)  # type: ignore[arg-type]
         self._hearing.hear(node, voted, now, self._mesh.store.wall_ms(now))
         self._mesh.receive(node, rumours, now)
+        for rumour in rumours:
+            if isinstance(rumour, Probed) and self._mesh.is_heard(rumour.target, now):
+                self._votes.hear(rumour.target, (), now)
 
     def reached(self, node: str, is_reached: bool, now: float) -> None:
         """The transport could bring something to the node, or could not."""
@@ -203,6 +203,7 @@ class Network:
         self._hearing.relay.reached(node, is_reached, now)
         if not is_reached:
             self._missed[node] = now
+            self._mesh.missed(node, now)
 
     def check(self) -> None:
         self._votes.check()
@@ -221,41 +222,11 @@ class Network:
     def announce(self, id: int, announce: Announce, now: float) -> Busy | None:
         """Busy at once, or None: applied() will name the question once the change is durable and applied."""
         self._now = now
-        gossiped = self._mesh.store.get(ROOM, announce.key)
-        is_gossiped = gossiped is not None and gossiped.value is not None
-        if not announce.local and (is_gossiped or announce.value is not None):
-            return self._gossip(id, announce, now)
-        if is_gossiped:  # others are not to know it any more
-            silent = next(self._ids)
-            busy = self._gossip(silent, Announce(announce.key, None, 0), now)
-            if busy is not None:
-                return busy
-            self._silent[silent] = None
-        return self._keep(id, announce, now)
+        return self._carrying.announce(id, announce, now)
 
     def uncarried(self, rows: Rows) -> list[bytes]:
         """What the directory's table has and the mesh does not: it was the embedded carrier's, or is of this node."""
-        if not self._me.carries:
-            return []
-        return [key for key, _ in rows.scan(RECORDS) if self._mesh.store.get(ROOM, key) is None]
-
-    def _gossip(self, id: int, announce: Announce, now: float) -> Busy | None:
-        restates = None if announce.restates is None else Restated(announce.restates, announce.said_ms)
-        busy = self._mesh.announce(id, ROOM, announce.key, announce.value, announce.expires_ms, now, restates=restates)
-        return None if busy is None else Busy(busy.retry_s, busy.detail)
-
-    def _keep(self, id: int, announce: Announce, now: float) -> Busy | None:
-        """On this node alone."""
-        if len(self._kept) >= WAITING_MAX:
-            return Busy(BUSY_RETRY, "the disk is behind: come back later")
-        for effect in self._mesh.take_effects():  # what is numbered first goes first
-            self._place(effect)
-        store = self._mesh.store
-        change, puts = self._feed.add(ROOM, announce.key, store.tick(now), announce.value, store.wall_ms(now))
-        self._kept[change.seq] = id
-        record = Put(RECORDS, announce.key, announce.value)
-        self._effects.append(Commit(puts=(record, *puts), then=(Apply(change),)))
-        return None
+        return self._carrying.uncarried(rows) if self._me.carries else []
 
     def applied(self, change: Change, now: float) -> int | None:
         """It is durable and its readers have it; the question of announce() that it answers, if there is one."""
@@ -267,19 +238,7 @@ class Network:
             namespace, key = change.key.decode().split("\0")
             self._literal.changed((namespace, key), now)
             return None
-        if change.seq in self._kept:
-            return self._kept.pop(change.seq)
-        self._mesh.apply(change, now)
-        question = None
-        for effect in self._mesh.take_effects():
-            if isinstance(effect, Answer):
-                question = effect.id
-                if question in self._silent:
-                    del self._silent[question]
-                    question = None
-            else:
-                self._place(effect)
-        return question
+        return self._carrying.applied(change, now)
 
     # questions
 
@@ -309,7 +268,9 @@ class Network:
         return is_known or self._has_quorum(now)
 
     def _has_quorum(self, now: float) -> bool:
-        return self._votes.heard(now, self._missed) >= self._votes.roster.quorum
+        relay = self._hearing.relay
+        missed = {name: when for name, when in self._missed.items() if not relay.has_way(name, now)}
+        return self._votes.heard(now, missed) >= self._votes.roster.quorum
 
     def _told(self, question: object, now: float) -> object:
         match question:
@@ -347,7 +308,9 @@ class Network:
     # effects
 
     def take_effects(self) -> list[Effect]:
-        while effects := self._mesh.take_effects() + self._votes.take_effects():  # what is numbered first goes first
+        while (
+            effects := self._carrying.take_effects() + self._votes.take_effects()
+        ):  # what is numbered first goes first
             for effect in effects:
                 self._place(effect)
             self._follow_rosters()
@@ -486,10 +449,6 @@ class Network:
         first = given or founding(_alone(self._me))
         self._effects.append(Commit(puts=(Put(NODE, FOUNDING, first.encode()),)))
         return first
-
-
-def _is_sound(namespace: str, key: bytes, value: bytes) -> bool:
-    return namespace == ROOM and is_sound(key, value)
 
 
 def _incarnation(me: Installation) -> int:

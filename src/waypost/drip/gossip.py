@@ -77,7 +77,7 @@ class Busy:
 
 @dataclass(frozen=True, slots=True)
 class Restated:
-    """What is announced is no news: it restates `value`, of this key, that was said at `said_ms` or before."""
+    """It is no news, but `value`, of the same key, that was said at `said_ms` or before."""
 
     value: bytes
     said_ms: int
@@ -125,8 +125,7 @@ class Author:
 class Store:
     """`records_max` is how many records one node may have signed; a node refuses to accept more itself.
 
-    All nodes must agree on it, and on `is_sound`: what some hold and others refuse is never level.
-    """
+    Nodes that differ in it, or in `is_sound`, are never level."""
 
     def __init__(
         self,
@@ -166,10 +165,7 @@ class Store:
         return self._clock.last
 
     def restore(self, rows: Rows, now: float) -> None:
-        """What is on our own disk was checked when it came.  Raises StoreError if it cannot be read.
-
-        Of a namespace that is not carried any more nothing is kept: others have what is newer.
-        """
+        """What is on our own disk was checked when it came; of other namespaces nothing is kept.  Raises StoreError."""
         gone: list[Put] = []
         for key, value in rows.scan(RECORDS):
             try:
@@ -184,9 +180,8 @@ class Store:
                     self._hold(held)
             else:
                 gone.append(Put(RECORDS, key, None))
-        self._effects += [
-            Commit(puts=tuple(gone[place : place + FORGET_MAX])) for place in range(0, len(gone), FORGET_MAX)
-        ]
+        parts = [tuple(gone[place : place + FORGET_MAX]) for place in range(0, len(gone), FORGET_MAX)]
+        self._effects += [Commit(puts=part) for part in parts]
 
     def handle_clock(self, now: float, wall_ms: int) -> None:
         self._read_at, self._wall_ms = now, wall_ms

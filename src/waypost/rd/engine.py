@@ -18,7 +18,6 @@ A step of the wall clock moves no deadline; it may only leave stored expiries th
 Source: RFC 9176, 5; design, Contracts, 5.
 """
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from random import Random
 from typing import Final, assert_never
@@ -33,6 +32,7 @@ from waypost.rd.announcing import Change as Wanted
 from waypost.rd.brake import Brake
 from waypost.rd.changes import Changes, Settings
 from waypost.rd.clocks import Clocks
+from waypost.rd.debts import Debts
 from waypost.rd.evictions import Evictions, Row
 from waypost.rd.index import Registration
 from waypost.rd.observation import NOTHING, Plans
@@ -57,10 +57,9 @@ from waypost.rd.questions import (
     Remove,
     Removed,
     Renew,
-    Renewed,
 )
 from waypost.rd.reading import Reading
-from waypost.rd.record import Record, decode
+from waypost.rd.record import decode
 from waypost.rd.registrations import Registrations
 from waypost.rd.simple import Simple
 from waypost.record import Change
@@ -70,12 +69,7 @@ __all__ = ["Directory", "Settings"]
 TABLE: Final = "directory"
 
 DUE_MAX: Final = 100  # deadlines of one handle_timer()
-OWED_MAX: Final = 256  # announcements of our own under way
-OWED_RETRY: Final = 2.0  # seconds after the carrier was busy
-UNCHECKED_STEP: Final = 500  # names looked at in one handle_timer() after a step of the wall clock
 BUSY_RETRY: Final = 1  # seconds
-SAY_STEP: Final = 100  # names said to others at once, when they are there for the first time
-SAY_EVERY: Final = 0.1  # seconds
 KEEP_MORE: Final = 120.0  # seconds that a carrier keeps what is forgotten: its clock may be another
 CHECK_ALL_EVERY: Final = 16  # calls of check()
 
@@ -106,18 +100,12 @@ class Directory:
         self._registrations = Registrations(self._clocks, settings.grace_s, settings.node)
         self._brake = Brake(settings.brake_share, settings.brake_hold_s)
         self._announcements = Announcements(max(settings.grace_s, self._brake.longest()) + KEEP_MORE)
-        self._record_octets_max = settings.record_octets_max
         self._evictions = Evictions(self._clocks)
         self._changes = Changes(rng, settings, self._registrations, self._announcements)
         self._simple = Simple(ids, settings.document_octets_max) if settings.simple else None
         self._reading = Reading(self._registrations.index, self._evictions, decide)
         self.plans = Plans(self._registrations.index)
-        self._owed: dict[bytes, None] = {}  # names whose registration must be announced as it is
-        self._owed_after: float | None = None  # the carrier was busy
-        self._unchecked: list[bytes] = []  # names to look at since the wall clock stepped
-        self._unsaid: dict[bytes, None] = {}  # names whose registration the carrier does not bring to others yet
-        self._saying: deque[bytes] = deque()  # those whose turn has not come
-        self._say_at = 0.0
+        self._debts = Debts(self._registrations, self._announcements, settings.record_octets_max)
         self._placed = False  # what was restored waits for the wall clock
         self._counters = dict.fromkeys(COUNTERS, 0)
         self._now = 0.0
@@ -135,12 +123,7 @@ class Directory:
 
     def say(self, keys: Iterable[bytes]) -> None:
         """After restore(): what the carrier should bring to others, as far as it can, is on this node alone."""
-        for key in keys:
-            registration = self._registrations.by_key[key]
-            registration.node = ""
-            if self._fits(self._as_stored(registration)):
-                self._unsaid[key] = None
-        self._saying.extend(self._unsaid)
+        self._debts.say(keys)
 
     def ask(self, id: int, question: Question, now: float) -> Outcome | None:
         """The outcome, or None: then Answer(id, outcome) follows."""
@@ -181,7 +164,7 @@ class Directory:
         if isinstance(result, Busy):
             outcome = result
             if done.id is None:
-                self._owed_after = now + OWED_RETRY
+                self._debts.put_off(now)
         else:
             assert isinstance(result, Announced), f"{result!r} is no answer to an announcement"
             self._counters[done.counter] += 1
@@ -191,13 +174,13 @@ class Directory:
             following = self._change(waiting_id, question, now)
             if following is not None:
                 self._answer(waiting_id, following)
-        self._owe(done.key, now)
+        self._debts.owe(done.key, now)
         self._pay(now)
 
     def apply(self, change: Change, now: float) -> None:
         """Raises StoreError for a record that cannot be read."""
         self._now = now
-        self._unsaid.pop(change.key, None)
+        self._debts.said(change.key)
         old = self._registrations.by_key.get(change.key)
         before, visible = self.plans.view(old), old is not None and old.visible
         self._apply(change, now)
@@ -205,7 +188,7 @@ class Directory:
         if visible and new is not None and not new.visible:
             self._brake.count(now, len(self._registrations.index.visible) + 1)
         self.plans.compare(before, self.plans.view(new), now)
-        self._owe(change.key, now)
+        self._debts.owe(change.key, now)
 
     def review(self) -> None:
         """The policy has changed: lookups under way are decided anew.  Changes that wait are, when they go on."""
@@ -225,18 +208,11 @@ class Directory:
             elif self._registrations.is_carried(registration) and self._registrations.is_past(registration, now):
                 self._counters["forgotten"] += 1
                 self._registrations.forget(registration.key)
-            self._owe(registration.key, now)
-        for _ in range(min(len(self._unchecked), UNCHECKED_STEP)):
-            self._owe(self._unchecked.pop(), now)
-        if self._saying and now >= self._say_at:
-            self._say_at = now + SAY_EVERY
-            for _ in range(min(len(self._saying), SAY_STEP)):
-                self._owe(self._saying.popleft(), now)
+            self._debts.owe(registration.key, now)
+        self._debts.handle_timer(now)
         found = self._reading.step(now)
         if found is not None:
             self._answer(*found)
-        if self._owed_after is not None and now >= self._owed_after:
-            self._owed_after = None
         self._pay(now)
         self.plans.handle_timer(now)
 
@@ -244,16 +220,15 @@ class Directory:
         """At start this is when what was restored becomes visible."""
         self._now = now
         if self._clocks.set(now, wall_ms):
-            self._unchecked = list(self._registrations.by_key)
+            self._debts.look_at_all()
         if not self._placed:
             self._placed = True
             self._registrations.place(now)
 
     def next_timer(self) -> float | None:
-        if self._reading.under_way or self._unchecked:
+        if self._reading.under_way:
             return self._now
-        say_at = self._say_at if self._saying else None
-        times = (self._registrations.deadlines.next(), self._owed_after, say_at, self.plans.next_timer())
+        times = (self._registrations.deadlines.next(), self._debts.next_timer(self._now), self.plans.next_timer())
         return min((when for when in times if when is not None), default=None)
 
     def take_effects(self) -> list[Effect]:
@@ -277,7 +252,7 @@ class Directory:
             "documents": len(index.documents),
             "document_octets": index.octets,
             "announcements_under_way": len(self._announcements),
-            "announcements_owed": len(self._owed),
+            "announcements_owed": len(self._debts),
             "lookups_under_way": self._reading.under_way,
             "lookups_observed": len(self.plans),
             **self._changes.gauges(),
@@ -299,11 +274,13 @@ class Directory:
         self._registrations.check()
         self.plans.check()
         due = self._registrations.deadlines.next()
-        if self._unchecked or (due is not None and due <= self._now):
+        if self._debts.is_looking or (due is not None and due <= self._now):
             return  # what is owed shows when handle_timer() has caught up
         for key, registration in self._registrations.by_key.items():
             if self._registrations.owes(registration, self._now):
-                assert key in self._owed or self._announcements.get(key) is not None, "a debt is known or under way"
+                assert self._debts.knows(key) or self._announcements.get(key) is not None, (
+                    "a debt is known or under way"
+                )
 
     # questions
 
@@ -365,8 +342,8 @@ class Directory:
             return result
         if result.record is not None:
             result.record = self._registrations.kept(result.record)
-            if result.record.node and not self._fits(result.record):
-                most = self._record_octets_max
+            most = self._debts.record_octets_max
+            if result.record.node and not self._debts.fits(result.record):
                 return Refused(Reason.BAD_REQUEST, f"it takes more than {most} octets to store: register fewer links")
         self._announce(result)
         return None
@@ -423,43 +400,11 @@ class Directory:
             expires = self._registrations.expiry(record.expires_ms, record.lt, now)
             self._registrations.put(change.key, record, None, expires, now)
 
-    # announcements of our own
-
-    def _owe(self, key: bytes, now: float) -> None:
-        if self._owes(key, now):
-            self._owed[key] = None
-
-    def _owes(self, key: bytes, now: float) -> Registration | None:
-        registration = self._registrations.by_key.get(key)
-        if registration is None or not (key in self._unsaid or self._registrations.owes(registration, now)):
-            return None
-        return registration
-
     def _pay(self, now: float) -> None:
-        """Announce what is owed, a bounded number at a time.  What is under way is looked at when it is answered."""
-        while self._owed and self._owed_after is None and self._announcements.own < OWED_MAX:
-            key = next(iter(self._owed))
-            del self._owed[key]
-            registration = self._owes(key, now)
-            if registration is None or self._announcements.get(key):
-                continue
-            if self._registrations.is_past(registration, now):
-                self._announce(UnderWay(key, None, Removed(), "forgotten"))
-            else:
-                stored, told = self._as_stored(registration), registration.expires
-                owes = self._registrations.owes(registration, now)
-                record = self._registrations.restated(registration) if owes else self._registrations.kept(stored)
-                self._announce(UnderWay(key, None, Renewed(), "restated", record, told=told, restates=stored))
+        for under_way in self._debts.pay(now):
+            self._announce(under_way)
 
     # small parts
-
-    def _as_stored(self, registration: Registration) -> Record:
-        return self._registrations.record(registration, registration.stored_ms)
-
-    def _fits(self, record: Record) -> bool:
-        """The carrier can bring it to other nodes."""
-        kept = self._registrations.kept(record)
-        return bool(kept.node) and (not self._record_octets_max or len(kept.encode()) <= self._record_octets_max)
 
     def _answer(self, id: int, outcome: Outcome) -> None:
         self._count(outcome)
