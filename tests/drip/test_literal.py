@@ -232,7 +232,21 @@ def test_the_pauses_end_at_half_a_minute(gateway: Gateway) -> None:
         assert gateway.take() == first
 
 
-def test_what_is_no_commit_is_called_once(gateway: Gateway) -> None:
+def test_our_state_is_called_until_it_arrives() -> None:
+    """Else a peer that missed something would not know it."""
+    gateway = Gateway(BELL)
+    inactive = Batch((calls.declared_call("anna", is_active=False),))
+    assert gateway.take() == inactive
+    for _ in range(3):
+        assert gateway.take(arrived=False) is None
+        gateway.wait(RETRY_MAX_S)
+        assert gateway.take() == inactive
+    assert gateway.take(arrived=False) is None
+    gateway.sync("bell")
+    assert gateway.take_all()[0] == calls.declared_call("anna", is_active=True)
+
+
+def test_votes_and_heartbeats_are_called_once(gateway: Gateway) -> None:
     """A vote that comes late is ignored, and a heartbeat is followed by another."""
     gateway.hear("bell", calls.Voting(propagation("far")))
     assert gateway.take() == Batch((calls.no_call("far"),))

@@ -4,8 +4,8 @@ Heard is what a peer called.  To its /voting the answer is no, for what it propo
 commits are ignored; its state is kept.  When it asks to sync it is told everything, then every change.
 
 Take is asked by whoever brings our calls to a peer: the driver, call after call, or, for a peer without a listener, the
-stream that answers its request to sync.  To ask again says that the last calls have arrived, or have not: commits are
-called again then, with their counters, until they arrive; what else there is to call is called once.
+stream that answers its request to sync.  To ask again says that the last calls have arrived, or have not: commits, with
+their counters, and our own state are called again then, until they arrive; votes and heartbeats are called once.
 
 A counter is one for all initiators: the number of this start of the node, then one of the calls since.  So it only
 grows, whatever happened before (G1, G5), and one call at a time overtakes nothing (G4).
@@ -32,6 +32,7 @@ RETRY_MAX_S: Final = 30.0
 SYNC_EVERY_S: Final = 1.0  # between two beginnings of everything, for one peer
 NOES_MAX: Final = 64  # initiators whose voting is still to be answered
 TAKE_MAX: Final = 32  # calls in one Batch
+ONCE: Final = ("/heartbeat/", "/votingphase/")  # a late vote is ignored, and a heartbeat followed by another
 OWN: Final = 0  # the session of a peer with a listener
 STARTS: Final = b"drip-02 starts"  # of the node, counted in META
 STARTS_MAX: Final = (1 << 24) - 1
@@ -282,11 +283,12 @@ class Literal:
     def _sync(self, each: _Peer, now: float) -> None:
         self.counts["syncs"] += 1
         each.synced_at = now
+        self._end(each)  # everything has what was to be repeated, too
         if each.peer.has_listener:
             each.news, each.retry_at, each.failures = True, now, 0
         else:
             self._dismiss(each)
-            each.session, each.flight = next(self._ids), ()
+            each.session = next(self._ids)
         each.learner.begin()
 
     def _end(self, each: _Peer) -> None:
@@ -313,7 +315,7 @@ class Literal:
         if take.arrived:
             each.flight, each.failures = (), 0
         else:
-            each.flight = tuple(call for call in each.flight if call.path == "/commit")
+            each.flight = tuple(call for call in each.flight if not call.path.startswith(ONCE))
             longest = min(RETRY_MAX_S, RETRY_MIN_S * 2 ** min(each.failures, 16))
             each.failures += 1
             each.retry_at = now + longest * self._rng.uniform(0.5, 1.0)
