@@ -2,9 +2,9 @@
 
 Every BEAT_EVERY seconds a node beats to those it watches, and they answer.  Who has not been heard for MISSES_MAX beats
 is looked for by PROBERS others; if none of them is answered either within a beat, it counts as inactive, until it is
-heard again.  Anything that comes from a node is a sign of life.  A node that hears hardly anybody suspects itself first
-(Lifeguard): its patience grows with `strain`, which rises when others hear whom it did not, and falls with each beat
-that all answered.
+heard again.  Whom the transport cannot reach is looked for at once.  Anything that comes from a node is a sign of life.
+A node that hears hardly anybody suspects itself first (Lifeguard): its patience grows with `strain`, which rises when
+others hear whom it did not, and falls with each beat that all answered.
 
 Neighbours: everybody, in a small network; in a larger one those at fixed distances on a ring in the order of the
 SHA-256 of the names, so that both ends of a link know of it.  A node watches its neighbours and the voters.
@@ -149,6 +149,12 @@ class Members:
             self._choose()
         return True
 
+    def missed(self, name: str, now: float) -> None:
+        """The transport cannot reach it; can others?"""
+        other = self._others.get(name)
+        if other is not None and not (other.inactive or other.probing):
+            self._look_for(name, other, now)
+
     def beat(self, own: Own, now: float) -> None:
         """Beat now to all that are watched: something has changed that they should know."""
         beat = self._next_beat(own, now)
@@ -182,8 +188,9 @@ class Members:
     def receive_probed(self, probed: Probed, now: float) -> None:
         other = self._others.get(probed.target)
         if other is not None and other.probing:
+            if other.misses > MISSES_MAX:
+                self.strain = min(STRAIN_MAX, self.strain + 1)  # others hear it: perhaps it is we who are slow
             self.hear(probed.target, now)
-            self.strain = min(STRAIN_MAX, self.strain + 1)  # others hear it: perhaps it is we who are slow
 
     def handle_timer(self, own: Own, now: float) -> None:
         for name in self._deadlines.pop_due(now):
@@ -213,13 +220,16 @@ class Members:
             missed = missed or other.misses > 0
             other.misses += 1
             if other.misses > patience and not (other.inactive or other.probing):
-                other.probing = True
-                self._deadlines.set(name, now + BEAT_EVERY * (1 + self.strain))
-                helpers = [helper for helper in self.alive if helper != name]
-                for helper in self._rng.sample(helpers, min(PROBERS, len(helpers))):
-                    self.out.append((helper, Probe(name)))
+                self._look_for(name, other, now)
         if not missed:
             self.strain = max(0, self.strain - 1)
+
+    def _look_for(self, name: str, other: Other, now: float) -> None:
+        other.probing = True
+        self._deadlines.set(name, now + BEAT_EVERY * (1 + self.strain))
+        helpers = [helper for helper in self.alive if helper != name]
+        for helper in self._rng.sample(helpers, min(PROBERS, len(helpers))):
+            self.out.append((helper, Probe(name)))
 
     def _give_up(self, name: str) -> None:
         other = self._others.get(name)

@@ -188,6 +188,10 @@ class Mesh:
                 self._count("flooded")
         self._follow_members(now)
 
+    def missed(self, node: str, now: float) -> None:
+        """The transport cannot reach it."""
+        self._members.missed(node, now)
+
     def handle_timer(self, now: float) -> None:
         self.store.handle_timer(now)
         self._tree.handle_timer(now)
@@ -204,6 +208,11 @@ class Mesh:
             self._repair.next_timer(),
         )
         return min((when for when in timers if when is not None), default=None)
+
+    def is_heard(self, node: str, now: float) -> bool:
+        """Whether there is a sign of life of it at this moment."""
+        other = self._members.other(node)
+        return other is not None and other.heard_at == now
 
     def state(self, now: float) -> State:
         return self._members.state(now)

@@ -101,6 +101,11 @@ class Relay:
         """Who cannot be reached from here."""
         return tuple(name for name in self._cut if self._is_cut(name, now))
 
+    def has_way(self, node: str, now: float) -> bool:
+        """Whether it cannot be reached from here, and yet by way of others, as it seems."""
+        alive = self._alive() if self._is_cut(node, now) else ()
+        return node in alive and bool(self._others(node, alive, now))
+
     def routed(self, effects: list[Effect], now: float, wall_ms: int) -> list[Effect]:
         """What is to be done, with envelopes to others instead of what cannot go straight."""
         return self._routed(effects, self._alive(), now, wall_ms) if self._cut else effects
@@ -157,7 +162,7 @@ class Relay:
     def _through_others(
         self, node: str, messages: list[Relayed], alive: Collection[str], now: float, wall_ms: int
     ) -> list[Effect]:
-        others = [name for name in alive if name != node and name in self._members and not self._is_cut(name, now)]
+        others = self._others(node, alive, now)
         relays = self._rng.sample(others, min(RELAYS, len(others)))
         if not relays:
             return [Ask(next(self._ids), Tell(node, message)) for message in messages]
@@ -170,6 +175,10 @@ class Relay:
             tells += [Ask(next(self._ids), Pass(relay, envelope)) for relay in relays]
             self._note("sent")
         return tells
+
+    def _others(self, node: str, alive: Collection[str], now: float) -> list[str]:
+        """Who may pass on what is for that node."""
+        return [name for name in alive if name != node and name in self._members and not self._is_cut(name, now)]
 
     def _objection(self, node: str, envelope: Envelope, now: float, wall_ms: int) -> tuple[str, bytes]:
         """Why an envelope is dropped, or "" and what should be signed; all that costs little."""
