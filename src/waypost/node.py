@@ -50,6 +50,7 @@ from waypost.record.verification import Remembering
 from waypost.runtime import associations, local
 from waypost.runtime.addresses import listen_address
 from waypost.runtime.coaps import DtlsDriver, open_dtls, open_tls, require_keys
+from waypost.runtime.contacts import Contacts
 from waypost.runtime.figures import Figures, Labelled, LastError
 from waypost.runtime.host import Host, wall_clock_ms
 from waypost.runtime.http import HttpServer, Secured, serve, serve_locally
@@ -222,11 +223,13 @@ class Node:
         hear, reached, source = self._host.hear, self._host.reached, _source(config.peers.listen)
         self._peers = Peers(installation.name, self._credentials, hear, reached, source)
         undo.push_async_callback(self._peers.close)
-        self._host.outside = self._peers.outside
+        contacts = Contacts(self._keys, self.ask, self._peers.outside)
+        self._host.outside = contacts.outside
         listeners = await undo.enter_async_context(AsyncExitStack())  # after the host: what was taken is still answered
         undo.push_async_callback(self._host.stop)
         await self._host.start(store)
-        for follow in (self._follow_revocations, Renewing(self._keys, self._credentials, self._peers.urls).follow):
+        renewing = Renewing(self._keys, self._credentials, self._peers.urls)
+        for follow in (self._follow_revocations, renewing.follow, contacts.follow):
             undo.callback(asyncio.create_task(follow()).cancel)
         self.name = installation.name
         await self._listen_to_coap(listeners)

@@ -39,7 +39,7 @@ from waypost.identity.certificates import Request as Wanted
 from waypost.identity.keys import fingerprint
 from waypost.identity.token import Declined, Redeem, Redeemed, Shown
 from waypost.storage.keyring import LOOPBACK, Keyring
-from waypost.storage.network import Known
+from waypost.storage.network import Known, contacts_of
 
 PROTOCOL: Final = 1  # of what nodes say to each other
 RENEWALS_PER_SECOND: Final = 1 / 21_600  # of one name, in the long run
@@ -154,9 +154,7 @@ class Joining:
         introduced, peers = await self._ask(Introduce("")), await self._ask(ShowPeers())
         assert isinstance(introduced, Introduced)
         assert isinstance(peers, Peers)
-        members = peers.roster.voters + peers.roster.learners
-        contacts = {member.name: member.url for member in members if member.url}
-        return Known(contacts, introduced.founding).encode().decode()
+        return Known(contacts_of(peers.roster), introduced.founding).encode().decode()
 
     def _issue(self, subject: Subject, request: Wanted) -> Certificate:
         try:

@@ -2,8 +2,8 @@
 
     keys/network.json   {"contacts": {name: URL}, "founding": the network's first roster, as committed}
 
-It is written by who joins, and by who has founded a network once that is on disk.  A node that finds it, and no memory
-of itself in the database, has lost its disk: it is a new installation.
+It is written by who joins, and by who has founded a network once that is on disk, and again as nodes come, move and
+go.  A node that finds it, and no memory of itself in the database, has lost its disk: it is a new installation.
 
 Raises ConfigError for what is not as it must be, OSError for the disk.
 """
@@ -14,10 +14,10 @@ import msgspec
 from msgspec import Meta, Struct
 
 from waypost.errors import WireError
-from waypost.record import Committed, roster_in
+from waypost.record import Committed, Roster, roster_in
 from waypost.record.vote import founding
 from waypost.record.wire import NodeName, encode
-from waypost.storage.keyring import Keyring
+from waypost.storage.keyring import Keyring, locked
 
 NAME: Final = "network.json"
 SIZE_MAX: Final = 1 << 20
@@ -27,7 +27,7 @@ Url = Annotated[str, Meta(max_length=255, pattern=r"\Ahttps://")]
 
 
 class Known(Struct, frozen=True, forbid_unknown_fields=True):
-    """`contacts` are nodes that were there when this one joined."""
+    """`contacts` are the nodes of the last roster that this one knew, or that there was when it joined."""
 
     contacts: Annotated[dict[NodeName, Url], Meta(max_length=CONTACTS_MAX)]
     founding: Committed
@@ -60,3 +60,16 @@ def remember_network(keyring: Keyring, first: Committed) -> None:
     """Unless it is known already."""
     if not keyring.has(NAME):
         keyring.write({NAME: Known({}, first).encode()})
+
+
+def contacts_of(roster: Roster) -> dict[str, str]:
+    """The URLs of those who have one, by name."""
+    return {member.name: member.url for member in roster.voters + roster.learners if member.url}
+
+
+def remember_contacts(keyring: Keyring, contacts: dict[str, str]) -> None:
+    """Whom to ask from now on.  To know of nobody is to know of no more than before."""
+    with locked(keyring.folder):
+        known = known_network(keyring)
+        if known is not None and contacts and contacts != known.contacts:
+            keyring.write({NAME: Known(contacts, known.founding).encode()})
