@@ -104,7 +104,8 @@ class Mesh:
     """`voters` of the first `size` names found the network; the others learn.
 
     `at_home` of the claims name the claiming node as the key's home; `repair_every` so many seconds, at most, two nodes
-    compare what they hold.  With `is_signed` the signatures are real.  If it `is_open`, the others come by themselves.
+    compare what they hold.  A commit is told to all but `quiet` of the others.  With `is_signed` the signatures are
+    real.  If it `is_open`, the nodes that do not vote come by themselves.
     """
 
     def __init__(
@@ -117,10 +118,11 @@ class Mesh:
         keys: int = 2,
         at_home: float = 0.2,
         repair_every: float = 1.5,
+        quiet: float = 0.0,
         is_signed: bool = False,
         is_open: bool = False,
     ) -> None:
-        self.at_home, self.repair_every = at_home, repair_every
+        self.at_home, self.repair_every, self.quiet = at_home, repair_every, quiet
         self.is_signed, self.is_open = is_signed, is_open
         self.verify: Verify = Remembering(verifies) if is_signed else Fast.verify
         self.rng = Random(f"{seed}/mesh")
@@ -156,7 +158,7 @@ class Mesh:
             case Spread(news=news):
                 message = Commit(news) if isinstance(news, Committed) else Alarm(news)
                 for target in self.names:
-                    if target != node.name:
+                    if target != node.name and not (self.quiet and self.rng.random() < self.quiet):
                         self._post(node, target, message)
             case Stored(committed=committed):
                 self.observer.written(node.name, committed.record.place, committed.record.version)

@@ -1,8 +1,8 @@
 """Watches a mesh from outside: what every node tells, writes and answers, against the invariants of the notes.
 
-I1 agreement, I2 the chain, I3 certificates, I5 one vote for a ballot and none below a promise, I7 no commit without a
-quorum and I14 no vote after a seal are checked with each message and each row; I4 with each row that is on disk and
-after each restart; I6, I9 and I13 over the operations of the clients.
+I1 agreement, I2 the chain, I3 certificates, I5 one record for a ballot and no vote below a promise, I7 no commit
+without a quorum and I14 no vote after a seal are checked with each message and each row; I4 with each row that is on
+disk and after each restart; I6, I9 and I13 over the operations of the clients.
 
 Source: notes on DRiP, 4.12.
 """
@@ -48,6 +48,7 @@ class Observer:
     on_disk: dict[tuple[str, Place], int] = field(default_factory=dict)
     promises: dict[Slot, list[tuple[int, Ballot]]] = field(default_factory=dict)
     votes: dict[tuple[Slot, Ballot], str] = field(default_factory=dict)
+    calls: dict[tuple[Place, int, Ballot], str] = field(default_factory=dict)
     sealed: dict[str, int] = field(default_factory=dict)
     certified: set[Committed] = field(default_factory=set)
 
@@ -73,6 +74,8 @@ class Observer:
         slot = (name, mark.incarnation, matter.place, matter.version)
         before = self.votes.setdefault((slot, matter.ballot), matter.hash)
         require(before == matter.hash, "I5", f"{name} voted for two records at {matter.ballot}")
+        called = self.calls.setdefault((matter.place, matter.version, matter.ballot), matter.hash)
+        require(called == matter.hash, "I5", f"{name} voted for another record at {matter.ballot} than others did")
         for counter, ballot in self.promises.get(slot, ()):
             kept = mark.counter < counter or matter.ballot >= ballot
             require(kept, "I5", f"{name} voted at {matter.ballot} after it had promised {ballot}")

@@ -61,10 +61,10 @@ def roster_storm(seed: int, rules: Rules = SOUND) -> Mesh:
 def hasty_storm(seed: int, rules: Rules = SOUND) -> Mesh:
     """Five nodes, three of which vote, and others every second; who claims a key mostly keeps it at home.
 
-    Repair comes seldom, so votes are often closed by voters that know of them only from a merge.
+    Few hear of a commit, and repair comes seldom: votes are often closed by voters that know of them only from a merge.
     """
     rng = Random(f"{seed}/hasty")
-    mesh = Mesh(seed, size=5, voters=3, rules=rules, keys=1, at_home=0.9, repair_every=8.0)
+    mesh = Mesh(seed, size=5, voters=3, rules=rules, keys=1, at_home=0.9, repair_every=8.0, quiet=0.7)
     mesh.change_rosters_again_and_again(rng.choice((0.5, 1.0, 2.0)))
     return blow(mesh, rng, mean=rng.choice((0.5, 1.0)))
 

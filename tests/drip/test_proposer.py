@@ -4,9 +4,12 @@ import pytest
 from handmade import HOME, TIMERS, VOTERS, Hand, committed, epoch_two, next_roster, promise, vote, yes
 from people import FOUNDING, WALL_MS, member, record
 
-from waypost.drip.messages import Commit, Nack, No, Poll, Promise, Proposal, Read, ReadAnswer, VoteCall, Yes
+from waypost.drip.messages import Commit, Message, Nack, No, Poll, Promise, Proposal, Read, ReadAnswer, VoteCall, Yes
+from waypost.drip.outbox import Tell
 from waypost.drip.outcome import Outcome, State
 from waypost.drip.voter import ROUND_JUMP_MAX
+from waypost.engine import Ask, Effect
+from waypost.engine import Commit as Transaction
 from waypost.record import Ballot, Record
 
 LAMP = record("on", home="anna")
@@ -50,7 +53,8 @@ def promises(hand: Hand, *accepted: tuple[str, Proposal | None], counter: int = 
 def test_the_home_calls_the_vote_at_once_and_a_quorum_commits(anna: Hand) -> None:
     """Rules 1 and 3: DRiP's two phases, in one round trip."""
     id = anna.claim(OFF)
-    assert anna.says(VoteCall) == ["anna", "berta", "carla"]
+    assert anna.says(VoteCall) == ["berta", "carla"]
+    assert anna.says(Yes) == ["anna"]  # its own vote is on disk with the round
     call = anna.calls()
     assert call == VoteCall(OFF, HOME, FIRST)
     anna.hear("berta", yes(call, "berta", counter=2))
@@ -60,6 +64,48 @@ def test_the_home_calls_the_vote_at_once_and_a_quorum_commits(anna: Hand) -> Non
     assert anna.answers == {id: Outcome(State.COMMITTED, now_committed)}
     assert anna.spread == [now_committed]
     assert anna.drip.committed(PLACE) == now_committed
+
+
+def commits(hand: Hand) -> tuple[list[Message], Transaction, list[Message]]:
+    """What leaves at once, the one transaction, and what leaves after it."""
+    effects = hand.drip.take_effects()
+    (commit,) = [effect for effect in effects if isinstance(effect, Transaction)]
+    at_once, after = ([said for said in map(said_by, part) if said] for part in (effects, commit.then))
+    return at_once, commit, after
+
+
+def said_by(effect: Effect) -> Message | None:
+    return effect.body.message if isinstance(effect, Ask) and isinstance(effect.body, Tell) else None
+
+
+def test_round_0_and_the_homes_own_vote_are_on_disk_in_one_transaction_before_anybody_hears(anna: Hand) -> None:
+    anna.drip.claim(OFF, anna.now)
+    at_once, commit, after = commits(anna)
+    assert at_once == []
+    assert sorted(put.table for put in commit.puts) == ["drip_instance", "drip_node", "drip_round"]
+    assert [type(message) for message in after] == [VoteCall, VoteCall, Yes]
+
+
+def test_a_round_is_on_disk_before_its_poll_and_the_vote_at_it_waits_for_nothing(anna: Hand) -> None:
+    """Only its own vote does."""
+    anna.claim(OFF)
+    anna.wait(1.3 * TIMERS.vote_s)
+    ballot = poll_of(anna).ballot
+    assert "berta" in anna.says(Poll)
+    for name in ("berta", "carla"):
+        anna.drip.hear(name, (promise(OFF, ballot, counter=5),), anna.now)
+    at_once, commit, after = commits(anna)
+    assert [type(message) for message in at_once] == [VoteCall, VoteCall]
+    assert sorted(put.table for put in commit.puts) == ["drip_instance", "drip_node"]
+    assert [type(message) for message in after] == [Yes]
+
+
+def test_a_poll_and_the_own_promise_are_on_disk_in_one_transaction(anna: Hand) -> None:
+    anna.drip.claim(next_roster(FOUNDING, ("anna", "berta")), anna.now)
+    at_once, commit, after = commits(anna)
+    assert at_once == []
+    assert sorted(put.table for put in commit.puts) == ["drip_instance", "drip_node", "drip_round"]
+    assert [type(message) for message in after] == [Poll, Poll, Promise]
 
 
 def test_the_home_uses_round_0_once_for_a_version_even_after_a_crash(anna: Hand) -> None:
@@ -256,7 +302,8 @@ def test_a_roster_has_no_home() -> None:
     assert FOUNDING.record.home == "anna"
     anna.claim(next_roster(FOUNDING, ("anna", "berta")))
     assert anna.says(VoteCall) == []
-    assert anna.says(Poll) == ["anna", "berta", "carla"]
+    assert anna.says(Poll) == ["berta", "carla"]
+    assert anna.says(Promise) == ["anna"]
 
 
 def test_a_record_that_waited_too_long_was_never_proposed(dora: Hand) -> None:

@@ -22,8 +22,8 @@ BREAKAGES: list[tuple[Rules, StormOver, int, str, int]] = [
     (breakages.NoPromiseCheck(), fixed_storm, 0, "I5", 20),
     (breakages.NoAdoption(), fixed_storm, 13, "I1", 100),
     (breakages.NoSeal(), roster_storm, 0, "I14", 20),
-    (breakages.NoMerge(), hasty_storm, 120, "I6", 1_000),
-    (breakages.RoundZeroOverMerged(), hasty_storm, 417, "I1", 3_000),
+    (breakages.NoMerge(), hasty_storm, 21, "I1", 100),
+    (breakages.RoundZeroOverMerged(), hasty_storm, 122, "I1", 1_000),
     (breakages.ReachableQuorum(), fixed_storm, 0, "I3, I7", 20),
 ]
 NAMES = [type(rules).__name__ for rules, *_ in BREAKAGES]

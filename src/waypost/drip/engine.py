@@ -316,7 +316,7 @@ class DripEngine:
     def hear(self, node: str, messages: tuple[Message, ...], now: float) -> None:
         """What a parcel held."""
         self._tell_time(now)
-        if node in self._electorate.roster.nodes:
+        if self._electorate.is_node(node):
             self._heard[node] = now
         for message in messages:
             self._receive(node, message, now)

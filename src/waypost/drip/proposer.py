@@ -23,7 +23,7 @@ from waypost.drip.roster import Electorate
 from waypost.drip.rules import Rules
 from waypost.drip.voter import ROUND_JUMP_MAX, SKEW_MAX_MS, Credentials, Voter
 from waypost.engine import Deadlines
-from waypost.record import ROSTER, Ballot, Certificate, Committed, Mark, Matter, Place, Proof, Record, Vote
+from waypost.record import ROSTER, Ballot, Certificate, Committed, Mark, Matter, Place, Proof, Record, Roster, Vote
 from waypost.record.vote import is_marked
 
 ATTEMPTS_MAX: Final = 4096  # keys
@@ -305,12 +305,16 @@ class Proposer:
         attempt.promises, attempt.refusals = {}, {}
         self._note_counters(attempt)
         poll = Poll(*place, attempt.version, attempt.ballot, self._book.committed.get(place))
-        for member in self._electorate.roster.voters:
-            self._outbox.tell(member.name, poll)
+        for name in self._others(self._electorate.roster):
+            self._outbox.tell(name, poll)
+        self._voter.receive_poll(self._electorate.name, poll)
         self._arm(place, attempt, now + self._vote_s())
 
     def _call(self, place: Place, attempt: Attempt, value: Record) -> None:
-        """Rule 2: the vote."""
+        """Rule 2: the vote.
+
+        A ballot is on disk before it leaves: round 0 together with this node's own vote, others since their poll.
+        """
         attempt.value, attempt.matter = value, Matter.of(value, attempt.ballot, self._credentials.network)
         attempt.votes, attempt.denials, attempt.refusals = {}, {}, {}
         attempt.calls += 1
@@ -318,8 +322,13 @@ class Proposer:
         roster = self._electorate.known(attempt.ballot.epoch)
         assert roster is not None
         call = VoteCall(value, attempt.ballot, self._book.committed.get(place))
-        for member in roster.voters:
-            self._outbox.tell(member.name, call)
+        tell = self._outbox.tell_now if attempt.ballot.round else self._outbox.tell
+        for name in self._others(roster):
+            tell(name, call)
+        self._voter.receive_vote(self._electorate.name, call)
+
+    def _others(self, roster: Roster) -> list[str]:
+        return [voter.name for voter in roster.voters if voter.name != self._electorate.name]
 
     def _refused(self, node: str, place: Place, attempt: Attempt, now: float) -> None:
         """Rule 4: once no quorum can be had at this ballot, another round, after a while."""

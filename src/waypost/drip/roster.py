@@ -64,6 +64,7 @@ class Electorate:
         self._committed: dict[int, Committed] = {}
         self._rosters: dict[int, Roster] = {}
         self._terms: dict[int, int] = {}  # of each epoch
+        self._nodes: frozenset[str] = frozenset()  # of the last roster: nearly every message asks
         self._joined: dict[int, None] = {}
         self._past = 0
         self._named: dict[int, None] = {}  # the incarnations in which rosters of this term name this node
@@ -106,6 +107,9 @@ class Electorate:
     def known(self, epoch: int) -> Roster | None:
         return self._rosters.get(epoch)
 
+    def is_node(self, name: str) -> bool:
+        return name in self._nodes
+
     def term_of(self, epoch: int) -> int | None:
         return self._terms.get(epoch)
 
@@ -121,6 +125,7 @@ class Electorate:
         goes_on = roster.epoch > 1 and self.roster.votes_on(roster)
         self._terms[roster.epoch] = self.term if goes_on else roster.epoch
         self._rosters[roster.epoch] = roster
+        self._nodes = frozenset(roster.nodes)
         if not goes_on:
             self._named = {}
         for member in roster.voters + roster.learners:

@@ -178,7 +178,7 @@ class Voter:
         """Rules 1 and 2; the engine has learnt what the question brought with it."""
         electorate, book = self._electorate, self._book
         last_term = electorate.known(ballot.epoch) if ballot.epoch < electorate.term else None
-        if ballot.node != node or node not in (last_term or electorate.roster).nodes:
+        if ballot.node != node or not (node in last_term.nodes if last_term else electorate.is_node(node)):
             return False
         if ballot.epoch > electorate.term:
             electorate.ask_for_rosters(node)

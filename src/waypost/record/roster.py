@@ -6,6 +6,7 @@ canonical JSON.  The first has no votes: the network's id is its hash, so whoeve
 Source: notes on DRiP, 4.2, 4.4 and 4.9; the home of a new key by highest random weight (Thaler and Ravishankar, 1998).
 """
 
+from functools import lru_cache
 from hashlib import sha256
 from typing import Annotated, Final
 
@@ -115,6 +116,12 @@ class Roster(Struct, frozen=True, omit_defaults=True):
 _decoder: Final = msgspec.json.Decoder(Roster)
 
 
+@lru_cache(maxsize=16)
+def _decoded(value: str) -> Roster:
+    """The same few rosters are looked at for every new key."""
+    return Roster.decode(value.encode(errors="surrogatepass"))
+
+
 def network_of(first: Roster) -> str:
     """The network's id: 64 hexadecimal digits that name its first roster."""
     return sha256(b"waypost network v1\n" + encode(first)).hexdigest()
@@ -143,7 +150,7 @@ def roster_in(record: Record) -> Roster:
     """The roster that a record of the key ROSTER holds.  Raises WireError."""
     if record.place != ROSTER or record.value is None:
         raise WireError("the record holds no roster")
-    roster = Roster.decode(record.value.encode(errors="surrogatepass"))
+    roster = _decoded(record.value)
     if roster.epoch != record.version:
         raise WireError("a roster's epoch is the version of its record")
     return roster
