@@ -136,7 +136,9 @@ class Lone:
         roster = self.drip.roster
         members = [(each, True) for each in roster.voters] + [(each, False) for each in roster.learners]
         seen = tuple(Seen(each, votes, None, None, None, None, None, ()) for each, votes in members)
-        return Peers(self.network, "anna", 1, "active", True, True, committed, roster, seen, self.applicants, {}, self.age_s)
+        return Peers(
+            self.network, "anna", 1, "active", True, True, committed, roster, seen, self.applicants, {}, self.age_s
+        )
 
     def _settle(self) -> None:
         while effects := self.drip.take_effects():

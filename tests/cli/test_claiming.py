@@ -1,7 +1,6 @@
 """The verbs about records and those who vote, with a network of one voter that really votes."""
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -12,6 +11,7 @@ from lone import CREATOR, POLICY, Lone, made
 from people import key_of, member, public_of
 from serving import Api, serving
 
+from waypost.cli.keys import wall_ms
 from waypost.cli.peers import allowed, promoted, removed
 from waypost.cli.verbs import call
 from waypost.drip.outcome import Outcome, State
@@ -23,14 +23,13 @@ from waypost.record import Ballot, Committed, Creator, Record, Roster, roster_in
 
 HEIR: Final = public_of("heir")
 FOUNDERS: Final = Roster(1, (member("anna"),), (member("berta"), member("carla")), POLICY)
-NOW_MS: Final = time.time_ns() // 1_000_000
 
 Run = Callable[..., tuple[int, Any, str]]
 
 
 @pytest.fixture
 def node() -> Lone:
-    return Lone(NOW_MS, FOUNDERS)
+    return Lone(wall_ms(), FOUNDERS)
 
 
 @pytest.fixture
@@ -71,7 +70,7 @@ def table(api: Api, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
 
 
 def old(value: str | None, before: Record | None = None, **more: Any) -> Record:
-    return made(value, before, wall_ms=NOW_MS, network=Lone(NOW_MS, FOUNDERS).network, **more)
+    return made(value, before, wall_ms=wall_ms(), network=Lone(wall_ms(), FOUNDERS).network, **more)
 
 
 def test_a_claim_is_committed_and_found(run: Run, keys: dict[str, str]) -> None:
@@ -171,7 +170,7 @@ def test_what_nobody_can_say_is_asked_for_until_the_deadline_with_one_record(
     asked = ("claim", "--outcome", f"1/{claimed['txid']}", "lamp")
     assert run(*asked)[0] == 3
     node.silent = False
-    node.drip.handle_clock(node.now, NOW_MS)  # or too much time has passed for it to be taken
+    node.drip.handle_clock(node.now, wall_ms())  # or too much time has passed for it to be taken
     node.put(sent[0])
     code, claimed, _ = run(*asked)
     assert (code, claimed["state"]) == (0, "committed")
