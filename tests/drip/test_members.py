@@ -123,6 +123,35 @@ def test_patience_comes_back_when_all_answer(watch: Watch) -> None:
     assert watch.members.strain == 0
 
 
+def test_whom_the_transport_cannot_reach_is_looked_for_at_once_and_found_by_others(watch: Watch) -> None:
+    watch.run(12.0)
+    watch.deaf, watch.heard_by = {"f"}, set("bcde")
+    watch.members.missed("f", 12.0)
+    assert [type(message) for _, message in watch.members.out] == [Probe] * PROBERS
+    watch.run(12.0 + BEAT_EVERY + 1.0)
+    other = watch.members.other("f")
+    assert other is not None
+    assert other.heard_at is not None
+    assert other.heard_at > 12.0
+    assert "f" in watch.members.alive
+    assert watch.members.strain == 0, "it is the way that is cut, and not we who are slow"
+
+
+def test_whom_nobody_reaches_is_inactive_after_one_beat_more(watch: Watch) -> None:
+    watch.run(12.0)
+    watch.deaf = {"f"}
+    watch.members.missed("f", 12.0)
+    watch.members.missed("f", 12.5)
+    watch.run(12.0 + BEAT_EVERY - 0.1)
+    assert len([each for *_, each in watch.said if each == Probe("f")]) == PROBERS, "once is enough"
+    assert "f" in watch.members.alive
+    watch.run(12.0 + BEAT_EVERY + 0.1)
+    assert "f" not in watch.members.alive
+    watch.members.missed("f", 18.0)
+    watch.members.missed("stranger", 18.0)
+    assert watch.members.out == []
+
+
 def test_a_probe_is_answered_only_if_the_target_answers(watch: Watch) -> None:
     members = watch.members
     members.hear("b", 1.0)
