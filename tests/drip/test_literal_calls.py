@@ -9,7 +9,7 @@ from literals import committed_in
 from people import FOUNDERS, FOUNDING, NETWORK, record
 
 from waypost.drip import calls
-from waypost.drip.calls import BODY_MAX, COUNTER_MAX, HEADERS_MAX, PATH_MAX, read_call
+from waypost.drip.calls import BODY_MAX, COUNTER_MAX, HEADERS_MAX, read_call
 from waypost.errors import WireError
 from waypost.identity.keys import verifies
 from waypost.record.vote import require_committed
@@ -128,11 +128,6 @@ def test_a_propagation_with_another_body_than_an_object_is_refused(body: bytes) 
 def test_a_heartbeat_without_a_state_is_refused(body: bytes) -> None:
     with pytest.raises(WireError):
         read_call("POST", "/heartbeat/node/bell", (), body)
-
-
-def test_a_path_is_as_long_as_a_call_needs_at_most() -> None:
-    with pytest.raises(WireError):
-        read_call("POST", "/" * (PATH_MAX + 1), (), b"")
 
 
 @given(

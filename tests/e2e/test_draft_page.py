@@ -52,7 +52,7 @@ class Shell:
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith("WAYPOST_")}
 
     async def type(self, commands: str) -> str:
-        commands = commands.replace("127.0.0.1:8481", self.peers).replace("wait=3600", "wait=2")
+        commands = commands.replace("127.0.0.1:8481", self.peers).replace("wait=3600", "wait=5")
         process = await asyncio.create_subprocess_exec(
             "sh", "-eu", "-c", commands, cwd=self.folder, env=self.environment,
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,

@@ -23,8 +23,10 @@ from waypost.api.schemas import Registration, Renewal
 from waypost.coap import links
 from waypost.coap.message import decode
 from waypost.coap.stream import Stream
+from waypost.drip.calls import read_call
 from waypost.errors import ConfigError, DeniedError, UnreachableError, WireError
 from waypost.identity.certificates import identity_of, is_issued_by, read_certificate, read_request
+from waypost.identity.jwt import Tokens
 from waypost.identity.shared import read_shared
 from waypost.rd import questions
 from waypost.record import Change, Hlc, Kind, canonical, parse_canonical
@@ -157,6 +159,18 @@ def shared_secrets(data: bytes) -> None:
     read_shared(data, "secrets.toml")
 
 
+def a_call_of_the_draft(data: bytes) -> None:
+    """As lines: the method, the path, and header and value by turns; then an empty one, and the body."""
+    head, _, body = data.partition(b"\n\n")
+    method, path, *headers = [*head.decode("utf-8", "surrogateescape").split("\n"), "", ""]
+    read_call(method, path, tuple(zip(headers[::2], headers[1::2], strict=False)), body)
+
+
+def a_jwt(data: bytes) -> None:
+    with suppress(DeniedError):
+        Tokens("anna", {}).take(data.decode("utf-8", "surrogateescape"), 0)
+
+
 DECODERS: Final = {
     "CoAP message": Decoder(
         a_message,
@@ -232,6 +246,23 @@ DECODERS: Final = {
     "certificate": Decoder(a_certificate, [ROOT.der, read_certificate((KEYS / "peer.crt").read_bytes()).der]),
     "certificate request": Decoder(
         a_request, [load_pem_x509_csr((KEYS / "request.pem").read_bytes()).public_bytes(Encoding.DER)]
+    ),
+    "call of the draft": Decoder(
+        a_call_of_the_draft,
+        [
+            b"POST\n/commit\nDRiP-Node-ID\nanna\nDRiP-Node-Counter\n18446744073709551615\nDRiP-Node-Counter-reset\ntrue\n"
+            b'DRiP-Transaction-Type\nsync\nDRiP-Sync-Complete\nfalse\n\n{"publicID": "+12155551212", "a": [1, null]}',
+            b"POST\n/votingphase/node/anna/response/yes",
+            b'POST\n/heartbeat/node/anna\n\n{"state": "synchronizing"}',
+            b"PUT\n/sync/node/anna",
+        ],
+    ),
+    "JWT": Decoder(
+        a_jwt,
+        [
+            b"eyJhbGciOiJFZERTQSIsInR5cCI6IkpXVCJ9."
+            b"eyJpc3MiOiJiZWxsIiwiYXVkIjpbImFubmEiXSwiaWF0IjoxLCJleHAiOjIuNSwianRpIjoiYSJ9.AAAA"
+        ],
     ),
     "shared secrets": Decoder(
         shared_secrets,

@@ -29,7 +29,6 @@ from waypost.record.wire import encode
 State = Literal["active", "sync", "inactive"]
 
 BODY_MAX: Final = 64 << 10  # octets: a record and its certificate have 48 KiB at most
-PATH_MAX: Final = 255  # octets
 HEADERS_MAX: Final = 64
 DIGITS_MAX: Final = 20  # of a counter
 COUNTER_MAX: Final = (1 << 64) - 1
@@ -142,8 +141,8 @@ class Outgoing:
 
 def read_call(method: str, path: str, headers: Headers, body: bytes) -> Call:
     """`path` as it stands in the request line.  Raises WireError, and nothing else, for whatever is no call."""
-    if len(path) > PATH_MAX or len(body) > BODY_MAX:
-        raise WireError(f"the path has {PATH_MAX} octets at most, and the body {BODY_MAX}")
+    if len(body) > BODY_MAX:
+        raise WireError(f"a body has {BODY_MAX} octets at most")
     match method, path.split("/")[1:]:
         case "POST", ["voting"]:
             return Voting(_origin(headers, body))
