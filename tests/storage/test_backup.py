@@ -3,9 +3,11 @@
 import sqlite3
 import stat
 import subprocess
+import tarfile
 import threading
 from collections.abc import Callable
 from contextlib import closing
+from io import BytesIO
 from pathlib import Path
 from random import Random
 
@@ -19,7 +21,7 @@ from waypost.errors import ConfigError, ProofError, StoreError
 from waypost.record import Change, Kind
 from waypost.record.feed import FEED, FEED_ID, META
 from waypost.storage import Store
-from waypost.storage.archive import Manifest, unpack
+from waypost.storage.archive import Manifest, Part, Source, unpack, write
 from waypost.storage.backup import PAGES, back_up
 from waypost.storage.keyring import Keyring
 from waypost.storage.restoring import restore
@@ -169,12 +171,13 @@ def test_what_is_no_state_directory_is_not_backed_up(tmp_path: Path) -> None:
 
 
 def test_a_damaged_database_makes_no_backup(tmp_path: Path) -> None:
-    filled(tmp_path / "state", rows=500)
+    """Nor where the damage is in what the manifest needs nothing of."""
+    with closing(Store.open(filled(tmp_path / "state"), durable=False)) as store:
+        store.commit([Commit(puts=tuple(Put("directory", b"%d" % number, bytes(1_000)) for number in range(500)))])
     with (tmp_path / "state" / "waypost.db").open("r+b") as file:
-        size = file.seek(0, 2)
-        file.seek(3 * 8192)
-        file.write(b"\xa5" * (size - 3 * 8192))
-    with pytest.raises(StoreError):
+        file.seek(file.seek(0, 2) - 2 * 8192)
+        file.write(b"\xa5" * 8192)
+    with pytest.raises(StoreError, match="damaged"):
         saved(tmp_path / "state", tmp_path / "file")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["state"]
 
@@ -232,12 +235,36 @@ def test_any_bytes_are_a_backup_or_refused(sample: Path, data: bytes) -> None:
 
 
 def test_a_name_that_leads_out_of_the_directory_is_refused(tmp_path: Path) -> None:
-    import tarfile
-
     for name in ("../out", "/out", "a/../../out", ".hidden"):
         info = tarfile.TarInfo(name)
         info.size, info.mode = 0, 0o600
         refuse(info.tobuf(tarfile.GNU_FORMAT) + bytes(10_240), tmp_path)
+
+
+def test_a_header_that_says_more_than_a_name_and_a_size_is_refused(sample: Path) -> None:
+    whole = sample.read_bytes()
+    for name, value in (("mode", 0o644), ("uid", 1), ("mtime", 1), ("uname", "root"), ("type", tarfile.SYMTYPE)):
+        info = tarfile.TarInfo.frombuf(whole[:512], "utf-8", "strict")
+        setattr(info, name, value)
+        refuse(info.tobuf(tarfile.GNU_FORMAT) + whole[512:], sample.parent)
+
+
+def test_a_manifest_that_does_not_name_what_is_there_is_refused(tmp_path: Path) -> None:
+    def lying(parts: tuple[Part, ...]) -> Manifest:
+        return Manifest(1, "0.1", NOW, 2, None, None, 0, False, parts[1:])
+
+    data = b"data"
+    write(tmp_path / "file", [Source(name, lambda: BytesIO(data), 4) for name in ("a", "b")], lying, no_sync)
+    refuse((tmp_path / "file").read_bytes(), tmp_path)
+
+
+def test_a_format_of_tomorrow_is_left_to_tomorrow(tmp_path: Path) -> None:
+    def newer(parts: tuple[Part, ...]) -> Manifest:
+        return Manifest(2, "9.0", NOW, 2, None, None, 0, False, parts)
+
+    write(tmp_path / "file", [], newer, no_sync)
+    with pytest.raises(ConfigError, match="format 2"):
+        contents(tmp_path / "file")
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
