@@ -164,7 +164,15 @@ def test_the_demonstration_plays_to_its_end(tmp_path: Path, output: str) -> None
         return
     events = json.loads(run.stdout) if output == "json" else [json.loads(line) for line in run.stdout.splitlines()]
     names = [event["event"] for event in events]
-    assert names == ["started", "registered", "found", "left", "renewed", "restarted", "ready"]
+    alone = ["started", "registered", "found", "left", "renewed", "restarted"]
+    assert names == [*alone, "joined", "spread", "claimed", "rivals", "parted", "healed", "ready"]
+    told = {event["event"]: event for event in events}
+    assert len(told["joined"]["nodes"]) == 5
+    assert told["spread"]["count"] == told["restarted"]["count"]
+    assert len(told["claimed"]["voters"]) == 3
+    assert {told["rivals"]["winner"], told["rivals"]["loser"]} == {"anna", "berta"}
+    assert told["parted"]["refusal"].endswith("nothing was sent")
+    assert (told["parted"]["known"], told["parted"]["version"], told["healed"]["version"]) == (1, 2, 2)
 
 
 def test_the_demonstration_goes_on_until_it_is_told_to_end(tmp_path: Path) -> None:

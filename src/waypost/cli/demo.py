@@ -1,4 +1,4 @@
-"""The verb that shows what a node does: a small building of devices, over real sockets."""
+"""The verb that shows what nodes do: a small building of devices, and a street of five nodes, over real sockets."""
 
 import asyncio
 import json
@@ -19,10 +19,12 @@ from msgspec import to_builtins
 
 from waypost.api.schemas import Endpoint
 from waypost.api.sync import SyncClient
-from waypost.cli import reports
+from waypost.cli import scenes
 from waypost.cli.building import DEVICES, FLOORS, LIFETIME, Device
+from waypost.cli.cables import Cables
 from waypost.cli.output import emit, output_option
 from waypost.cli.process import NodeProcess, waypost
+from waypost.cli.street import KEY_RANGE, MINORITY, SIZE, Street
 from waypost.coap.links import parse
 from waypost.coap.numbers import LINK_FORMAT, Code
 from waypost.runtime.addresses import listen_address
@@ -38,9 +40,10 @@ RENEW_EVERY_S: Final = LIFETIME / 3
 @click.option("--once", is_flag=True, help="End after the story; otherwise go on until Ctrl-C.")
 @output_option
 def demo(once: bool, output: str) -> None:
-    """Show a node at work in a small building.
+    """Show nodes at work.
 
-    Devices register, are found, leave; then the node is killed and has lost nothing.
+    Devices register, are found, leave; then the node is killed and has lost nothing.  Four more nodes join it: they
+    vote on who holds a name, two are cut off and refuse, and when they are back they know what was voted.
 
     Everything is on this machine and in a temporary directory, which is gone in the end.
     """
@@ -56,9 +59,9 @@ class Story:
 
     def __init__(self, output: str) -> None:
         self._output = output
-        self._scenes: list[reports.Story] = []
+        self._scenes: list[scenes.Story] = []
 
-    def tell(self, scene: reports.Story, text: str) -> None:
+    def tell(self, scene: scenes.Story, text: str) -> None:
         """`text` is for people, `scene` for programs."""
         if self._output == "json":
             self._scenes.append(scene)
@@ -111,16 +114,19 @@ def expect(right: bool, sentence: str) -> None:
 
 async def _play(story: Story, *, once: bool) -> None:
     with TemporaryDirectory(prefix="waypost-demo-") as directory, _signals():
-        node = NodeProcess(Path(directory), *_addresses(once=once))
+        cables = Cables()
+        street = Street(Path(directory), cables, *_addresses(once=once))
         try:
-            await node.start()
+            await street.found()
+            node = street.first
             text = f"One node is up.      coap://{node.coap}   {node.url}"
-            story.tell(reports.Started(node.name, node.coap, node.http), text)
+            story.tell(scenes.Started(node.name, node.coap, node.http), text)
             async with AsyncExitStack() as open_clients:
                 people = [
                     Inhabitant(device, await open_clients.enter_async_context(_client(node))) for device in DEVICES
                 ]
                 await _live(story, node, people)
+                await _vote(story, street, len(people))
                 _say_what_to_type(story, node, once=once)
                 while not once:
                     await asyncio.sleep(RENEW_EVERY_S)
@@ -130,7 +136,8 @@ async def _play(story: Story, *, once: bool) -> None:
             if once:
                 raise KeyboardInterrupt from None
         finally:
-            await node.stop()
+            await street.stop()
+            await cables.close()
 
 
 async def _live(story: Story, node: NodeProcess, people: list[Inhabitant]) -> None:
@@ -144,7 +151,7 @@ async def _live(story: Story, node: NodeProcess, people: list[Inhabitant]) -> No
     for floor in reversed(FLOORS):
         names = "  ".join(f"{person.device.ep:<9}" for person in people if person.device.floor == floor)
         text += f"\n  floor {floor}   {names}".rstrip()
-    story.tell(reports.Registered(len(people), took_ms), text)
+    story.tell(scenes.Registered(len(people), took_ms), text)
 
     await _ask_at_three_doors(story, node, people)
 
@@ -153,21 +160,21 @@ async def _live(story: Story, node: NodeProcess, people: list[Inhabitant]) -> No
     people.remove(leaving)
     left = await _endpoints(node)
     expect(set(left) == {person.id for person in people}, "the one who left is still there, or another is gone")
-    story.tell(reports.Left("lamp-3", len(left)), f"\nlamp-3 left; {len(left)} devices stay.")
+    story.tell(scenes.Left("lamp-3", len(left)), f"\nlamp-3 left; {len(left)} devices stay.")
 
     renewed = people[0]
     await renewed.renew(RENEWED_S)
     before = await _endpoints(node)
     expect(before[renewed.id].lt == RENEWED_S, "the new lifetime did not arrive")
     text = f"{renewed.device.ep} renewed its registration, now for {RENEWED_S} s."
-    story.tell(reports.Renewed(renewed.device.ep, RENEWED_S), text)
+    story.tell(scenes.Renewed(renewed.device.ep, RENEWED_S), text)
 
     await node.kill()
     await node.start()
     after = await _endpoints(node)
     expect(_lasting(after) == _lasting(before), "the node lost or changed what it had acknowledged")
     text = f"The node was killed and started again: {len(after)} devices, same locations, nothing lost."
-    story.tell(reports.Restarted(len(after), lost=0), text)
+    story.tell(scenes.Restarted(len(after), lost=0), text)
 
 
 async def _ask_at_three_doors(story: Story, node: NodeProcess, people: list[Inhabitant]) -> None:
@@ -175,14 +182,74 @@ async def _ask_at_three_doors(story: Story, node: NodeProcess, people: list[Inha
         answer = await client.request(Code.GET, ("rd-lookup", "res"), QUESTION)
     by_coap = [link.href for link in parse(answer.payload)]
     by_http = await asyncio.to_thread(_links, node)
-    by_verb = [link["href"] for link in json.loads(await waypost("find", *QUESTION, "--url", node.url, "-o", "json"))]
+    found = await waypost("find", *QUESTION, "--url", node.url, "-o", "json")
+    by_verb = [link["href"] for link in json.loads(found.out)]
     expect(len(by_coap) == 1, f"one thermometer is on floor 2, but CoAP found {by_coap}")
     expect(by_coap == by_http == by_verb, f"the doors disagree: {by_coap}, {by_http}, {by_verb}")
     text = (
         f"\nWhere is the temperature of floor 2?      {' and '.join(QUESTION)}\n"
         f"  by CoAP       {by_coap[0]}\n  by HTTP       {by_http[0]}\n  by `waypost`  {by_verb[0]}"
     )
-    story.tell(reports.Found(QUESTION, tuple(by_coap), tuple(by_http), tuple(by_verb)), text)
+    story.tell(scenes.Found(QUESTION, tuple(by_coap), tuple(by_http), tuple(by_verb)), text)
+
+
+async def _vote(story: Story, street: Street, count: int) -> None:
+    """Five nodes without a centre."""
+    took_ms = int(1000 * await street.join())
+    names = tuple(node.name for node in street.nodes.values())
+    text = f"\nFour nodes joined the first after {took_ms / 1000:.1f} s: five voters, and any three of them decide."
+    story.tell(scenes.Joined(names, SIZE // 2 + 1, took_ms), text)
+
+    last = street.nodes[SIZE]
+    found = await street.devices(SIZE, count)
+    text = f"What is registered at one is found at the others: node {SIZE} knows {found} devices."
+    story.tell(scenes.Spread(last.name, found), text)
+
+    await street.introduce("anna", "berta")
+    claimed = await street.claim("anna", "pier", "anna's boat", at=1)
+    voters = await street.signers("pier", at=1)
+    text = f"\nAnna claims {KEY_RANGE}pier at node 1: committed, version 1, signed by {len(voters)} voters."
+    story.tell(scenes.Claimed(f"{KEY_RANGE}pier", "anna's boat", names[0], claimed.version, voters), text)
+
+    at_2, at_3 = await asyncio.gather(
+        street.claim("anna", "harbour", "anna's boat", at=2, new=True),
+        street.claim("berta", "harbour", "berta's boat", at=3, new=True),
+    )
+    won, lost = (("anna", 2), ("berta", 3)) if at_2.state == "committed" else (("berta", 3), ("anna", 2))
+    other = at_3 if won[0] == "anna" else at_2
+    expect({at_2.state, at_3.state} == {"committed", "lost"}, f"of two rivals one wins: {at_2.state}, {at_3.state}")
+    expect(other.current is not None, "who lost is told who holds the name")
+    assert other.current is not None
+    holder = other.current.record.holder
+    text = (
+        f"Anna at node 2 and Berta at node 3 claim {KEY_RANGE}harbour at once:\n"
+        f"  {won[0].title()} holds it; {lost[0].title()} was told that {other.current.record.value!r} is there."
+    )
+    story.tell(scenes.Rivals(f"{KEY_RANGE}harbour", won[0], lost[0], holder), text)
+    await _part(story, street, *won)
+
+
+async def _part(story: Story, street: Street, winner: str, at: int) -> None:
+    """Two of five are cut off, from here on and back."""
+    names = tuple(street.nodes[number].name for number in MINORITY)
+    street.cut_off(*MINORITY)
+    await street.until(MINORITY[0], lambda network: not network.has_quorum)
+    refusal = await street.refusal(winner, "harbour", "a second boat", at=MINORITY[0])
+    known = await street.version("harbour", at=MINORITY[0])
+    moved = await street.claim(winner, "harbour", "a larger boat", at=at)
+    expect(moved.state == "committed", f"three of five go on voting, and this was {moved.state}")
+    numbers = " and ".join(map(str, MINORITY))
+    text = (
+        f"\nNodes {numbers} are cut off from the others.\n"
+        f"  A claim at node {MINORITY[0]}: refused, {refusal}.\n"
+        f"  What it knows it still tells: {KEY_RANGE}harbour at version {known}.\n"
+        f"  The three others go on: version {moved.version} is committed."
+    )
+    story.tell(scenes.Parted(names, refusal, known, moved.version), text)
+    street.cut_off()
+    took_ms = int(1000 * await street.agreed("harbour", moved.version))
+    text = f"The cables are mended: all five know version {moved.version} after {took_ms / 1000:.1f} s."
+    story.tell(scenes.Healed(moved.version, took_ms), text)
 
 
 def _links(node: NodeProcess) -> list[str]:
@@ -223,7 +290,7 @@ def _say_what_to_type(story: Story, node: NodeProcess, *, once: bool) -> None:
     ]
     text = ["", "Start one that stays: waypost demo, or waypost run" if once else "Type in another terminal:"]
     text += [] if once else ["", *(f"  {command}" for command in commands), "", "Ctrl-C ends the demonstration."]
-    story.tell(reports.Commands(tuple(commands)), "\n".join(text))
+    story.tell(scenes.Commands(tuple(commands)), "\n".join(text))
 
 
 def _program() -> str:

@@ -11,7 +11,7 @@ import msgspec
 
 from waypost.api import schemas as api
 from waypost.api import voted
-from waypost.cli import reports
+from waypost.cli import reports, scenes
 from waypost.record import Committed
 
 LINE: Final = "line"  # in $defs: of a line
@@ -21,7 +21,7 @@ DEFINITION: Final = "#/$defs/{name}"
 REPORTS: Final[dict[str, tuple[Any, ...]]] = {
     "run": (reports.Ready,),
     "init": (reports.Prepared,),
-    "demo": (list[reports.Story],),
+    "demo": (list[scenes.Story],),
     "status": (api.NodeStatus,),
     "register": (api.Registered,),
     "renew": (api.Endpoint,),
