@@ -23,6 +23,7 @@ from waypost.drip.literal import (
     Noted,
     Seen,
     ShowLiteral,
+    Take,
 )
 from waypost.record import ROSTER
 
@@ -334,6 +335,27 @@ def test_another_sync_ends_the_stream_before(gateway: Gateway) -> None:
     assert gateway.take("curl", first) == Batch((), is_over=True)  # which waited
     assert gateway.take("curl", first) == Batch((), is_over=True)
     assert len(gateway.take_all("curl", second)) == 3
+
+
+def test_who_is_late_ends_no_other_stream(gateway: Gateway) -> None:
+    first = gateway.sync("curl")
+    gateway.wait(SYNC_EVERY_S)
+    second = gateway.sync("curl")
+    gateway.take_all("curl", second)  # and waits
+    assert gateway.take("curl", first) == Batch((), is_over=True)
+    assert gateway.take("curl", second) is None
+    gateway.put("one", "y")
+    told = gateway.take("curl", second)
+    assert told is not None
+    assert len(told.calls) == 1
+
+
+def test_two_that_take_for_one_session_do_not_both_wait(gateway: Gateway) -> None:
+    session = gateway.sync("curl")
+    gateway.take_all("curl", session)
+    waits = gateway.ask(Take("curl", session, 1, True))
+    assert gateway.take("curl", session) == Batch((), is_over=True)
+    assert waits not in gateway.answers
 
 
 def test_who_has_left_is_told_nothing(gateway: Gateway) -> None:

@@ -175,7 +175,6 @@ class Literal:
         self._starts: int | None = None  # None: no counter was used since
         self._since = 0
         self._effects: list[Effect] = []
-        self._rows: Rows | None = None
         self.counts = dict.fromkeys(
             ("calls_heard", "votings_refused", "votes_ignored", "commits_ignored", "syncs", "commits_called", "behind"),
             0,
@@ -308,10 +307,10 @@ class Literal:
     # what a peer is told
 
     def _take(self, id: int, each: _Peer, take: Take, now: float) -> None:
-        self._dismiss(each)
         if take.session != each.session:
             self._effects.append(Answer(id, Batch((), is_over=True)))
             return
+        self._dismiss(each)
         if take.arrived:
             each.flight, each.failures = (), 0
         else:
