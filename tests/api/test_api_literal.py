@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
+import aiohttp
 import msgspec
 import pytest
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from handmade import Rows
 from literals import BELL, CURL, Shelf
+from multidict import CIMultiDict
 from serving import Answer
 
 from waypost.api.literal import FAILURES, NDJSON, Literal
@@ -367,3 +369,27 @@ def test_who_may_not_any_more_is_told_nothing_more(door: Door) -> None:
         door.put("lamp")
         with pytest.raises((http.client.IncompleteRead, ConnectionError)):
             response.read()
+
+
+def test_what_the_policy_revokes_ends_a_stream_of_a_token_too() -> None:
+    policy = default()
+    with opened(policy.decide) as door:
+        headers = {"Prefer": "wait=20", "Authorization": jwt("one")}
+        connection = door.connect("PUT", "/sync/node/curl", shows="", headers=headers)
+        response = connection.getresponse()
+        response.readline()
+        policy.revoke("token:curl")
+        door.put("lamp")
+        with pytest.raises((http.client.IncompleteRead, ConnectionError)):
+            response.read()
+        connection.close()
+
+
+def test_two_tokens_at_once_are_none(door: Door) -> None:
+    async def ask() -> int:
+        async with aiohttp.ClientSession() as session:
+            headers = CIMultiDict([("Authorization", jwt("one")), ("Authorization", jwt("two"))])
+            async with session.get(f"http://127.0.0.1:{door.port}/state", headers=headers) as answer:
+                return answer.status
+
+    assert asyncio.run(ask()) == 401
