@@ -4,7 +4,8 @@ Messages wait in a queue for each node, and what has gathered there by the time 
 of the draft's calls.  Nothing is sent twice: who needs an answer asks again.  A node that cannot be reached is tried
 again after a while, and what is said to it meanwhile is lost, and counted.
 
-Before anything is said on a connection, the other end has shown a certificate, of the node that is meant.
+Before anything is said on a connection, the other end has shown a certificate, of the node that is meant; each node has
+connections of its own, and nobody is sent elsewhere by what it answers.
 
 Source: notes on DRiP, 1.2, 1.3, 4.3, 4.14 and 5.1.
 """
@@ -13,7 +14,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -21,7 +22,7 @@ import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from yarl import URL
 
-from waypost.assembly.network import Reach
+from waypost.assembly.installation import Reach
 from waypost.drip import parcel
 from waypost.drip.envelope import Pass
 from waypost.drip.outbox import Tell
@@ -80,6 +81,7 @@ class Link:
     failures: int = 0  # in a row
     again_at: float = 0.0  # of the loop's clock
     is_reached: bool | None = None  # as was told
+    session: aiohttp.ClientSession | None = None
 
     def lane(self, call: str) -> Lane:
         return self.spread if call == parcel.COMMIT else self.asked
@@ -114,6 +116,8 @@ class Peers:
         self._network = ""
         self._hear = hear
         self._reached = reached
+        self._credentials = credentials
+        self._source = source
         self._contexts = Contexts(credentials, client_context)
         self._links: dict[str, Link] = {}
         self._own: list[Said] = []
@@ -122,12 +126,6 @@ class Peers:
         self._tasks: set[asyncio.Task[None]] = set()
         self._counter = 0
         self._loop = asyncio.get_running_loop()
-        self._session = aiohttp.ClientSession(
-            connector=Connector(credentials, self._expected, source),
-            timeout=aiohttp.ClientTimeout(total=REQUEST_S, connect=CONNECT_S, sock_read=ANSWER_S),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-        )
         self.counts: Counter[str] = Counter()
 
     async def close(self) -> None:
@@ -136,7 +134,7 @@ class Peers:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._session.close()
+        await asyncio.gather(*(link.session.close() for link in self._links.values() if link.session is not None))
 
     def urls(self) -> tuple[str, ...]:
         """Of the others."""
@@ -164,7 +162,17 @@ class Peers:
                 links[name] = known
             elif _is_origin(url):
                 links[name] = Link(url)
+        gone = [link for name, link in self._links.items() if links.get(name) is not link]
         self._links = links
+        for link in gone:
+            self.counts["unreachable"] += link.drop()
+            if link.session is not None:
+                self._begin(link.session.close())
+
+    def _begin(self, work: Coroutine[None, None, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _put(self, node: str, messages: Sequence[Said]) -> None:
         if node == self._name:
@@ -216,11 +224,12 @@ class Peers:
         for call, spelled_of in waiting.items():
             for body in parcel.bodies(spelled_of):
                 lane.under_way += 1
-                task = self._loop.create_task(self._post(name, link, lane, call, body))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                self._begin(self._post(name, link, lane, call, body))
 
     async def _post(self, name: str, link: Link, lane: Lane, call: str, body: bytes) -> None:
+        if self._links.get(name) is not link:  # it is somewhere else by now, or gone
+            self.counts["unreachable"] += 1
+            return
         self._counter += 1
         headers = {
             "Content-Type": "application/json",
@@ -234,7 +243,8 @@ class Peers:
         target = URL(link.url + parcel.path_of(call, self._name, name), encoded=True)
         try:
             context = self._contexts.current()
-            async with self._session.post(target, data=body, headers=headers, ssl=context) as answer:
+            session = self._session_of(name, link)
+            async with session.post(target, data=body, headers=headers, ssl=context, allow_redirects=False) as answer:
                 refused = answer.status
                 if refused != 200:
                     self._refused(name, refused, (await answer.content.read(512)).decode(errors="replace"))
@@ -243,9 +253,7 @@ class Peers:
         else:
             link.failures, link.again_at = 0, 0.0
             self.counts["requests"] += 1
-            if link.is_reached is not True:
-                link.is_reached = True
-                self._reached(name, True)
+            self._tell(name, link, True)
         finally:
             lane.under_way -= 1
             if link.due():
@@ -259,17 +267,28 @@ class Peers:
             link.again_at = self._loop.time() + min(RETRY_MAX, RETRY_MIN * 2 ** min(link.failures, 8))
             link.failures += 1
         self.counts["unreachable"] += link.drop()
-        link.is_reached = False
-        self._reached(name, False)
+        self._tell(name, link, False)
+
+    def _tell(self, name: str, link: Link, is_reached: bool) -> None:
+        """That it is not reached is told each time that it was tried."""
+        if self._links.get(name) is link and not (is_reached and link.is_reached):
+            link.is_reached = is_reached
+            self._reached(name, is_reached)
 
     def _refused(self, name: str, status: int, text: str) -> None:
         self.counts["refused"] += 1
         if self.counts["refused"].bit_count() == 1:  # the first, the second, the fourth …
             log.warning("%s refused what this node said, with %d: %s", name, status, text)
 
-    def _expected(self, url: URL) -> frozenset[str]:
-        origin = url.origin()
-        return frozenset(name for name, link in self._links.items() if URL(link.url).origin() == origin)
+    def _session_of(self, name: str, link: Link) -> aiohttp.ClientSession:
+        if link.session is None:
+            link.session = aiohttp.ClientSession(
+                connector=Connector(self._credentials, lambda _: frozenset((name,)), self._source),
+                timeout=aiohttp.ClientTimeout(total=REQUEST_S, connect=CONNECT_S, sock_read=ANSWER_S),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+            )
+        return link.session
 
 
 def _is_origin(text: str) -> bool:
