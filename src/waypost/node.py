@@ -32,7 +32,7 @@ from waypost.api.renewing import Renewing
 from waypost.api.routes import PEER_ROUTES
 from waypost.api.server import application
 from waypost.assembly.engine import Assembly
-from waypost.assembly.network import Installation, Introduce, Introduced
+from waypost.assembly.installation import Installation, Introduce, Introduced
 from waypost.assembly.questions import Review
 from waypost.config import Config
 from waypost.drip.literal import Peer as LiteralPeer

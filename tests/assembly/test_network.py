@@ -9,7 +9,8 @@ import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from waypost.assembly.network import FOUNDING, VOTED, Installation, Introduce, Introduced, Network, Reach
+from waypost.assembly.installation import Installation, Introduce, Introduced, Reach
+from waypost.assembly.network import FOUNDING, VOTED, Network
 from waypost.drip.messages import Admit, RosterRequest
 from waypost.drip.outbox import Tell
 from waypost.drip.outcome import Outcome, Reading, State

@@ -19,7 +19,7 @@ from waypost.api.asking import FAILURES, FAILURES_PER_SECOND
 from waypost.api.moving import Ask
 from waypost.api.problem import Refusal
 from waypost.api.schemas import Join, Joined, Peer, Recertified, Recertify, Root
-from waypost.assembly.network import Introduce, Introduced
+from waypost.assembly.installation import Introduce, Introduced
 from waypost.drip.questions import Peers, ShowPeers
 from waypost.errors import ConfigError, WireError
 from waypost.identity import Identity

@@ -14,7 +14,8 @@ from random import Random
 from typing import Final, cast
 
 from waypost.assembly.carrier import ROOM, Carrier
-from waypost.assembly.network import Installation, Introduce, Network
+from waypost.assembly.installation import Installation, Introduce
+from waypost.assembly.network import Network
 from waypost.assembly.questions import Follow, Followed, Report, Review, Status
 from waypost.coap.links import filter_links
 from waypost.coap.numbers import LINK_FORMAT, Code

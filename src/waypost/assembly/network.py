@@ -11,8 +11,7 @@ for a node that cannot be reached go by way of others.
 Source: design, Contracts, 1 to 5 and 7; notes on DRiP, 4.3, 4.9 to 4.11.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
 from random import Random
 from typing import Final, get_args
 
@@ -20,6 +19,8 @@ import msgspec
 
 from waypost.assembly.carrier import RECORDS, ROOM
 from waypost.assembly.carrying import Carrying, takes
+from waypost.assembly.installation import Installation, Introduce, Introduced, Reach
+from waypost.assembly.showing import open_votes, peers_seen
 from waypost.drip import mesh
 from waypost.drip.engine import DripEngine, Setup
 from waypost.drip.envelope import Envelope
@@ -28,14 +29,11 @@ from waypost.drip.guard import Guard
 from waypost.drip.hearing import Hearing
 from waypost.drip.judge import Holders
 from waypost.drip.literal import Literal, LiteralQuestion
-from waypost.drip.literal import Peer as LiteralPeer
-from waypost.drip.members import Members
 from waypost.drip.merkle import Merkle
 from waypost.drip.messages import Admit, Alarm, Message
 from waypost.drip.outbox import Spread, Stored
 from waypost.drip.parcel import Said
-from waypost.drip.proposer import Timers
-from waypost.drip.questions import Claim, Consult, Open, Peers, Seen, Settle, ShowPeers, ShowVotes, Votes
+from waypost.drip.questions import Claim, Consult, Settle, ShowPeers, ShowVotes
 from waypost.drip.relay import Relay
 from waypost.drip.roster import NODE
 from waypost.drip.rules import Rules
@@ -46,17 +44,12 @@ from waypost.engine import Answer, Apply, Ask, Commit, Effect, Put, Rows
 from waypost.errors import StoreError
 from waypost.rd.questions import Announce, Busy
 from waypost.record import (
-    ROSTER,
     Change,
     Committed,
     Member,
     Place,
-    Policy,
     Proof,
     Record,
-    Roster,
-    Sign,
-    Verify,
     network_of,
 )
 from waypost.record.feed import Feed
@@ -67,54 +60,7 @@ VOTED: Final = "voted"  # the room of what was voted on
 FOUNDING: Final = b"founding"
 QUORUM_RETRY_S: Final = 1
 GUESTS_MAX: Final = 64  # nodes of no roster yet, whose URLs are known from what they asked
-OPEN_MAX: Final = 1_000  # votes under way that are told of at once
 RUMOURS: Final = frozenset(get_args(Rumour))
-
-
-@dataclass(frozen=True, slots=True)
-class Installation:
-    """This node: `sign` signs with the public `key`; the `operator`'s key may change a network that it founds.
-
-    `started_ms` is wall-clock time: an installation with an empty disk is named by it.  `founding` is the first roster
-    of the network that it was let into; None, it founds one unless its disk knows of one.  `contacts` are URLs of nodes
-    that it may ask to be let in.  `literal` are peers of the profile drip-02.
-    """
-
-    name: str
-    key: str
-    operator: str
-    organisation: str
-    started_ms: int
-    sign: Sign
-    verify: Verify
-    founding: Committed | None = None
-    contacts: Mapping[str, str] = field(default_factory=dict)
-    carries: bool = False
-    literal: tuple[LiteralPeer, ...] = ()
-    timers: Timers = Timers()
-
-
-@dataclass(frozen=True, slots=True)
-class Reach:
-    """Told to the peers' transport: where nodes of the network are, by name; those that are not here are no more."""
-
-    network: str
-    urls: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Introduce:
-    """This node is reached at `url`; "" for nowhere (yet).  Answered with Introduced."""
-
-    url: str
-
-
-@dataclass(frozen=True, slots=True)
-class Introduced:
-    """`network` is its id, and `founding` its first roster."""
-
-    network: str
-    founding: Committed
 
 
 class Network:
@@ -150,7 +96,7 @@ class Network:
         if self._votes.incarnation is None:
             own = roster.voter(me.name)
             founds = me.founding is None and own is not None
-            self._votes.begin(own.incarnation if founds and own else _incarnation(me), now)
+            self._votes.begin(own.incarnation if founds and own else me.incarnation, now)
         assert self._votes.incarnation is not None
         author = Author(self.id, me.name, self._votes.incarnation, me.sign)
         spaces = (ROOM,) if me.carries else ()
@@ -279,9 +225,9 @@ class Network:
             case Consult():
                 return self._votes.local(question.place, now)
             case ShowPeers():
-                return self._peers(now)
+                return peers_seen(self.id, self._me.name, self._votes, self._mesh, self._has_quorum(now), now)
             case ShowVotes():
-                return self._open()
+                return open_votes(self.id, self._votes)
             case Introduce():
                 self._introduce(question.url, now)
                 return Introduced(self.id, self._founding)
@@ -384,9 +330,7 @@ class Network:
         """A node that nobody can reach is not of the roster's business, but for the one that founds a network."""
         assert self._votes.incarnation is not None
         if url:
-            me = self._me
-            member = Member(me.name, self._votes.incarnation, me.key, url, me.organisation)
-            self._votes.seek(member, me.contacts, now)
+            self._votes.seek(self._me.member(self._votes.incarnation, url), self._me.contacts, now)
 
     def _welcome(self, node: str, member: Member) -> None:
         """It asks to be let in, and is to be answered where it says that it is."""
@@ -395,47 +339,6 @@ class Network:
             if len(self._guests) >= GUESTS_MAX:
                 del self._guests[next(iter(self._guests))]
             self._guests[node] = member.url
-
-    def _peers(self, now: float) -> Peers:
-        votes, gossip = self._votes, self._mesh
-        roster, committed = votes.roster, votes.committed(ROSTER)
-        assert committed is not None
-        assert votes.incarnation is not None
-        members = [(member, True) for member in roster.voters] + [(member, False) for member in roster.learners]
-        return Peers(
-            network=self.id,
-            name=self._me.name,
-            incarnation=votes.incarnation,
-            state=gossip.state(now),
-            is_voting=votes.is_voting,
-            has_quorum=self._has_quorum(now),
-            committed=committed,
-            roster=roster,
-            seen=tuple(_seen(member, is_voter, gossip.members, now) for member, is_voter in members),
-            applicants=votes.applicants,
-            restored=dict(votes.restored),
-            age_s=votes.age(now),
-        )
-
-    def _open(self) -> Votes:
-        instances = self._votes.votes()
-        some: list[Open] = []
-        for place, instance in instances.items():
-            if len(some) >= OPEN_MAX:
-                break
-            accepted = instance.accepted
-            record = accepted.record if accepted else None
-            some.append(
-                Open(
-                    place,
-                    instance.version,
-                    instance.promised,
-                    instance.accepted_ballot,
-                    record.hash(self.id) if record else "",
-                    record,
-                )
-            )
-        return Votes(tuple(some), len(instances), dict(self._votes.alarms))
 
     def _first(self, rows: Rows) -> Committed:
         """The network's first roster."""
@@ -446,31 +349,6 @@ class Network:
             if given is not None and given != first:
                 raise StoreError("the database is of another network than keys/network.json")
             return first
-        first = given or founding(_alone(self._me))
+        first = given or founding(self._me.alone())
         self._effects.append(Commit(puts=(Put(NODE, FOUNDING, first.encode()),)))
         return first
-
-
-def _incarnation(me: Installation) -> int:
-    return max(1, me.started_ms // 1000)
-
-
-def _alone(me: Installation) -> Roster:
-    voter = Member(me.name, _incarnation(me), me.key, "", me.organisation)
-    return Roster(1, (voter,), (), Policy(me.operator, 0, ()))
-
-
-def _seen(member: Member, is_voter: bool, members: Members, now: float) -> Seen:
-    other = members.other(member.name)
-    if other is None:
-        return Seen(member, is_voter, None, None, None, None, None, ())
-    return Seen(
-        member,
-        is_voter,
-        "inactive" if other.inactive else other.state,
-        None if other.heard_at is None else now - other.heard_at,
-        other.rtt,
-        other.offset_ms,
-        other.wire or None,
-        other.capabilities,
-    )

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from waypost.assembly.network import Reach
+from waypost.assembly.installation import Reach
 from waypost.drip.questions import Peers, ShowPeers
 from waypost.errors import ConfigError
 from waypost.storage.keyring import Keyring

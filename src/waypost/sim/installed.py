@@ -14,7 +14,7 @@ from random import Random
 from typing import Any, Final
 
 from waypost.assembly.engine import Assembly
-from waypost.assembly.network import Installation, Reach
+from waypost.assembly.installation import Installation, Reach
 from waypost.drip import parcel
 from waypost.drip.outbox import Tell
 from waypost.drip.parcel import Said

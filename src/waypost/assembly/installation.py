@@ -1,0 +1,70 @@
+"""Which node this is, and what it and its transport tell each other about where nodes are.
+
+Source: design, Contracts, 7; notes on DRiP, 4.9.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from waypost.drip.literal import Peer as LiteralPeer
+from waypost.drip.proposer import Timers
+from waypost.record import Committed, Member, Policy, Roster, Sign, Verify
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """This node: `sign` signs with the public `key`; the `operator`'s key may change a network that it founds.
+
+    `started_ms` is wall-clock time: an installation with an empty disk is named by it.  `founding` is the first roster
+    of the network that it was let into; None, it founds one unless its disk knows of one.  `contacts` are URLs of nodes
+    that it may ask to be let in.  `literal` are peers of the profile drip-02.
+    """
+
+    name: str
+    key: str
+    operator: str
+    organisation: str
+    started_ms: int
+    sign: Sign
+    verify: Verify
+    founding: Committed | None = None
+    contacts: Mapping[str, str] = field(default_factory=dict)
+    carries: bool = False
+    literal: tuple[LiteralPeer, ...] = ()
+    timers: Timers = Timers()
+
+    @property
+    def incarnation(self) -> int:
+        """Of an installation that begins now."""
+        return max(1, self.started_ms // 1000)
+
+    def member(self, incarnation: int, url: str) -> Member:
+        """This node as a roster has it."""
+        return Member(self.name, incarnation, self.key, url, self.organisation)
+
+    def alone(self) -> Roster:
+        """The first roster of the network that this node founds."""
+        return Roster(1, (self.member(self.incarnation, ""),), (), Policy(self.operator, 0, ()))
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Told to the peers' transport: where nodes of the network are, by name; those that are not here are no more."""
+
+    network: str
+    urls: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Introduce:
+    """This node is reached at `url`; "" for nowhere (yet).  Answered with Introduced."""
+
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Introduced:
+    """`network` is its id, and `founding` its first roster."""
+
+    network: str
+    founding: Committed
