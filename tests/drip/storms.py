@@ -76,7 +76,7 @@ def moving_storm(seed: int, rules: Rules = SOUND) -> Mesh:
     """
     rng = Random(f"{seed}/moving")
     mesh = Mesh(seed, size=5, voters=3, rules=rules, keys=1, at_home=0.7, repair_every=4.0)
-    mesh.amend_rosters_again_and_again(rng.choice((0.2, 0.5)))
+    mesh.amend_rosters_again_and_again(rng.choice((0.4, 1.0)))
     mesh.change_rosters_again_and_again(rng.choice((3.0, 8.0, 100.0)))
     return blow(mesh, rng, mean=rng.choice((0.5, 1.0)))
 

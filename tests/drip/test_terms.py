@@ -112,6 +112,14 @@ def test_a_learner_that_was_let_in_claims_and_one_that_was_not_may_not() -> None
     assert isinstance(anna.only("frieda", poll), Promise)
 
 
+def test_nobody_asks_again_because_a_learner_was_let_in() -> None:
+    dora = Hand("dora")
+    dora.read()
+    dora.told = []
+    dora.learn(LET_IN)
+    assert dora.told == []
+
+
 def test_a_read_spans_the_epochs_of_a_term() -> None:
     anna = Hand("anna")
     anna.learn(LET_IN)
