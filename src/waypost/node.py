@@ -21,6 +21,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from random import SystemRandom
 from typing import Final, Self, TypeVar
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
@@ -301,7 +302,10 @@ class Node:
         secured = Contexts(self._credentials).current
         await self._serve("https", config.https.listen, app, secured, undo)
         only = partial(only_peers, identify)
-        peers = made(only, self._policy.decide, self._gate, routes=PEER_ROUTES, body_max=PARCEL_MAX)
+        called = filter(None, (*config.http.hosts, urlsplit(config.peers.url).hostname))  # as others call this node
+        peers = made(
+            only, self._policy.decide, self._gate, routes=PEER_ROUTES, body_max=PARCEL_MAX, hosts=tuple(called)
+        )
         keys = {peer.name: bytes.fromhex(peer.key) or None for peer in config.peers.drip_02}
         literal = Literal(self.name, keys, self.ask, identify, self._policy.decide, self._gate)
         Hearing(only, self._policy.decide, self._host.hear, network, literal.serve).serve_in(peers)

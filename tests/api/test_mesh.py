@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 import aiohttp
@@ -19,6 +20,7 @@ from waypost.api.asking import Asking, only_peers
 from waypost.api.mesh import Hearing
 from waypost.api.routes import PEER_ROUTES
 from waypost.api.server import application
+from waypost.config import Coap, Coaps, Config, Http, Https, Peers
 from waypost.drip import parcel
 from waypost.drip.messages import MESSAGES_MAX, PARCEL_MAX, Read
 from waypost.drip.parcel import Said
@@ -28,6 +30,7 @@ from waypost.identity.anchors import Revoked
 from waypost.identity.certificates import read_certificate
 from waypost.identity.credentials import Credentials
 from waypost.identity.policy import default
+from waypost.node import Node
 from waypost.runtime.http import HttpServer, Limits, serve
 from waypost.runtime.tls import Contexts
 
@@ -301,3 +304,28 @@ def test_what_is_said_is_posted(home: Home, method: str) -> None:
 
     assert asyncio.run(story()) == 405
     assert home.heard == []
+
+
+@pytest.mark.parametrize(("host", "status"), [("node-2.example:8481", 401), ("elsewhere.example:8481", 421)])
+def test_a_node_goes_by_the_name_that_it_is_reached_under(tmp_path: Path, host: str, status: int) -> None:
+    """Its URL says it, and http.hosts need not say it again."""
+
+    async def story() -> int:
+        listen = ("127.0.0.1:0",)
+        config = Config(
+            dir=tmp_path,
+            coap=Coap(listen=listen),
+            coaps=Coaps(listen=()),
+            http=Http(listen=listen),
+            https=Https(listen=()),
+            peers=Peers(listen=listen, url="https://node-2.example:8481"),
+        )
+        async with asyncio.timeout(60), Node(config) as node:
+            made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            made.check_hostname, made.verify_mode = False, ssl.CERT_NONE
+            async with aiohttp.ClientSession() as session:
+                url = f"https://{node.listeners['peers']}/voting"
+                async with session.post(url, data=BODY, headers={**HEADERS, "Host": host}, ssl=made) as answer:
+                    return answer.status
+
+    assert asyncio.run(story()) == status
