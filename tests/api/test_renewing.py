@@ -86,14 +86,19 @@ class Liar:
         self.asked = 0
 
     @contextmanager
-    def running(self, network: Network, role: str = "peer") -> Iterator[str]:
+    def serving(self, credentials: Credentials) -> Iterator[str]:
         app = web.Application()
         app.router.add_get("/v1/trust", self._trust)
         app.router.add_post("/v1/renew", self._renew)
+        with serving(app, credentials) as url:
+            yield url
+
+    @contextmanager
+    def running(self, network: Network, role: str = "peer") -> Iterator[str]:
         key = keys.make_p256()
         made = network.founder.issue(Subject(role, "liar"), key.public_key(), NOW)
         trust = network.founder.credentials(NOW).trust
-        with serving(app, Credentials(made.pem, keys.write_private(key), trust, {})) as url:
+        with self.serving(Credentials(made.pem, keys.write_private(key), trust, {})) as url:
             yield url
 
     async def _trust(self, _: web.Request) -> web.Response:
@@ -255,6 +260,29 @@ def test_a_newer_trust_file_goes_from_node_to_node(network: Network) -> None:
             assert (answer.status, answer.headers["ETag"]) == (status, '"2"')
             assert answer.read() == (network.founder.read("trust.json", bytes) if status == 200 else b"")
         connection.close()
+
+
+def test_a_node_whose_trust_file_has_expired_still_takes_the_next(network: Network) -> None:
+    assert renewal.take_trust(network.joined, network.next_trust(expires_ms=NOW + DAY), NOW)
+    network.founder.write({"trust.json": network.next_trust(expires_ms=NOW + 400 * DAY)})
+    credentials, later = network.joined.credentials(NOW), NOW + 2 * DAY
+    with running(network.founder) as url:
+        renewing = Renewing(network.joined, lambda: credentials, lambda: [url], wall_ms=lambda: later)
+        renewing.turn([url], credentials)
+    assert network.joined.believed(later).trust.version == 3
+
+
+def test_who_is_a_node_elsewhere_and_none_here_is_not_believed(network: Network) -> None:
+    """A root of another organisation may certify whom the operator says, and nodes only if that is said."""
+    signer, key = keys.make_p256(), keys.make_p256()
+    other = make_root(signer, NOW)
+    anchor = replace(our_anchor(other), known_as="theirs", roles=("device",))
+    assert renewal.take_trust(network.joined, network.next_trust(anchors=(*network.trust.anchors, anchor)), NOW)
+    made = issue(signer, other, Subject("peer", "node-9"), key.public_key(), NOW)
+    liar = Liar(network.next_trust())
+    with liar.serving(Credentials(made.pem, keys.write_private(key), network.joined.credentials(NOW).trust, {})) as url:
+        turn(network, [url])
+    assert liar.asked == 0
 
 
 @pytest.mark.parametrize("kind", ["forged", "rolled back", "expired", "nonsense"])

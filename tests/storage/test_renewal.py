@@ -125,6 +125,14 @@ def test_a_certificate_is_due_a_month_before_its_root_is_trusted_no_more(network
     assert renewal.is_due(network.joined, NOW + 91 * DAY)
 
 
+def test_a_certificate_of_a_root_that_became_another_s_is_due(network: Network) -> None:
+    (before,) = network.trust.anchors
+    other = our_anchor(make_root(keys.make_p256(), NOW))
+    split = network.next_trust(anchors=(replace(before, known_as="theirs", roles=("peer",)), other))
+    assert renewal.take_trust(network.joined, split, NOW)
+    assert renewal.is_due(network.joined, NOW)
+
+
 def test_the_request_is_for_its_own_name_and_key(network: Network) -> None:
     wanted = read_request(renewal.request(network.joined))
     assert wanted.name == "node-2"

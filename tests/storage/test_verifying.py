@@ -1,6 +1,9 @@
 """What a backup holds is judged row by row: each kind of row that cannot be what it should be is told."""
 
+from functools import partial
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -21,6 +24,7 @@ from waypost.record.feed import FEED, FEED_ID, META
 from waypost.record.gossiped import Gossiped, Moment
 from waypost.record.wire import encode
 from waypost.storage import Store
+from waypost.storage.archive import Manifest, Part, Source, write
 from waypost.storage.backup import FOUNDING as FIRST
 from waypost.storage.keyring import Keyring
 from waypost.storage.schema import MIGRATIONS
@@ -182,6 +186,34 @@ def test_keys_with_which_no_node_starts_are_told(tmp_path: Path, name: str) -> N
     assert len(problems) == 1
     assert problems[0].startswith(f"keys/{name}: ")
     assert "keys/node.pem" in contents(tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"seq": 3}, "the manifest says 3"),
+        ({"feed": "00" * 16}, "not the feed of the manifest"),
+        ({"network": "00" * 32}, "not the network of the manifest"),
+        ({"schema": 1}, "the manifest says 1"),
+    ],
+)
+def test_a_manifest_that_says_something_else_of_the_database_is_told(
+    tmp_path: Path, changes: dict[str, Any], problem: str
+) -> None:
+    manifest = judged(tmp_path).manifest
+    files = contents(tmp_path / "file")
+
+    def other(parts: tuple[Part, ...]) -> Manifest:
+        return msgspec.structs.replace(manifest, files=parts, **changes)
+
+    write(
+        tmp_path / "other",
+        [Source(name, partial(BytesIO, data), len(data)) for name, data in files.items()],
+        other,
+        no_sync,
+    )
+    problems = verify(tmp_path / "other", wall_ms=NOW).problems
+    assert [sentence for sentence in problems if problem in sentence], problems
 
 
 def test_what_was_restored_and_backed_up_again_is_sound(tmp_path: Path) -> None:

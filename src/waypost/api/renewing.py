@@ -12,6 +12,7 @@ import logging
 import ssl
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from http.client import HTTPException, HTTPSConnection
 from random import Random, SystemRandom
 from typing import Final
@@ -102,7 +103,10 @@ class Renewing:
             return False
 
     def _newer_trust(self, origin: Origin, credentials: Credentials) -> bool:
+        """Also where the one that is here has expired, and nobody is believed by it any more."""
         known = {"Accept": JSON, "If-None-Match": f'"{credentials.trust.version}"'}
+        lasting = replace(credentials.trust, expires_ms=max(credentials.trust.expires_ms, self._wall_ms() + 1))
+        credentials = replace(credentials, trust=lasting)
         status, body = self._asked(origin, credentials, "GET", "/v1/trust", None, known)
         if status != 200:
             return False

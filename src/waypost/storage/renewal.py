@@ -33,7 +33,7 @@ def is_due(keyring: Keyring, wall_ms: int) -> bool:
     if keyring.has_authority:
         return False
     own, trust = _own(keyring), keyring.believed(wall_ms, expired=True).trust
-    return _ends_ms(own, trust, wall_ms) - wall_ms < RENEWED_MS
+    return _ends_ms(own, trust) - wall_ms < RENEWED_MS
 
 
 def request(keyring: Keyring) -> bytes:
@@ -55,7 +55,7 @@ def take_certificate(keyring: Keyring, made: Certificate, root: Certificate, wal
             raise DeniedError("the certificate is for another")
         if keys.fingerprint(made.public) != keys.fingerprint(own.public):
             raise DeniedError("the certificate is for another key")
-        if _ends_ms(made, trust, wall_ms) <= _ends_ms(own, trust, wall_ms):
+        if _ends_ms(made, trust) <= _ends_ms(own, trust):
             raise DeniedError("the certificate ends no later than the one that is here")
         # The root first: which of ours made the certificate is seen by either.
         keyring.write({"ca.crt": root.pem, "tls.crt": made.pem})
@@ -65,8 +65,8 @@ def _own(keyring: Keyring) -> Certificate:
     return keyring.read("tls.crt", certificates.read_certificate)
 
 
-def _ends_ms(certificate: Certificate, trust: Trust, wall_ms: int) -> int:
-    """Until when others take it, as far as we know; 0: it is by no root that they take now."""
-    roots = (anchor for anchor in trust.anchored(wall_ms) if anchor.is_ours)
+def _ends_ms(certificate: Certificate, trust: Trust) -> int:
+    """Until when others take it, as far as we know; 0: it is by no root of ours."""
+    roots = (anchor for anchor in trust.anchors if anchor.is_ours)
     ends = (anchor.until_ms for anchor in roots if certificates.is_issued_by(certificate, anchor.certificate))
     return min(certificate.not_after_ms, max(ends, default=0))
