@@ -7,13 +7,15 @@ import tarfile
 import threading
 from collections.abc import Callable
 from contextlib import closing
+from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 from random import Random
 
+import msgspec
 import pytest
 from cutting import Disk, Layer
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from waypost.engine import Commit, Put
@@ -256,6 +258,44 @@ def test_a_manifest_that_does_not_name_what_is_there_is_refused(tmp_path: Path) 
     data = b"data"
     write(tmp_path / "file", [Source(name, lambda: BytesIO(data), 4) for name in ("a", "b")], lying, no_sync)
     refuse((tmp_path / "file").read_bytes(), tmp_path)
+
+
+def archived(files: dict[str, bytes]) -> bytes:
+    """With their right sums, whatever they are."""
+    sums = "".join(f"{sha256(data).hexdigest()}  {name}\n" for name, data in files.items())
+    made = b""
+    for name, data in (*files.items(), ("SHA256SUMS", sums.encode())):
+        info = tarfile.TarInfo(name)
+        info.size, info.mode = len(data), 0o600
+        made += info.tobuf(tarfile.GNU_FORMAT) + data + bytes(-len(data) % 512)
+    return made + bytes(1024)
+
+
+MANIFESTS = st.one_of(
+    st.binary(),
+    st.recursive(st.none() | st.integers() | st.text(), lambda inner: st.lists(inner)).map(msgspec.json.encode),
+    st.fixed_dictionaries(
+        {},
+        optional={name: st.none() | st.integers() | st.text() | st.just([]) for name in Manifest.__struct_fields__},
+    ).map(msgspec.json.encode),
+)
+
+
+@given(MANIFESTS)
+@example(b"[" * 100_000)
+@example(b'{"more":' * 100_000)
+def test_a_manifest_that_is_none_is_refused_even_with_its_right_sum(sample: Path, manifest: bytes) -> None:
+    refuse(archived({"file": b"data", "manifest.json": manifest}), sample.parent)
+
+
+def test_a_file_that_comes_twice_or_after_the_manifest_is_refused(sample: Path) -> None:
+    made = msgspec.json.encode(Manifest(1, "0.1", NOW, 2, None, None, 0, False, (Part("a", 0, sha256().hexdigest()),)))
+    refuse(archived({"manifest.json": made, "a": b""}), sample.parent)
+    twice = archived({"a": b"", "manifest.json": made})
+    refuse(twice[:512] + twice, sample.parent)
+    refuse(archived({"a": b""}), sample.parent)
+    (sample.parent / "good").write_bytes(twice)
+    assert contents(sample.parent / "good") == {"a": b""}
 
 
 def test_a_format_of_tomorrow_is_left_to_tomorrow(tmp_path: Path) -> None:

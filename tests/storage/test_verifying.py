@@ -130,6 +130,7 @@ def one_vote(of: Committed) -> Committed:
         (Put(HISTORY, KEY + b"\0%016d" % 1, b"{}"), "drip_history"),
         (Put(INSTANCES, KEY, encode(Instance(2))), "not the next"),
         (Put(INSTANCES, KEY, b"{}"), "drip_instance"),
+        (Put(GOSSIP, b"rd\0deep", b'{"more":' * 20_000), "gossip"),
         (Put(INSTANCES, b"no place", encode(Instance(1))), "drip_instance"),
         (Put(ROUNDS, KEY, b"{}"), "drip_round"),
         (Put(ROUNDS, b"no place", encode(Rounds(1, 1))), "drip_round"),

@@ -218,5 +218,5 @@ def _damaged(file: Path) -> Iterator[None]:
         raise
     except FileNotFoundError as error:
         raise ConfigError(f"{file} is not there") from error
-    except (tarfile.TarError, msgspec.MsgspecError, UnicodeError) as error:
+    except (tarfile.TarError, msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise ProofError(f"{file} is damaged, or no backup", hint="use another backup") from error

@@ -136,7 +136,7 @@ class _Judge:
                 number += 1
                 try:
                     look(key, value)
-                except (WaypostError, msgspec.MsgspecError, ValueError) as error:
+                except (WaypostError, msgspec.MsgspecError, ValueError, RecursionError) as error:
                     self._tell(f"{table} {key!r}: {error}")
             return number
 
