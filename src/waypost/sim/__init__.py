@@ -2,7 +2,8 @@
 
 Read `world.py` (the heap of events), `node.py` (how effects are carried out), then `network.py` and
 `disk.py` (what can go wrong), `storm.py` (all of it at random), `trace.py` (what happened) and
-`device.py` (a CoAP device to play with) and `gossiping.py` (meshes; `people.py` has their nodes).
+`device.py` (a CoAP device to play with), `gossiping.py` (meshes; `people.py` has their nodes) and
+`installed.py` (whole nodes that are one network).
 """
 
 from waypost.sim.device import Device
