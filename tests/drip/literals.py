@@ -27,7 +27,8 @@ class Shelf:
 
     @property
     def places(self) -> Iterable[Place]:
-        return self.held
+        """Who votes comes last here: it is told first all the same."""
+        return (*(place for place in self.held if place != ROSTER), ROSTER)
 
     def committed(self, place: Place) -> Committed | None:
         return self.held.get(place)

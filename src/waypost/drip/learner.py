@@ -54,11 +54,10 @@ class Learner:
         self._changed.clear()
 
     def changed(self, place: Place) -> bool:
-        """It has a new version; False if the peer has fallen behind, which ends it."""
+        """It has a new version; False if the peer has fallen behind: then this is to end()."""
         if not self.follows or place in self._everything or place in self._changed:
             return True
         if len(self._changed) >= CHANGED_MAX:
-            self.end()
             return False
         self._changed[place] = None
         return True
