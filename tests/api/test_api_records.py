@@ -15,6 +15,7 @@ from serving import JSON, Answer, Api, serving
 
 from waypost.drip.outcome import Outcome, State
 from waypost.drip.questions import Claim, Consult, Open
+from waypost.errors import StateError
 from waypost.identity.keys import verifies
 from waypost.rd.questions import Busy
 from waypost.record import Ballot, Committed, Creator, Record
@@ -210,6 +211,20 @@ def test_a_claim_without_an_outcome_is_202_and_says_where_to_ask(api: Api, node:
     assert asked.json["state"] == "committed"
     assert "Retry-After" not in asked.headers
     assert api.ask("GET", status[:-1] + "f").json["state"] == "lost"
+
+
+def test_a_claim_whose_node_ends_before_the_vote_does_has_no_outcome(node: Lone) -> None:
+    """503 would say that nothing was sent, and other voters may have it."""
+
+    async def ask(question: object) -> object:
+        if isinstance(question, Claim):
+            raise StateError("the node ended before it could answer")
+        return await node.ask(question)
+
+    with serving(ask, rows=node) as api:
+        answer = put(api, FIRST)
+    assert (answer.status, answer.json["state"]) == (202, "unknown")
+    assert answer.headers["Location"] == answer.json["status"] == f"{LAMP}/transactions/1/{FIRST.txid}"
 
 
 def test_what_became_of_a_record_is_told_from_the_history_when_the_node_remembers_no_more(api: Api, node: Lone) -> None:

@@ -26,7 +26,7 @@ from waypost.drip.book import HISTORY, RECORDS, row_key
 from waypost.drip.engine import HEARD_S
 from waypost.drip.outcome import Outcome, Reading, State
 from waypost.drip.questions import Claim, Consult, Peers, Seen, Settle, ShowPeers, ShowVotes, Votes
-from waypost.errors import WireError
+from waypost.errors import StateError, WireError
 from waypost.identity import ANONYMOUS, Identity
 from waypost.identity.policy import ALL, Action, Decide, Span, Target
 from waypost.rd.questions import Busy
@@ -61,7 +61,10 @@ class RecordOperations:
         _require_conditions(request, record, await self._more("denied", place, before.current), held)
         if record.version == held + 1 and (before.age_s is None or before.age_s > HEARD_S):
             raise Refusal(503, f"no quorum of voters was heard for {HEARD_S:.0f} s: nothing was sent", retry_s=RETRY_S)
-        outcome = await self._put(Claim(record), Outcome)
+        try:
+            outcome = await self._put(Claim(record), Outcome)
+        except StateError as error:  # the node ends, and what it has sent may yet be committed by others
+            outcome = Outcome(State.UNKNOWN, before.current, str(error))
         match outcome.state:
             case State.COMMITTED:
                 return Reply(200, _claimed(record, outcome), _tag(record.version))
