@@ -237,6 +237,14 @@ def test_it_asks_again_where_another_entry_takes_its_place_but_not_where_it_is_p
         assert (asked(frieda, 10.0) != []) is again
 
 
+def test_another_roster_does_not_hasten_it() -> None:
+    dora = seek("dora", replace(member("dora"), url="https://moved.example"))
+    asked(dora, 10.0)
+    due = dora.drip.next_timer()
+    dora.learn(let_in_all(*FOUNDERS.learners, FRIEDA))
+    assert dora.drip.next_timer() == due
+
+
 def test_who_is_in_already_asks_nobody() -> None:
     assert asked(seek("dora", member("dora")), 100.0) == []
 
