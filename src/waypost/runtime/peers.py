@@ -42,8 +42,8 @@ TRANSACTION: Final = "DRiP-Transaction-Type"
 
 QUEUE_MAX: Final = 4 << 20  # octets that wait in one lane to one node
 UNDER_WAY_MAX: Final = 4  # requests to one node, of one lane
-GATHER_S: Final = 0.01  # seconds from one request to the next, while the node has not answered the one before
-SPREAD_S: Final = 0.025  # the same where nobody waits for what is said, always
+GATHER_S: Final = 0.02  # seconds from one request to the next, while the node has not answered the one before
+SPREAD_S: Final = 0.05  # the same where nobody waits for what is said, always
 REQUEST_S: Final = 10.0
 CONNECT_S: Final = 3.0
 ANSWER_S: Final = 3.0  # after the request is out: no disk stands between it and its answer
