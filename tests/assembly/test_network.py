@@ -15,7 +15,7 @@ from waypost.drip.messages import Admit, RosterRequest
 from waypost.drip.outbox import Tell
 from waypost.drip.outcome import Outcome, Reading, State
 from waypost.drip.questions import Claim, Consult, Peers, Settle, ShowPeers, ShowVotes, Votes
-from waypost.drip.roster import NODE
+from waypost.drip.roster import EPOCHS, NODE, PAST, SELF
 from waypost.drip.rumours import Beat, Whisper
 from waypost.engine import Answer, Apply, Ask, Commit, Effect, Put
 from waypost.errors import StoreError
@@ -202,6 +202,30 @@ def test_a_lost_disk_makes_another_installation_which_does_not_vote(house: House
     assert isinstance(first, Peers)
     assert isinstance(peers, Peers)
     assert not peers.is_voting or peers.incarnation == first.incarnation
+
+
+@pytest.mark.parametrize("knows", [False, True])
+def test_a_restored_node_is_another_installation_and_its_own_applicant(house: House, knows: bool) -> None:
+    """Whether its keys are there with network.json or not, and though the clock says that no second has passed."""
+    house.claim("on")
+    first = house.ask(ShowPeers())
+    assert isinstance(first, Peers)
+    assert first.applicants == ()
+    node = house.rows.tables[NODE]
+    founding = msgspec.json.decode(node[FOUNDING], type=Committed) if knows else None
+    del node[SELF], node[EPOCHS]
+    node[PAST] = b"%d" % first.incarnation
+    house.rows.tables["drip_instance"] = {}
+    again = House(rows=house.rows, founding=founding)
+    peers = again.ask(ShowPeers())
+    assert isinstance(peers, Peers)
+    assert not peers.is_voting
+    assert peers.incarnation == first.incarnation + 1
+    (voter,) = peers.roster.voters
+    assert peers.applicants == (msgspec.structs.replace(voter, incarnation=peers.incarnation),)
+    reading = again.ask(Consult(("names", "lamp"), quorum=False))
+    assert isinstance(reading, Reading)
+    assert reading.current is not None
 
 
 def test_a_database_of_another_network_is_refused(house: House) -> None:

@@ -225,7 +225,7 @@ class Network:
             case Consult():
                 return self._votes.local(question.place, now)
             case ShowPeers():
-                return peers_seen(self.id, self._me.name, self._votes, self._mesh, self._has_quorum(now), now)
+                return peers_seen(self.id, self._me, self._votes, self._mesh, self._has_quorum(now), now)
             case ShowVotes():
                 return open_votes(self.id, self._votes)
             case Introduce():

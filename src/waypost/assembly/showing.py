@@ -6,6 +6,9 @@ Source: notes on DRiP, 4.7.
 from itertools import islice
 from typing import Final
 
+import msgspec
+
+from waypost.assembly.installation import Installation
 from waypost.drip.engine import DripEngine
 from waypost.drip.members import Members
 from waypost.drip.mesh import Mesh
@@ -15,15 +18,18 @@ from waypost.record import ROSTER, Member
 OPEN_MAX: Final = 1_000  # votes under way that are told of at once
 
 
-def peers_seen(network: str, name: str, votes: DripEngine, gossip: Mesh, has_quorum: bool, now: float) -> Peers:
-    """`name` is this node's."""
+def peers_seen(network: str, me: Installation, votes: DripEngine, gossip: Mesh, has_quorum: bool, now: float) -> Peers:
+    """A voter that lost its disk, or was restored, is an applicant at itself too: there may be nobody else to ask."""
     roster, committed = votes.roster, votes.committed(ROSTER)
     assert committed is not None
     assert votes.incarnation is not None
+    own, applicants = roster.voter(me.name), votes.applicants
+    if own is not None and own.incarnation < votes.incarnation and all(each.name != me.name for each in applicants):
+        applicants += (msgspec.structs.replace(own, incarnation=votes.incarnation, key=me.key),)
     members = [(member, True) for member in roster.voters] + [(member, False) for member in roster.learners]
     return Peers(
         network=network,
-        name=name,
+        name=me.name,
         incarnation=votes.incarnation,
         state=gossip.state(now),
         is_voting=votes.is_voting,
@@ -31,7 +37,7 @@ def peers_seen(network: str, name: str, votes: DripEngine, gossip: Mesh, has_quo
         committed=committed,
         roster=roster,
         seen=tuple(_seen(member, is_voter, gossip.members, now) for member, is_voter in members),
-        applicants=votes.applicants,
+        applicants=applicants,
         restored=dict(votes.restored),
         age_s=votes.age(now),
     )
