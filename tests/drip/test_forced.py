@@ -6,6 +6,7 @@ from handmade import Hand, committed, next_roster, vote, yes
 from mesh import TIMERS, Mesh
 from people import FOUNDERS, FOUNDING, NETWORK, key_of, member, public_of, record
 
+from waypost.drip.engine import NOT_FORCED
 from waypost.drip.messages import (
     Commit,
     Entry,
@@ -19,6 +20,7 @@ from waypost.drip.messages import (
     VoteCall,
     Yes,
 )
+from waypost.drip.outcome import Outcome, State
 from waypost.drip.rules import Rules
 from waypost.errors import WireError
 from waypost.record import ROSTER, Ballot, Certificate, Committed, Forced, Matter, Member, Record, Roster, roster_in
@@ -63,12 +65,14 @@ def test_a_forced_roster_needs_no_votes_and_is_shown_for_ever() -> None:
 
 def test_whoever_is_given_it_tells_everybody() -> None:
     emma = Hand("emma")
-    assert emma.drip.force(FORCED, emma.now)
+    taken = emma.drip.force(FORCED, emma.now)
     emma.settle()
     assert emma.spread == [FORCED]
-    assert not emma.drip.force(force(LEFT, author="thief"), emma.now)
+    assert emma.answers[taken] == Outcome(State.COMMITTED, FORCED)
+    refused = emma.drip.force(force(LEFT, author="thief"), emma.now)
     emma.settle()
     assert emma.spread == [FORCED]
+    assert emma.answers[refused] == Outcome(State.DENIED, FORCED, NOT_FORCED)
 
 
 STOLEN = replace(FORCED.record, author=public_of("thief"))
@@ -270,10 +274,12 @@ def test_a_mesh_goes_on_after_a_forced_roster_with_all_that_was_left() -> None:
         new.encode().decode(), mesh.founding.record, place=ROSTER, network=mesh.network, sign=mesh.signer("operator")
     )
     last = forced(signed, mesh.network, mesh.signer("operator"))
-    mesh.nodes["greta"].call(lambda engine, now: engine.drip.force(last, now))
+    told: list[object] = []
+    mesh.nodes["greta"].ask(lambda engine, now: engine.drip.force(last, now), told.append)
     mesh.world.run(until=10.0)
     operations = [mesh.claim(mesh.nodes["greta"], place) for place in mesh.places]
     mesh.world.run(until=10.0 + 2 * TIMERS.deadline_s)
+    assert told == [Outcome(State.COMMITTED, last)]
     assert [operation.state for operation in operations] == ["committed", "committed"]
     for place in mesh.places:
         held, was = mesh.drip("dora").committed(place), before[place]

@@ -36,6 +36,7 @@ def api() -> Iterator[Api]:
 WHOLE = {
     ("GET", "/v1/status"): "status",
     ("GET", "/v1/peers"): "status",
+    ("POST", "/v1/peers/forced"): "administer",
     ("GET", "/metrics"): "status",
     ("GET", "/v1/openapi.json"): "discover",
     ("GET", "/livez"): "discover",

@@ -50,6 +50,7 @@ VERBS_WHOLE = {
     "votes": ("status", []),
     "peers promote": ("administer", ["node-2", "--key", ROSTER_KEY]),
     "peers remove": ("administer", ["node-2", "--key", ROSTER_KEY]),
+    "peers force": ("administer", ["node-2", "--accept-loss", "--key", ROSTER_KEY]),
     "peers allow": ("administer", ["names/", "ab" * 32, "--key", ROSTER_KEY]),
     "token create": ("administer", ["x", "--role", "reader"]),
     "token list": ("administer", []),

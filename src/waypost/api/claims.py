@@ -13,7 +13,7 @@ import msgspec
 from waypost.api.calls import Call, RefusedError, query_text
 from waypost.api.resuming import INCOMPLETE, Stream
 from waypost.api.voted import Claimed, Contested, Next, Peers, RecordEvent, Records, Standing, Votes
-from waypost.record import Place, Record, Sign, Stamp
+from waypost.record import Committed, Place, Record, Sign, Stamp
 
 VOTE_S: Final = 15.0  # for which a node may try to have a record voted on, or a vote closed
 
@@ -48,6 +48,10 @@ def within(namespace: str | None, prefix: str) -> tuple[tuple[str, str], ...]:
 
 def peers() -> Call[Peers]:
     return Call("GET", "/v1/peers", Peers)
+
+
+def force(roster: Committed) -> Call[Claimed]:
+    return Call("POST", "/v1/peers/forced", Claimed, roster.encode())
 
 
 def votes() -> Call[Votes]:

@@ -256,6 +256,10 @@ class Client:
         """Who is in the network."""
         return await self._call(claims.peers())
 
+    async def force(self, roster: Committed) -> Claimed:
+        """Have the network go by a roster that its operator has forced; refused with 409 if it does not follow."""
+        return await self._call(claims.force(roster))
+
     async def votes(self) -> Votes:
         """Which votes are under way, and where voting has stopped."""
         return await self._call(claims.votes())

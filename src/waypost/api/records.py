@@ -23,9 +23,9 @@ from waypost.api.schemas import EVENT_STREAM
 from waypost.api.sights import RECORDS_ROOM, Told, of_records
 from waypost.api.watching import Feed, Watcher
 from waypost.drip.book import HISTORY, RECORDS, row_key
-from waypost.drip.engine import HEARD_S
 from waypost.drip.outcome import Outcome, Reading, State
-from waypost.drip.questions import Claim, Consult, Peers, Seen, Settle, ShowPeers, ShowVotes, Votes
+from waypost.drip.presence import HEARD_S
+from waypost.drip.questions import Claim, Consult, Force, Peers, Seen, Settle, ShowPeers, ShowVotes, Votes
 from waypost.errors import StateError, WireError
 from waypost.identity import ANONYMOUS, Identity
 from waypost.identity.policy import ALL, Action, Decide, Span, Target
@@ -164,6 +164,18 @@ class RecordOperations:
             dict(peers.restored),
         )
         return Reply(200, shown)
+
+    async def force_roster(self, request: Request) -> Reply:
+        reading.no_query(request.query)
+        try:
+            roster = msgspec.json.decode(request.body, type=Committed)
+            roster.record.require_sound()
+        except (msgspec.MsgspecError, WireError) as error:
+            raise Refusal(422, f"it is no roster with the operator's mark: {error}") from None
+        outcome = await self._put(Force(roster), Outcome)
+        if outcome.state is not State.COMMITTED:
+            raise Refusal(409, outcome.reason, more=await self._more("denied", ROSTER, outcome.current))
+        return Reply(200, _claimed(roster.record, outcome))
 
     async def get_votes(self, request: Request) -> Reply:
         """Whose records may not be read, of those no vote is shown."""

@@ -216,6 +216,10 @@ class SyncClient:
         """Who is in the network."""
         return self._call(claims.peers())
 
+    def force(self, roster: Committed) -> Claimed:
+        """Have the network go by a roster that its operator has forced; refused with 409 if it does not follow."""
+        return self._call(claims.force(roster))
+
     def votes(self) -> Votes:
         """Which votes are under way, and where voting has stopped."""
         return self._call(claims.votes())

@@ -200,6 +200,23 @@ VOTING: Final = (
         {200: Answer("As this node sees it.", {JSON: _PEERS})},
     ),
     Route(
+        "POST",
+        "/v1/peers/forced",
+        _of(RecordOperations.force_roster),
+        (Action.ADMINISTER, THE_NODE),
+        "Go by a roster that the operator has forced, where no quorum of the last voters is left",
+        {
+            200: Answer(
+                "It is in force here, and told to all.",
+                {JSON: voted.Claimed("committed", "_network", "roster", 2, _TXID)},
+            )
+        },
+        (),
+        {JSON: _COMMITTED},
+        True,
+        (408, 409, 413, 415, 422),
+    ),
+    Route(
         "GET",
         "/v1/votes",
         _of(RecordOperations.get_votes),

@@ -33,7 +33,7 @@ from waypost.drip.merkle import Merkle
 from waypost.drip.messages import Admit, Alarm, Message
 from waypost.drip.outbox import Spread, Stored
 from waypost.drip.parcel import Said
-from waypost.drip.questions import Claim, Consult, Settle, ShowPeers, ShowVotes
+from waypost.drip.questions import Claim, Consult, Force, Settle, ShowPeers, ShowVotes
 from waypost.drip.relay import Relay
 from waypost.drip.roster import NODE
 from waypost.drip.rules import Rules
@@ -196,6 +196,8 @@ class Network:
                 return self._votes.claim(question.record, now)
             case Consult() if question.quorum:
                 return self._votes.read(question.place, now)
+            case Force():
+                return self._votes.force(question.roster, now)
             case Settle():
                 return self._votes.status(question.place, question.version, question.txid, now)
             case _:

@@ -21,6 +21,8 @@ from waypost.cli.node import Place, node_option
 from waypost.cli.output import emit, note, output_option, rows
 from waypost.errors import RemoteError, StateError, WireError
 from waypost.record import ROSTER, Creator, Member, Roster, roster_in
+from waypost.record.roster import Forced
+from waypost.record.vote import forced
 
 COLUMNS: Final = ("name", "part", "state", "heard", "round trip", "organisation", "url", "incarnation")
 TRIES: Final = 5  # when others change the roster, too
@@ -87,6 +89,35 @@ def remove(names: tuple[str, ...], file: Path, deadline_s: float, at: Place, out
     """Take nodes out of the network: they vote no more, and are told no more."""
     with at.client() as node:
         return _have(node, lambda roster: removed(roster, names), file, deadline_s, output)
+
+
+@peers.command()
+@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@click.option("--source", "sources", metavar="NAME", multiple=True, help="Who is asked for all it has; of the voters.")
+@click.option("--accept-loss", is_flag=True, required=True, help="What only the others knew is lost: say so.")
+@operator_option
+@node_option
+@output_option
+def force(
+    names: tuple[str, ...], sources: tuple[str, ...], accept_loss: bool, file: Path, at: Place, output: str
+) -> Exit:
+    """Have only these vote from now on, where a majority of the voters is gone for good.  It needs no votes.
+
+    What was committed and is known to none of the sources is lost, and the roster says for ever that it was forced.
+    Never while the others may come back and vote: then two would decide.
+
+    waypost peers force node-1 node-2 --accept-loss --key operator.pem
+    """
+    assert accept_loss
+    author = Author(operator_key(file))
+    with at.client() as node:
+        next, current = before(node, ROSTER)
+        network = node.peers()
+        if current is None or network.roster.policy.operator != author.public:
+            raise StateError(f"{file} is not the key of this network's operator")
+        roster = forced_upon(network.roster, names, network.applicants, sources)
+        record = author.sign(next, ROSTER, roster.encode().decode(), current.record.holder)
+        return tell(node.force(forced(record, next.network, author.key.sign)), output)
 
 
 @peers.command()
@@ -162,6 +193,21 @@ def removed(roster: Roster, names: Iterable[str]) -> Roster:
     if not voters:
         raise StateError("without a voter nothing can be changed any more: promote another first")
     return _next(roster, voters, tuple(member for member in roster.learners if member.name not in gone))
+
+
+def forced_upon(
+    roster: Roster, names: Iterable[str], applicants: Iterable[Member], sources: Iterable[str] = ()
+) -> Roster:
+    """Raises StateError for a node that is neither in the roster nor has applied."""
+    known = {member.name: member for member in (*roster.voters, *roster.learners, *applicants)}
+    chosen = tuple(dict.fromkeys(names))
+    for name in (*chosen, *sources):
+        if name not in known:
+            raise StateError(f"{name!r} is unknown: it has not joined", hint="waypost peers")
+    voters = tuple(known[name] for name in chosen)
+    learners = tuple(member for member in roster.learners if member.name not in chosen)
+    told_by = tuple(dict.fromkeys(sources)) or tuple(name for name in chosen if roster.voter(name) == known[name])
+    return structs.replace(_next(roster, voters, learners), forced=Forced(told_by))
 
 
 def allowed(roster: Roster, creator: Creator, *, undo: bool) -> Roster:

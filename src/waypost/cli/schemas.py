@@ -38,6 +38,7 @@ REPORTS: Final[dict[str, tuple[Any, ...]]] = {
     "peers promote": (voted.Claimed,),
     "peers remove": (voted.Claimed,),
     "peers allow": (voted.Claimed,),
+    "peers force": (voted.Claimed,),
     "votes": (voted.Votes,),
     "ca show": (reports.Authority,),
     "ca list": (list[reports.Certified],),

@@ -14,7 +14,6 @@ Source: notes on DRiP, 4.2 to 4.6 and 4.9 to 4.12.
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from random import Random
-from types import MappingProxyType
 from typing import Final
 
 from waypost.drip.admission import Admission
@@ -44,6 +43,7 @@ from waypost.drip.messages import (
 )
 from waypost.drip.outbox import Outbox
 from waypost.drip.outcome import Outcome, Reading, State
+from waypost.drip.presence import NONE, Presence
 from waypost.drip.proposer import Proposer, Timers
 from waypost.drip.reader import Reader
 from waypost.drip.roster import Electorate
@@ -54,7 +54,7 @@ from waypost.errors import WireError
 from waypost.record import ROSTER, Committed, Member, Place, Proof, Record, Roster, Vote
 from waypost.record.vote import require_committed
 
-HEARD_S: Final = 30.0  # a voter that was heard so long ago may be gone
+NOT_FORCED: Final = "it is not the operator's, or does not follow the roster that is known here"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class DripEngine:
         self._now = 0.0
         self._wall_ms = 0
         self._read_at = 0.0  # when the wall clock was read, on the caller's clock
-        self._heard: dict[str, float] = {}
+        self._presence = Presence(setup.name)
         self._doubts: Deadlines[Place] = Deadlines()
         self._merge_at: float | None = None
         outbox, rules, timers = Outbox(ids), setup.rules, setup.timers
@@ -207,13 +207,17 @@ class DripEngine:
             self._reader.read(place, id, now, about=(version, txid))
         return id
 
-    def force(self, committed: Committed, now: float) -> bool:
-        """A roster that the operator forces: whether it is in force here, and told to everybody."""
+    def force(self, committed: Committed, now: float) -> int:
+        """Go by a roster that the operator forces, and tell everybody: answered with an Outcome."""
+        id = next(self._ids)
         self.learn(committed, now)
-        if self._book.committed[ROSTER] != committed:
-            return False
-        self._outbox.spread(committed)
-        return True
+        current = self._book.committed[ROSTER]
+        is_in_force = current == committed
+        if is_in_force:
+            self._outbox.spread(committed)
+        state, reason = (State.COMMITTED, "") if is_in_force else (State.DENIED, NOT_FORCED)
+        self._outbox.answer(id, Outcome(state, current, reason))
+        return id
 
     def admit(self, member: Member, now: float) -> bool:
         """Let a node in as a learner, as a voter: whether it is in, or a vote on it has begun."""
@@ -286,21 +290,13 @@ class DripEngine:
         """Votes under way that this voter has a part in."""
         return self._book.instances
 
-    def heard(self, now: float, missed: Mapping[str, float] = MappingProxyType({})) -> int:
-        """Voters heard within HEARD_S, and since they were `missed`; this node included."""
-        name = self._setup.name
-        return sum(
-            member.name == name
-            or self._heard.get(member.name, -HEARD_S) > max(now - HEARD_S, missed.get(member.name, -HEARD_S))
-            for member in self._electorate.roster.voters
-        )
+    def heard(self, now: float, missed: Mapping[str, float] = NONE) -> int:
+        """Voters heard of late, and since they were `missed`; this node included."""
+        return self._presence.heard(self._electorate.roster, now, missed)
 
     def age(self, now: float) -> float | None:
         """Seconds since a quorum of voters was last heard; None: never."""
-        roster, name = self._electorate.roster, self._setup.name
-        times = [now if member.name == name else self._heard.get(member.name) for member in roster.voters]
-        known = sorted((when for when in times if when is not None), reverse=True)
-        return now - known[roster.quorum - 1] if len(known) >= roster.quorum else None
+        return self._presence.age(self._electorate.roster, now)
 
     # From others
 
@@ -317,7 +313,7 @@ class DripEngine:
         """What a parcel held."""
         self._tell_time(now)
         if self._electorate.is_node(node):
-            self._heard[node] = now
+            self._presence.hear(node, now)
         for message in messages:
             self._receive(node, message, now)
 

@@ -36,6 +36,13 @@ class Settle:
 
 
 @dataclass(frozen=True, slots=True)
+class Force:
+    """Go by a roster that the operator has forced, where no quorum is left.  Answered with an Outcome."""
+
+    roster: Committed
+
+
+@dataclass(frozen=True, slots=True)
 class Seen:
     """A node of the roster as this one sees it; None is not known (yet), and of itself.
 
