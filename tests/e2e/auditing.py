@@ -3,11 +3,13 @@
 Source: notes on DRiP, 4.12 (I1, I2, I3, I9).
 """
 
+import shutil
 import sqlite3
 from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import msgspec
 from claiming import Memory
@@ -27,7 +29,15 @@ class Disk:
 
 
 def read_disk(directory: Path) -> Disk:
-    with closing(sqlite3.connect(directory / "waypost.db")) as database:
+    """From a copy: SQLite would look for the files of another namespace in ours, by their names there."""
+    with TemporaryDirectory() as folder:
+        for path in directory.glob("waypost.db*"):
+            shutil.copy(path, folder)
+        return read_database(Path(folder) / "waypost.db")
+
+
+def read_database(path: Path) -> Disk:
+    with closing(sqlite3.connect(path)) as database:
         (sound,) = database.execute("PRAGMA integrity_check").fetchone()
         assert sound == "ok", sound
         kept = [_committed.decode(value) for (value,) in database.execute("SELECT value FROM drip_history")]

@@ -50,7 +50,10 @@ class Memory:
 
 
 class Client:
-    def __init__(self, number: int, federation: Federation, memory: Memory, keys: int) -> None:
+    """`pause_s` is between two requests, about."""
+
+    def __init__(self, number: int, federation: Federation, memory: Memory, keys: int, pause_s: float = 0.0) -> None:
+        self.pause_s = pause_s
         self.number = number
         self.rng = Random(number)
         self.daemons = federation.daemons
@@ -68,6 +71,7 @@ class Client:
                 async with daemon.public() as session:
                     while not until.is_set():
                         await self.step(session)
+                        await asyncio.sleep(self.rng.uniform(0, 2 * self.pause_s))
             except (aiohttp.ClientError, OSError, TimeoutError):
                 self.memory.answers["no answer"] += 1
                 await asyncio.sleep(self.rng.uniform(0, PATIENCE_S / 4))

@@ -32,7 +32,7 @@ from waypost.record import ROSTER, Place, Record, Roster, Stamp
 
 PEERS_PORT = 8481
 TIMEOUT = aiohttp.ClientTimeout(total=15.0)  # longer than a node tries on behalf of a client
-SETTLE_S = 40.0
+SETTLE_S = 60.0
 PAUSE_S = 0.1
 
 
@@ -104,6 +104,12 @@ class Daemon:
             assert answer.status == 200, await answer.text()
             body: dict[str, Any] = await answer.json()
             return body
+
+    async def versions(self) -> tuple[tuple[str, int, str], ...]:
+        """Every key, its last version and value."""
+        page = await self.ask("/v1/records?count=1000")
+        records = [committed["record"] for committed in page["records"]]
+        return tuple((record["key"], record["version"], record["value"]) for record in records)
 
 
 @dataclass(frozen=True)
@@ -227,10 +233,20 @@ class Federation:
     def names(self) -> list[str]:
         return [daemon.name for daemon in self.daemons]
 
-    async def has_converged(self) -> bool:
-        """Every node has the same last version of every key."""
-        listed = await asyncio.gather(*(daemon.ask("/v1/records?count=1000") for daemon in self.daemons))
-        return all(records == listed[0] for records in listed)
+    async def until_converged(self) -> None:
+        """Every node has the same last version of every key, by whosever votes."""
+
+        async def same() -> bool:
+            return len({*await self.all_versions()}) == 1
+
+        try:
+            await until(same, "all nodes have the same")
+        except AssertionError as error:
+            error.add_note("\n".join(map(str, await self.all_versions())))
+            raise
+
+    async def all_versions(self) -> list[tuple[tuple[str, int, str], ...]]:
+        return await asyncio.gather(*(daemon.versions() for daemon in self.daemons))
 
     def end(self) -> None:
         """Whatever the test has left."""

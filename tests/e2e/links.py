@@ -36,7 +36,7 @@ class Station(Host):
 
     def mount(self, directory: Path, size: int) -> None:
         """A disk of so many octets."""
-        self.run("mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(directory))
+        self.run("mount", "-t", "tmpfs", "-o", f"mode=0700,size={size}", "tmpfs", str(directory))
 
     def received(self) -> int:
         """Frames that have come over the cable."""
