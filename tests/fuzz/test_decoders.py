@@ -15,6 +15,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import load_pem_x509_csr
 from inputs import VECTORS, Builder, document, extended, inputs, message, vector_documents, vector_messages
+from said import Tongue, bodies
 
 from waypost.api import reading
 from waypost.api.problem import Refusal
@@ -23,6 +24,7 @@ from waypost.api.schemas import Registration, Renewal
 from waypost.coap import links
 from waypost.coap.message import decode
 from waypost.coap.stream import Stream
+from waypost.drip import parcel
 from waypost.drip.calls import read_call
 from waypost.errors import ConfigError, DeniedError, UnreachableError, WireError
 from waypost.identity.certificates import identity_of, is_issued_by, read_certificate, read_request
@@ -171,6 +173,16 @@ def a_jwt(data: bytes) -> None:
         Tokens("anna", {}).take(data.decode("utf-8", "surrogateescape"), 0)
 
 
+def what_nodes_say(data: bytes) -> None:
+    messages = parcel.read(data)
+    assert parcel.read(b"[" + b",".join(map(parcel.spell, messages)) + b"]") == messages
+    assert all(parcel.call_of(message) in parcel.CALLS for message in messages)
+
+
+def nodes_saying(rng: Random) -> bytes:
+    return Tongue(rng, "berta", "00" * 32, lambda message: bytes(64), 1_800_000_000_000).body()
+
+
 DECODERS: Final = {
     "CoAP message": Decoder(
         a_message,
@@ -257,6 +269,7 @@ DECODERS: Final = {
             b"PUT\n/sync/node/anna",
         ],
     ),
+    "what nodes say": Decoder(what_nodes_say, bodies("00" * 32, lambda message: bytes(64)), nodes_saying),
     "JWT": Decoder(
         a_jwt,
         [
