@@ -2,11 +2,14 @@
 
 import asyncio
 import json
+import os
 import tarfile
 from pathlib import Path
 from random import Random
 
 from daemons import Daemon, Federation, members, put, until, waypost
+
+from waypost.identity.keys import write_private
 
 PLACE = ("restored", "lamp")
 
@@ -35,9 +38,9 @@ async def backed_up(daemon: Daemon, file: Path) -> None:
     assert checked["ok"] is True
 
 
-async def restored(daemon: Daemon, file: Path, *flags: str) -> None:
+async def restored(daemon: Daemon, file: Path) -> None:
     daemon.kill()
-    await asyncio.to_thread(waypost, (), "restore", str(file), "--dir", str(daemon.directory), "--replace", *flags)
+    await asyncio.to_thread(waypost, (), "restore", str(file), "--dir", str(daemon.directory), "--replace")
     await asyncio.to_thread(daemon.start)
 
 
@@ -65,7 +68,7 @@ def test_a_voter_restored_from_an_old_backup_is_let_in_again_and_learns_what_it_
     asyncio.run(story())
 
 
-def test_a_node_that_was_alone_votes_again_if_its_operator_says_that_it_still_is(tmp_path: Path) -> None:
+def test_the_only_voter_votes_again_once_its_operator_says_so(tmp_path: Path) -> None:
     async def story() -> None:
         federation = Federation(tmp_path, 1)
         try:
@@ -75,10 +78,11 @@ def test_a_node_that_was_alone_votes_again_if_its_operator_says_that_it_still_is
             await backed_up(lone, tmp_path / "file")
             await claim(federation, lone, "lost")
             await restored(lone, tmp_path / "file")
-            assert (await lone.ask("/v1/peers"))["is_voting"] is False
+            peers = await lone.ask("/v1/peers")
+            assert peers["is_voting"] is False
+            assert [member["incarnation"] for member in peers["applicants"]] == [peers["incarnation"]]
             assert await standing(lone) == (1, "before")
-            lone.directory.with_name(f"{lone.directory.name}.before").rename(tmp_path / "aside")
-            await restored(lone, tmp_path / "file", "--alone")
+            await asyncio.to_thread(force, federation, lone, tmp_path / "operator.pem")
 
             async def votes() -> bool:
                 return bool((await lone.ask("/v1/peers"))["is_voting"])
@@ -90,6 +94,13 @@ def test_a_node_that_was_alone_votes_again_if_its_operator_says_that_it_still_is
             federation.end()
 
     asyncio.run(story())
+
+
+def force(federation: Federation, lone: Daemon, file: Path) -> None:
+    with open(file, "xb", opener=lambda path, flags: os.open(path, flags, 0o600)) as stream:
+        stream.write(write_private(federation.operator.key))
+    line = ("peers", "force", lone.name, "--accept-loss", "--key", str(file), "--dir", str(lone.directory))
+    waypost((), *line)
 
 
 def test_what_a_backup_says_of_itself_is_in_its_manifest(tmp_path: Path) -> None:

@@ -94,9 +94,8 @@ def verify(file: Path, output: str) -> Exit:
 @click.argument("file", type=FILE)
 @DIRECTORY
 @click.option("--replace", is_flag=True, help="Replace what is there; it stays beside, with .before after its name.")
-@click.option("--alone", is_flag=True, help="The node was the only one of its network, and none has joined it since.")
 @output_option
-def restore(file: Path, directory: Path | None, replace: bool, alone: bool, output: str) -> None:
+def restore(file: Path, directory: Path | None, replace: bool, output: str) -> None:
     """Make a state directory of a backup: one that is empty or not there yet.
 
     The node goes on where the backup was made, as another installation: whoever follows its changes starts anew, and it
@@ -107,13 +106,13 @@ def restore(file: Path, directory: Path | None, replace: bool, alone: bool, outp
     from waypost.storage.restoring import restore as make
 
     state = directory_of(directory)
-    made = make(file, state, rng=SystemRandom(), replace=replace, alone=alone)
+    made = make(file, state, rng=SystemRandom(), replace=replace)
     before = str(made.before) if made.before else None
     report = Restored(str(state), made.manifest.made_ms, made.manifest.seq, made.feed, made.has_keys, before)
     emit(report, output, fields(to_builtins(report)))
-    if made.is_lone and not alone:
+    if made.is_lone:
         note(
-            "the node was alone in its network: if none has joined it since, restore with --alone, or it votes no more"
+            "it was its network's only voter: if it still is, its operator has it vote again with `waypost peers force`"
         )
     if not made.has_keys:
         note(f"put the node's keys into {state / 'keys'} before it starts: without them it starts as another")

@@ -9,8 +9,8 @@ What is restored is older than what others have seen of this node, so it goes on
     feed id            is another: whoever follows the changes starts anew (design, Contracts 3)
     incarnation        is gone, and with it what this node had joined, promised and accepted as a voter: it votes again
                        only when a roster names its new incarnation (Contracts 7).  PAST keeps the number of the old
-                       one: the new one is higher, whatever the clock says.  Only who was `alone` in its network, and is
-                       again, stays who it was: there is nobody to let it in, and nobody who has seen what it forgot
+                       one: the new one is higher, whatever the clock says.  Also where it was the only voter: whether
+                       that is still so only the operator can know
     ballots            that it used as an initiator stay used
     OSCORE             sequence numbers go on far above those that it can have used since, or nonces would come twice
 
@@ -47,7 +47,6 @@ from waypost.storage.schema import Connection
 from waypost.storage.store import DATABASE, LOCK, Store, connect
 
 BEFORE: Final = ".before"  # after a directory's name: what was replaced
-COUNTED: Final = 1 << 32  # votes that a node which was alone can have cast since
 LEAP: Final = 1 << 34  # OSCORE sequence numbers: 2.7 years at 200 a second, and a 64th of all there are
 
 SEQUENCES: Final = 1 << 40  # RFC 8613, 7.2.1: past the last, a context protects nothing any more
@@ -59,7 +58,7 @@ Connect = Callable[[Path], Connection]
 class Restored:
     """`feed` is the new one's id, in hexadecimal; `has_keys`: a node can start there.
 
-    `is_lone`: the network had no other node.
+    `is_lone`: the network had no other voter, so only the operator can have it vote again.
     """
 
     manifest: Manifest
@@ -75,14 +74,12 @@ def restore(
     *,
     rng: Random,
     replace: bool = False,
-    alone: bool = False,
     connect: Connect = connect,
     sync: Sync = os.fsync,
 ) -> Restored:
     """Make `directory`, which is empty or missing unless another may be replaced; that one stays beside it.
 
-    Without keys in the backup, those of the replaced directory are taken.  `alone` is the operator's word that nobody
-    joined this node's network since the backup was made.
+    Without keys in the backup, those of the replaced directory are taken.
     """
     with ExitStack() as undo:
         undo.enter_context(_free(directory, replace=replace))
@@ -94,7 +91,7 @@ def restore(
         if not manifest.keys and replace:
             _write(new, {f"{FOLDER}/{name}": data for name, data in keys_of(directory).items()}, sync)
         feed = rng.randbytes(16)
-        is_lone = _go_on(new, feed, connect, sync, alone=alone)
+        is_lone = _go_on(new, feed, connect, sync)
         is_full = directory.exists() and any(directory.iterdir())
         if is_full:
             directory.rename(before)
@@ -165,29 +162,22 @@ def _unpack(file: Path, new: Path, sync: Sync) -> Manifest:
     return manifest
 
 
-def _go_on(new: Path, feed: bytes, connect: Connect, sync: Sync, *, alone: bool) -> bool:
-    """Another one from here on; whether it was alone.  The database is brought to today's version on the way."""
+def _go_on(new: Path, feed: bytes, connect: Connect, sync: Sync) -> bool:
+    """As another from here on; whether it was the only voter.  The database is brought up to date on the way."""
     store = Store.open(new, connect=connect, sync=sync)
     try:
         data, roster = store.get(NODE, SELF), _roster(store)
         me = msgspec.json.decode(data, type=Self) if data else None
-        is_lone = roster is not None and len(roster.nodes) == 1
-        if alone and not (me and roster and is_lone and roster.voters[0].incarnation == me.incarnation):
-            raise StateError(
-                "the node was not alone in its network", hint="without --alone, the others let it in again"
-            )
-        puts = [Put(META, FEED_ID, feed), *_sequences(store)]
-        if alone and me:
-            puts.append(Put(NODE, SELF, encode(msgspec.structs.replace(me, counter=me.counter + COUNTED))))
-        elif me:
-            puts += [Put(NODE, PAST, encode(me.incarnation)), Put(NODE, SELF, None), Put(NODE, EPOCHS, None)]
-            puts += [Put(INSTANCES, key, None) for key, _ in store.scan(INSTANCES)]
+        puts = [Put(META, FEED_ID, feed), *_sequences(store), Put(NODE, SELF, None), Put(NODE, EPOCHS, None)]
+        puts += [Put(INSTANCES, key, None) for key, _ in store.scan(INSTANCES)]
+        if me is not None:
+            puts.append(Put(NODE, PAST, encode(me.incarnation)))
         store.commit([Commit(puts=tuple(puts))])
     except (msgspec.MsgspecError, WireError) as error:
         raise StoreError("what the backup says of the node's network cannot be read") from error
     finally:
         store.close()
-    return is_lone
+    return me is not None and roster is not None and [each.incarnation for each in roster.voters] == [me.incarnation]
 
 
 def _roster(store: Store) -> Roster | None:
