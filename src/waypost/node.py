@@ -335,6 +335,7 @@ class Node:
                 "datagrams_overflowed": self._host.overflowed,
                 "datagrams_unsent": self._host.unsent,
                 **counters(self._oscore),
+                **self._peers.counters(),
                 "dtls_dropped": _by_reason(self._dtls, lambda driver: driver.associations.dropped),
                 "dtls_sessions_ended": _by_reason(self._dtls, lambda driver: driver.associations.ended),
                 "secure_handshakes": Labelled(
@@ -365,6 +366,7 @@ class Node:
                     ("certificate",),
                     {(name,): (ends - wall_clock_ms()) // 1_000 for name, ends in self._keys.ends_ms.items()},
                 ),
+                **self._peers.gauges(),
                 "commits_waiting": self._writer.pending,
                 "connections": _each(self._places, lambda places: places.taken),
                 "dtls_handshakes": _each(self._dtls, lambda driver: driver.associations.handshakes),

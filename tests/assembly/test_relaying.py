@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import pytest
 
+from waypost.assembly.questions import Report, Status
 from waypost.drip import parcel
 from waypost.drip.envelope import Envelope, Pass
 from waypost.drip.outbox import Tell
@@ -170,6 +171,38 @@ def test_quorum_stays_known_across_a_cut(party: Party) -> None:
     for _ in range(60):
         party.run(1.0)
         assert peers(party, "anna").has_quorum
+
+
+def test_the_figures_tell_of_the_cut_and_of_what_went_around_it(party: Party) -> None:
+    transports = Transports(party)
+    cut_both_ways(transports, "anna", "berta")
+    party.run(15.0)
+    assert outcomes(party, "anna") == ["committed"]
+    before, anna, carla = figures(party, "berta"), figures(party, "anna"), figures(party, "carla")
+    assert (anna["nodes_cut"], carla["nodes_cut"]) == (1, 0)
+    assert (anna["quorum"], anna["voting"], carla["voting"]) == (1, 1, 0)
+    assert (anna["voters"], anna["voters_needed"], anna["voters_heard"]) == (2, 2, 2)
+    assert anna["envelopes_sent"] >= 1
+    assert anna["envelopes_heard"] >= 1
+    assert carla["envelopes_passed_on"] == anna["envelopes_sent"] + before["envelopes_sent"]
+    party.nodes["berta"].crash()
+    party.nodes["carla"].crash()
+    transports.cut("anna", "carla")
+    party.run(60.0)
+    assert figures(party, "anna")["quorum"] == 0
+    assert figures(party, "anna")["network_state"] == 2
+
+
+def figures(party: Party, name: str) -> dict[str, int]:
+    told: list[Report] = []
+
+    def tell(it: object) -> None:
+        assert isinstance(it, Report)
+        told.append(it)
+
+    party.nodes[name].ask(lambda engine, now: engine.ask(Status(), now), tell)
+    party.run(0.01)
+    return {**told[0].counters, **told[0].gauges}
 
 
 def peers(party: Party, name: str) -> Peers:

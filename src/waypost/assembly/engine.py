@@ -139,7 +139,7 @@ class Assembly:
         if isinstance(question, TokenQuestion):
             self._tokens.ask(id, question, now)
         elif isinstance(question, Status):
-            result = self._report()
+            result = self._report(now)
         elif isinstance(question, Review):
             result = self._review(now)
         elif isinstance(question, Follow):
@@ -296,7 +296,7 @@ class Assembly:
         self._directory.review()
         self._coap.server.review(self._judge, now)
         self._answer_followers(list(self._followers))
-        return self._report()
+        return self._report(now)
 
     def _judge(self, path: Path, query: Hashable) -> Response | None:
         assert isinstance(query, Query)
@@ -309,7 +309,7 @@ class Assembly:
             return interface.response(refused)
         return diagnostic(Code.SERVICE_UNAVAILABLE, "the policy has changed: ask again", POLICY_RETRY)
 
-    def _report(self) -> Report:
+    def _report(self, now: float) -> Report:
         gauges = {
             "askers": len(self._gate),
             "changes_waiting": self._feed.seq - self._durable,
@@ -328,7 +328,7 @@ class Assembly:
                 **self._coap.gauges(),
                 **self._directory.gauges(),
                 **self._tokens.gauges(),
-                **(network.gauges() if network else {}),
+                **(network.gauges(now) if network else {}),
             },
         )
 

@@ -20,7 +20,7 @@ import msgspec
 from waypost.assembly.carrier import RECORDS, ROOM
 from waypost.assembly.carrying import Carrying, takes
 from waypost.assembly.installation import Installation, Introduce, Introduced, Reach
-from waypost.assembly.showing import open_votes, peers_seen
+from waypost.assembly.showing import counted, measured, open_votes, peers_seen
 from waypost.drip import mesh
 from waypost.drip.engine import DripEngine, Setup
 from waypost.drip.envelope import Envelope
@@ -158,10 +158,11 @@ class Network:
         self._literal.check()
 
     def counters(self) -> dict[str, int]:
-        return self._literal.counters()
+        return self._literal.counters() | counted(self._votes, self._hearing, self._mesh)
 
-    def gauges(self) -> dict[str, int]:
-        return self._literal.gauges()
+    def gauges(self, now: float) -> dict[str, int]:
+        measures = measured(self._votes, self._hearing, self._mesh, self._has_quorum(now), now)
+        return self._literal.gauges() | measures
 
     # the directory's carrier
 

@@ -1,21 +1,24 @@
-"""Who is in the network and which votes are under way, as this node sees it.
+"""Who is in the network and which votes are under way, as this node sees it; and its figures.
 
 Source: notes on DRiP, 4.7.
 """
 
 from itertools import islice
-from typing import Final
+from typing import Final, get_args
 
 import msgspec
 
 from waypost.assembly.installation import Installation
 from waypost.drip.engine import DripEngine
+from waypost.drip.hearing import Hearing
 from waypost.drip.members import Members
 from waypost.drip.mesh import Mesh
 from waypost.drip.questions import Open, Peers, Seen, Votes
+from waypost.drip.rumours import State
 from waypost.record import ROSTER, Member
 
 OPEN_MAX: Final = 1_000  # votes under way that are told of at once
+STATES: Final = get_args(State)  # as a figure: 0, 1, 2
 
 
 def peers_seen(network: str, me: Installation, votes: DripEngine, gossip: Mesh, has_quorum: bool, now: float) -> Peers:
@@ -41,6 +44,43 @@ def peers_seen(network: str, me: Installation, votes: DripEngine, gossip: Mesh, 
         restored=dict(votes.restored),
         age_s=votes.age(now),
     )
+
+
+def counted(votes: DripEngine, hearing: Hearing, gossip: Mesh) -> dict[str, int]:
+    guard, relay, verdicts = hearing.guard.counts, hearing.relay.counts, gossip.counts
+    passed = sum(relay.get(name, 0) for name in ("sent", "passed_on", "heard"))
+    accepted, known = (sum(verdicts.get(name, 0) for name in names) for names in (("new", "learnt"), ("known",)))
+    forged, flooded = (verdicts.get(name, 0) for name in ("forged", "flooded"))
+    return {
+        "votes_dropped": votes.dropped,
+        "votes_flooded": guard["flooded"],
+        "votes_forged": guard["forged"],
+        "envelopes_sent": relay.get("sent", 0),
+        "envelopes_passed_on": relay.get("passed_on", 0),
+        "envelopes_heard": relay.get("heard", 0),
+        "envelopes_dropped": sum(relay.values()) - passed,
+        "gossip_accepted": accepted,
+        "gossip_known": known,
+        "gossip_forged": forged,
+        "gossip_flooded": flooded,
+        "gossip_refused": sum(verdicts.values()) - accepted - known - forged - flooded - verdicts.get("clocks", 0),
+    }
+
+
+def measured(votes: DripEngine, hearing: Hearing, gossip: Mesh, has_quorum: bool, now: float) -> dict[str, int]:
+    return {
+        "network_state": STATES.index(gossip.state(now)),
+        "roster_epoch": votes.epoch,
+        "nodes_cut": len(hearing.relay.cut(now)),
+        "quorum": int(has_quorum),
+        "voters": len(votes.roster.voters),
+        "voters_heard": votes.heard(now),
+        "voters_needed": votes.roster.quorum,
+        "voters_restored": len(votes.restored),
+        "votes_open": len(votes.votes()),
+        "votes_stopped": len(votes.alarms),
+        "voting": int(votes.is_voting),
+    }
 
 
 def open_votes(network: str, votes: DripEngine) -> Votes:

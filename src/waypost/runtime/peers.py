@@ -51,6 +51,8 @@ RETRY_MIN: Final = 0.1  # seconds until a node that could not be reached is trie
 RETRY_MAX: Final = 2.0
 IDLE_S: Final = 20.0  # below what the other side waits for the next request
 
+FATES: Final = ("requests", "failed", "refused", "unreachable", "overflowed", "unheard")
+
 Hear = Callable[[str, Sequence[Said]], bool]
 Reached = Callable[[str, bool], None]
 
@@ -139,6 +141,17 @@ class Peers:
     def urls(self) -> tuple[str, ...]:
         """Of the others."""
         return tuple(link.url for name, link in self._links.items() if name != self._name)
+
+    def counters(self) -> dict[str, int]:
+        return {f"peers_{fate}": self.counts[fate] for fate in FATES}
+
+    def gauges(self) -> dict[str, int]:
+        links = [link for name, link in self._links.items() if name != self._name]
+        return {
+            "peers_known": len(links),
+            "peers_reached": sum(link.is_reached is True for link in links),
+            "peers_waiting_bytes": sum(link.asked.octets + link.spread.octets for link in links),
+        }
 
     def outside(self, body: object) -> None:
         match body:
