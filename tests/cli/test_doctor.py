@@ -14,6 +14,7 @@ from msgspec import structs
 
 from waypost.api.schemas import NodeStatus
 from waypost.cli.checks import amplifying, carry_out, disk, fine, listening, machine, paths
+from waypost.cli.checks.network import check_network
 from waypost.cli.checks.running import Running, check_node, find, holder
 from waypost.cli.doctor import place_of
 from waypost.cli.node import Place
@@ -76,6 +77,24 @@ def test_what_the_node_says_of_itself_is_told(said: NodeStatus, state: str) -> N
     assert found.state == state
     assert ("the moon" in found.sentence) == (state == "warn")
     assert ("store" in found.sentence) == (state == "fail")
+
+
+@pytest.mark.parametrize(
+    ("figures", "states_found", "says"),
+    [
+        ({"quorum": 1, "voters": 3, "voters_heard": 3, "voters_needed": 2}, ["ok"], "3 of 3 voters"),
+        ({"quorum": 0, "voters": 3, "voters_heard": 1, "voters_needed": 2}, ["fail"], "nothing can be claimed"),
+        ({"quorum": 1, "votes_stopped": 4}, ["fail"], "no votes on 4 keys"),
+        ({"quorum": 1, "voters_restored": 1}, ["warn"], "an old disk"),
+        ({"quorum": 1, "nodes_cut": 2}, ["warn"], "by way of others"),
+        ({"quorum": 0, "nodes_cut": 2}, ["fail", "warn"], "nothing can be claimed"),
+        ({}, ["skipped"], "no node runs"),
+    ],
+)
+def test_what_is_wrong_with_the_network_is_told(figures: dict[str, float], states_found: list[str], says: str) -> None:
+    found = check_network(Running(7, status(), figures={f"waypost_{name}": each for name, each in figures.items()}))
+    assert states(found) == states_found
+    assert says in found[0].sentence
 
 
 def test_a_start_that_takes_long_is_warned_of(tmp_path: Path) -> None:
@@ -402,7 +421,7 @@ def test_the_exit_code_is_two_if_anything_fails(tmp_path: Path, capsys: pytest.C
     found = json.loads(capsys.readouterr().out)
     assert {item["state"] for item in found} <= {"ok", "warn", "skipped"}
     assert list(dict.fromkeys(item["name"] for item in found)) == [
-        *("node", "start", "port", "reach", "ipv6", "clock", "clock steps", "clock sync", "permissions"),
+        *("node", "network", "start", "port", "reach", "ipv6", "clock", "clock steps", "clock sync", "permissions"),
         *("certificates", "secrets", "policy", "disk sync", "disk space", "file system", "database", "mtu"),
         *("path mtu", "open files", "receive buffer", "amplification"),
     ]

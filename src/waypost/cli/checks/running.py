@@ -3,7 +3,8 @@
 import fcntl
 import os
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +16,7 @@ from waypost.errors import RemoteError, UnreachableError
 from waypost.storage.store import LOCK
 
 ANSWER_S: Final = 5.0
+FIGURE: Final = re.compile(r"^(waypost_\w+) (\S+)$", re.M)  # without labels
 BUFFER: Final = re.compile(r"^waypost_udp_receive_buffer_bytes\{.*\} (\S+)$", re.M)  # in metrics
 
 
@@ -22,13 +24,14 @@ BUFFER: Final = re.compile(r"^waypost_udp_receive_buffer_bytes\{.*\} (\S+)$", re
 class Running:
     """`process` is 0 if nobody has locked the directory; `status` None if the node did not say, for `reason`.
 
-    `receive_buffers` are the octets that its sockets for UDP have.
+    `receive_buffers` are the octets that its sockets for UDP have, `figures` its metrics that have no labels.
     """
 
     process: int = 0
     status: NodeStatus | None = None
     reason: str = ""
     receive_buffers: tuple[int, ...] = ()
+    figures: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def listeners(self) -> dict[str, str]:
@@ -42,9 +45,11 @@ def find(directory: Path, at: Place) -> Running:
         return Running()
     try:
         with at.client(ANSWER_S) as node:
-            return Running(process, node.status(), receive_buffers=_buffers(node.metrics()))
+            status, metrics = node.status(), node.metrics()
     except (RemoteError, UnreachableError) as error:
         return Running(process, reason=str(error))
+    figures = {name: float(value) for name, value in FIGURE.findall(metrics)}
+    return Running(process, status, receive_buffers=_buffers(metrics), figures=figures)
 
 
 def _buffers(metrics: str) -> tuple[int, ...]:
