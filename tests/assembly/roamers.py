@@ -45,13 +45,18 @@ class Roamer:
         self._node = self._rng.choice(party.names)
         self._location: str | None = None
         self._promiser = ""  # the node that promised
+        self._left: str | None = None  # the location of the last removal
+        self._life = 0  # of the node that promised it
         self._spread = 0.0  # seconds by which clocks may have differed
         self._device = Device(party.world, f"2001:db8:d:{number:x}::1", party.server(self._node), name=self.ep)
         self._rest(0.0)
 
     def promised(self) -> bool:
         """It must be found at every node."""
-        is_certain = self._spread < self.lifetime * MARGIN
+        node = self._party.nodes[self._promiser or self._node]
+        # A node that has not heard of a removal may renew without a word to the others, and a crash forgets that.
+        is_shaky = self._location == self._left and node.incarnation != self._life
+        is_certain = self._spread < self.lifetime * MARGIN and not is_shaky
         return is_certain and self.until is not None and self._party.world.now < self.until
 
     def _rest(self, at_least: float) -> None:
@@ -93,7 +98,7 @@ class Roamer:
                 raise Lost(f"{self.ep} was promised until {before} at {self._node}, which does not know it")
             else:
                 then(answer, sent)
-                self._promiser = self._node
+                self._promiser, self._life = self._node, self._party.nodes[self._node].incarnation
             self._rest(0.0)
 
         self._device.request(code, path, query, payload, on_answer)
@@ -111,7 +116,7 @@ class Roamer:
 
     def _removed(self, answer: Response, sent: float) -> None:
         assert answer.code in (Code.DELETED, Code.NOT_FOUND), answer
-        self._location, self.is_gone = None, answer.code == Code.DELETED
+        self._location, self._left, self.is_gone = None, self._location, answer.code == Code.DELETED
 
 
 @dataclass(frozen=True, slots=True)

@@ -157,6 +157,38 @@ def test_the_end_of_a_lifetime_is_never_later_than_a_renewal_that_nobody_had_hea
     assert everywhere(made) == {"lamp": place}
 
 
+def test_a_renewal_that_only_its_node_knows_outlasts_what_was_said_before_it() -> None:
+    """It was not announced, for what is stored lasted long enough."""
+    made = party()
+    place = location(ask(made, "anna", register(lt=200)))
+    split(made, ("anna",), ("berta", "carla"))
+    assert ask(made, "berta", remove(place)) == Removed()
+    made.run(10.0)
+    assert ask(made, "anna", renew(place)) == Renewed()
+    assert len(feed(made, "anna")) == 1
+    made.world.network.heal()
+    made.run(20.0)
+    assert everywhere(made) == {"lamp": place}
+    made.run(170.0)
+    assert everywhere(made) == {"lamp": place}
+    made.run(10.0)
+    assert everywhere(made) == {}
+    assert max(len(feed(made, name)) for name in THREE) <= 4
+
+
+def test_a_renewal_that_only_its_node_knows_is_undone_by_what_was_said_after_it() -> None:
+    made = party()
+    place = location(ask(made, "anna", register(lt=200)))
+    split(made, ("anna",), ("berta", "carla"))
+    made.run(10.0)
+    assert ask(made, "anna", renew(place)) == Renewed()
+    made.run(5.0)
+    assert ask(made, "berta", remove(place)) == Removed()
+    made.world.network.heal()
+    made.run(20.0)
+    assert everywhere(made) == {}
+
+
 def test_nodes_do_not_repeat_one_another_for_ever() -> None:
     """Whatever clocks do, as many announcements as there are words of clients and steps of clocks."""
     made, rng = party(FIVE), Random(1)

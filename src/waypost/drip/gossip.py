@@ -77,9 +77,9 @@ class Busy:
 
 @dataclass(frozen=True, slots=True)
 class Restated:
-    """It is no news, but `value`, of the same key, that was said at `said_ms` or before."""
+    """It is no news to whoever has `value`, and comes right after that, or at `said_ms` if that is later."""
 
-    value: bytes
+    value: bytes  # empty: of a tombstone
     said_ms: int
 
 
@@ -218,13 +218,14 @@ class Store:
         if self._clock.last.wall_ms > wall_ms + SKEW_MAX:
             return Busy(BUSY_RETRY, "this node's clock has stepped back, and others would not take what it signs now")
         before = self._latest(namespace, digest)
-        if restates is not None and before is not None and before.record.value != restates.value:
+        if restates is not None and before is not None and (before.record.value or b"") != restates.value:
             return Busy(BUSY_RETRY, "somebody has said something newer, which is on its way to the disk")
         adds = before is None or before.record.node != self._author.node
         if adds and self._signed.get(self._author.node, 0) + len(self._announced) >= self._records_max:
             return Busy(BUSY_RETRY, f"this node has signed {self._records_max} records and may have no more")
         if restates is not None:
-            time = Hlc(restates.said_ms, 0) if before is None else before.record.hlc.hlc.next()
+            time = Hlc(restates.said_ms, 0)
+            time = time if before is None else max(time, before.record.hlc.hlc.next())
         else:
             time = self.tick(now, before)
         least = wall_ms + (TOMBSTONE_MIN if value is None else LIFETIME_MIN)

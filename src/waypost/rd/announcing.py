@@ -11,9 +11,8 @@ from typing import Final
 from waypost.coap.links import Link
 from waypost.rd.admission import Holdings
 from waypost.rd.questions import Announce, Import, Outcome, Register, Remove, Renew
-from waypost.rd.record import SLACK, Record
+from waypost.rd.record import Record
 
-ROUNDING_MS: Final = 2  # that what was said may seem later than it was: it must not seem so
 WAITING_MAX: Final = 4_096  # questions waiting behind announcements
 
 Change = Register | Renew | Remove | Import
@@ -24,7 +23,7 @@ class UnderWay:
     """An announcement whose answer is awaited; `id` None: our own, that nobody asked for.
 
     `record` None: the name is to be forgotten.  `told` is the expiry that the client will be told;
-    `parsed` are the links if their document is new.  `restates` is what the directory holds, if nobody asked.
+    `parsed` are the links if their document is new.  `restates` and `said_ms` are as of Announce.
     """
 
     key: bytes
@@ -36,7 +35,8 @@ class UnderWay:
     told: float = 0.0
     parsed: list[Link] | None = None
     creates: bool = False
-    restates: Record | None = None
+    restates: bytes | None = None
+    said_ms: int = 0
     waiting: deque[tuple[int, Change]] = field(default_factory=deque)
 
 
@@ -67,7 +67,7 @@ class Announcements:
         self._by_id[id] = self._by_key[under_way.key] = under_way
         self.creating += under_way.creates
         self.own += under_way.id is None
-        record, restates = under_way.record, under_way.restates
+        record = under_way.record
         if record is None:
             return Announce(under_way.key, None, 0)
         self._locations[record.location] += 1
@@ -75,10 +75,8 @@ class Announcements:
             self.holdings.add(record.holder)
         under_way.value = value = record.encode()
         expires_ms = record.expires_ms + self._keep_ms
-        if restates is None:
-            return Announce(under_way.key, value, expires_ms, record.is_local)
-        said_ms = max(1, restates.expires_ms - ceil(restates.lt * 1000 * (1 + SLACK)) - ROUNDING_MS)
-        return Announce(under_way.key, value, expires_ms, record.is_local, restates.encode(), said_ms)
+        restates, said_ms = under_way.restates, under_way.said_ms
+        return Announce(under_way.key, value, expires_ms, record.is_local, restates, said_ms)
 
     def end(self, id: int) -> UnderWay:
         under_way = self._by_id.pop(id)

@@ -21,6 +21,7 @@ OWED_RETRY: Final = 2.0  # seconds after the carrier was busy
 UNCHECKED_STEP: Final = 500  # names looked at in one handle_timer() after a step of the wall clock
 SAY_STEP: Final = 100  # names said to others at once, when they are there for the first time
 SAY_EVERY: Final = 0.1  # seconds
+ROUNDING_MS: Final = 2  # that what was said may seem later than it was: it must not seem so
 
 
 class Debts:
@@ -34,6 +35,7 @@ class Debts:
         self._owed_after: float | None = None  # the carrier was busy
         self._unchecked: list[bytes] = []  # names to look at since the wall clock stepped
         self._unsaid: dict[bytes, None] = {}  # names whose registration is to be brought to others
+        self._overruled: dict[bytes, tuple[bytes, int]] = {}  # names, what overruled the client's word, and when it was
         self._saying: deque[bytes] = deque()  # those whose turn has not come
         self._say_at = 0.0
 
@@ -59,6 +61,19 @@ class Debts:
     def said(self, key: bytes) -> None:
         """Somebody has said something of it, and all know."""
         self._unsaid.pop(key, None)
+        self._overruled.pop(key, None)
+
+    def overrules(self, key: bytes, value: bytes | None, said_ms: int) -> bool:
+        """Whether `value`, said elsewhere at `said_ms`, is older than a client's word that only this node knows.
+
+        Then it is owed to the client that others know it, too.
+        """
+        registration = self._registrations.by_key.get(key)
+        refreshed_ms = 0 if registration is None else self._registrations.refreshed_ms(registration)
+        if refreshed_ms <= said_ms or self._announcements.get(key) is not None:
+            return False
+        self._overruled[key] = value or b"", refreshed_ms
+        return True
 
     def fits(self, record: Record) -> bool:
         """The carrier can bring it to other nodes."""
@@ -105,16 +120,25 @@ class Debts:
             if self._registrations.is_past(registration, now):
                 yield UnderWay(key, None, Removed(), "forgotten")
             else:
-                stored, told = self._as_stored(registration), registration.expires
-                owes = self._registrations.owes(registration, now)
-                record = self._registrations.restated(registration) if owes else self._registrations.kept(stored)
-                yield UnderWay(key, None, Renewed(), "restated", record, told=told, restates=stored)
+                yield self._restated(key, registration, now)
+
+    def _restated(self, key: bytes, registration: Registration, now: float) -> UnderWay:
+        stored = self._as_stored(registration)
+        restates, said_ms = stored.encode(), stored.said_ms - ROUNDING_MS
+        record = self._registrations.restated(registration)
+        if key in self._overruled:
+            restates, said_ms = self._overruled[key]
+        elif not self._registrations.owes(registration, now):
+            record = self._registrations.kept(stored)
+        told = registration.expires
+        return UnderWay(key, None, Renewed(), "restated", record, told=told, restates=restates, said_ms=max(1, said_ms))
 
     def _owes(self, key: bytes, now: float) -> Registration | None:
         registration = self._registrations.by_key.get(key)
-        if registration is None or not (key in self._unsaid or self._registrations.owes(registration, now)):
+        if registration is None:
             return None
-        return registration
+        owes = key in self._unsaid or key in self._overruled or self._registrations.owes(registration, now)
+        return registration if owes else None
 
     def _as_stored(self, registration: Registration) -> Record:
         return self._registrations.record(registration, registration.stored_ms)

@@ -62,7 +62,7 @@ from waypost.rd.reading import Reading
 from waypost.rd.record import decode
 from waypost.rd.registrations import Registrations
 from waypost.rd.simple import Simple
-from waypost.record import Change
+from waypost.record import Change, Hlc
 
 __all__ = ["Directory", "Settings"]
 
@@ -181,6 +181,10 @@ class Directory:
         """Raises StoreError for a record that cannot be read."""
         self._now = now
         self._debts.said(change.key)
+        if isinstance(change.version, Hlc) and self._debts.overrules(change.key, change.value, change.version.wall_ms):
+            self._debts.owe(change.key, now)
+            self._pay(now)
+            return
         old = self._registrations.by_key.get(change.key)
         before, visible = self.plans.view(old), old is not None and old.visible
         self._apply(change, now)

@@ -342,8 +342,9 @@ class Announce:
     `expires_ms` is wall-clock time; past it any carrier may forget the record.  `local`: it means nothing to other
     nodes, and stays on this one.
 
-    `restates` is the value that a change restates of which nobody asked anything: whatever anybody has said since is
-    the last word.  It was said at `said_ms`, wall-clock time, or before.
+    Nobody asked for what restates a record: it counts as said right after it, or at `said_ms`, wall-clock time, if that
+    is later.  `restates` is that record's value, empty if it was a removal; whatever anybody has said since is the last
+    word.
     """
 
     key: bytes

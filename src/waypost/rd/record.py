@@ -5,6 +5,7 @@ Key: opaque d<0..255>; ep to the end.  No sector and the empty sector are one.
 Source: design, Contracts, 5.
 """
 
+from math import ceil
 from typing import Final
 
 import msgspec
@@ -42,6 +43,11 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def encode(self) -> bytes:
         """Canonical, for the fields stand in the order of their names and hold nothing outside the subset."""
         return _encode(self)
+
+    @property
+    def said_ms(self) -> int:
+        """Wall-clock time of the client's word that it comes of, or before."""
+        return self.expires_ms - ceil(self.lt * 1000 * (1 + SLACK))
 
     @property
     def is_local(self) -> bool:

@@ -37,6 +37,7 @@ class Registrations:
         self.holdings = Holdings()
         self._sharing: dict[str, dict[Registration, None]] = {}  # by location: who is not found where another is
         self.held: dict[Registration, None] = {}  # past their lifetime and still visible: see brake.py
+        self.refreshed: dict[Registration, float] = {}  # when, since what is stored of it; others do not know of it
         self._clocks = clocks
         self._grace_s = grace_s
         self._node = node
@@ -84,6 +85,8 @@ class Registrations:
         self.held.pop(registration, None)
         registration.expires = expires
         self.deadlines.set(registration, expires)
+        if self.is_carried(registration):
+            self.refreshed[registration] = now
         return True
 
     def owes(self, registration: Registration, now: float) -> bool:
@@ -100,6 +103,11 @@ class Registrations:
     def is_own(self, registration: Registration) -> bool:
         """This node keeps it."""
         return not self._node or registration.node in ("", self._node)
+
+    def refreshed_ms(self, registration: Registration) -> int:
+        """Wall-clock time of a client's last word that only this node knows; 0 if there is none."""
+        when = self.refreshed.get(registration)
+        return 0 if when is None or not registration.visible else self._clocks.to_wall_ms(when)
 
     def is_carried(self, registration: Registration) -> bool:
         """Other nodes hold it too, and each forgets it by itself."""
@@ -159,6 +167,7 @@ class Registrations:
             others = self._sharing.get(registration.location, {})
             assert (self.index.by_location[registration.location] is registration) is (registration not in others)
         assert all(registration.visible for registration in self.held)
+        assert all(self.by_key[registration.key] is registration for registration in self.refreshed)
         # A hidden one whose grace is over has no deadline any more: its removal is under way or owed.
         assert len(self.index.visible) <= len(self.deadlines) <= len(self.by_key)
 
@@ -196,6 +205,7 @@ class Registrations:
     def _release(self, registration: Registration) -> None:
         """Let go of all that is about to be another's, or another."""
         self.held.pop(registration, None)
+        self.refreshed.pop(registration, None)
         if registration.visible:
             self.index.hide(registration)
         self.holdings.remove(registration.holder)
