@@ -7,7 +7,6 @@ which that was known.  A claim that was refused because nothing had been sent, i
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
 from random import Random
@@ -40,6 +39,7 @@ class Memory:
     histories: dict[Place, list[Operation]] = field(default_factory=dict)
     committed: dict[Place, dict[int, str]] = field(default_factory=dict)  # values that were acknowledged
     doubts: list[Doubt] = field(default_factory=list)
+    settled: list[tuple[Record, Told]] = field(default_factory=list)
     answers: Counter[str] = field(default_factory=Counter)
     took_s: list[float] = field(default_factory=list)  # each acknowledged claim
 
@@ -159,14 +159,15 @@ def told_by(status: int, body: dict[str, Any]) -> Told:
     return Told.DENIED  # nothing was sent
 
 
-async def settle(doubts: Sequence[Doubt], client: Client) -> Counter[Told]:
-    """What became of each: asked for by its transaction, and claimed again where no voter knows of it.
+async def settle(client: Client) -> None:
+    """What became of all that was in doubt: asked for by its transaction, and claimed again where no voter knows of it.
 
     A record that is too old to be claimed again gives way to another, which settles it as well.  That is all there is
     to do about an unknown outcome, and while a quorum can be reached it must be enough.
     """
-    outcomes: Counter[Told] = Counter()
-    for doubt in doubts:
+    memory = client.memory
+    while memory.doubts:
+        doubt = memory.doubts.pop()
         told = Told.UNKNOWN
         for _ in range(SETTLE_TRIES):
             told = await client.ask_about(doubt)
@@ -175,6 +176,15 @@ async def settle(doubts: Sequence[Doubt], client: Client) -> Counter[Told]:
             await asyncio.sleep(PATIENCE_S / 4)
         record = doubt.record
         assert told is not Told.UNKNOWN, f"{record.place}, version {record.version}: {record.txid} remains unknown"
-        client.memory.add(record.place, replace(doubt.claim, end=time.monotonic(), told=told))
-        outcomes[told] += 1
-    return outcomes
+        memory.add(record.place, replace(doubt.claim, end=time.monotonic(), told=told))
+        memory.settled.append((record, told))
+
+
+async def settled_alike(federation: Federation, memory: Memory) -> None:
+    """Of what was in doubt every node says the same; one that has not all the history may say that it does not know."""
+    for record, told in memory.settled:
+        path = f"{path_of(record.place)}/transactions/{record.version}/{record.txid}"
+        answers = await asyncio.gather(*(daemon.ask(path) for daemon in federation.daemons))
+        states = {answer["state"] for answer in answers}
+        assert told.value in states, (record, told, states)
+        assert states <= {told.value, "unknown"}, (record, told, states)

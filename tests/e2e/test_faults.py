@@ -15,7 +15,7 @@ from random import Random
 
 import pytest
 from auditing import audit
-from claiming import Client, Memory, settle
+from claiming import Client, Memory, settle, settled_alike
 from daemons import Daemon, Federation, empty, path_of, until, waypost
 from history import violation
 from links import Cable, cabled
@@ -189,8 +189,9 @@ async def story(directory: Path, happenings: Sequence[Callable[[Scene], Awaitabl
                     await asyncio.sleep(LOADED_S)
                     await happening(scene)
             cable.set()
-            await settle(memory.doubts, clients[0])
+            await settle(clients[0])
             await federation.until_converged()
+            await settled_alike(federation, memory)
             for daemon in federation.daemons:
                 daemon.stop()
             for place, history in memory.histories.items():

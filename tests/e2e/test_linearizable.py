@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from auditing import audit
-from claiming import Client, Memory, settle
+from claiming import Client, Memory, settle, settled_alike
 from daemons import Federation
 from history import violation
 
@@ -41,8 +41,9 @@ async def story(directory: Path, load_s: float) -> Memory:
                 group.create_task(client.run(stop))
             await asyncio.sleep(load_s)
             stop.set()
-        await settle(memory.doubts, clients[0])
+        await settle(clients[0])
         await federation.until_converged()
+        await settled_alike(federation, memory)
         for daemon in federation.daemons:
             daemon.stop()
     finally:
