@@ -256,7 +256,7 @@ def with_values(messages: tuple[Rumour, ...], value: bytes) -> tuple[Rumour, ...
 
 
 def test_a_relay_that_forges_is_found_out_and_the_record_comes_from_others() -> None:
-    party = Party(1, 6, tampers={"3": lambda messages: with_values(messages, b"forged")})
+    party = Party(1, 10, tampers={"3": lambda messages: with_values(messages, b"forged")})
     party.run(5.0)
     for number in range(40):
         party.announce(party.names[number % 2], b"key %d" % number, b"true")

@@ -53,6 +53,22 @@ def test_whoever_brings_a_message_again_is_pruned(tree: Plumtree[str]) -> None:
     assert tree.lazy == ("c",)
 
 
+def test_where_all_are_neighbours_each_brings_its_own_to_all_and_of_others_tells_the_name_alone() -> None:
+    tree: Plumtree[str] = Plumtree(Random(1))
+    tree.set_links(NEIGHBOURS, direct=True)
+    make_lazy(tree, "c")
+    tree.publish(b"1", "mine", 5, 0.0)
+    assert tree.pushes == {node: ["mine"] for node in ("b", "d", "e", "f", "c")}
+    tree.pushes.clear()
+    tree.publish(b"2", "of b", 5, 0.0, source="b")
+    tree.handle_timer(LAZY_EVERY)
+    assert tree.pushes == {}
+    assert tree.names == {node: [b"2"] for node in ("c", "d", "e", "f")}
+    tree.set_links(NEIGHBOURS)
+    tree.publish(b"3", "of c", 5, 1.0, source="c")
+    assert tree.pushes == {node: ["of c"] for node in ("b", "d", "e", "f")}
+
+
 def test_a_network_that_doubles_messages_prunes_nobody(tree: Plumtree[str]) -> None:
     tree.publish(b"1", "hello", 5, 0.0, source="b")
     tree.again(b"1", "b")

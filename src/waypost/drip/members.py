@@ -94,6 +94,11 @@ class Members:
         return self._neighbours
 
     @property
+    def are_all_neighbours(self) -> bool:
+        """In a small network, where each node is every other's."""
+        return len(self._neighbours) == len(self.alive)
+
+    @property
     def alive(self) -> tuple[str, ...]:
         """All others that are not known to be inactive."""
         return tuple(name for name, other in self._others.items() if not other.inactive)

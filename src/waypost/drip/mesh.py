@@ -142,7 +142,7 @@ class Mesh:
         self._allowances = {name: each for name, each in self._allowances.items() if name in self._organisations}
         for by_node in (self._differing, self._roots, self._compared, self._postponed):
             by_node.clear()
-        self._tree.set_links(self._members.neighbours)
+        self._tree.set_links(self._members.neighbours, direct=self._members.are_all_neighbours)
         self._follow_members(now)
 
     def announce(
@@ -368,7 +368,7 @@ class Mesh:
             self._repair.start(name, now)
         if members.up or members.down:
             members.up, members.down = [], []
-            self._tree.set_links(members.neighbours)
+            self._tree.set_links(members.neighbours, direct=members.are_all_neighbours)
         ended, self._repair.ended = self._repair.ended, []
         for end in ended:
             if end.complete:

@@ -5,6 +5,9 @@ becomes lazy, and carries names alone.  Whoever hears a name and not the message
 it, and so puts that link into the tree.  So a message crosses each link at most once in each direction, unless it was
 lost or its sender asked for it.
 
+Where everybody is everybody's neighbour there is no tree: whose message it is brings it to all of them, and they tell
+each other its name alone.  With EAGER_MIN links of each node, most would come three times.
+
 A message is forwarded only when its receiver found it new, which the owner says: a record that did not change the
 state goes nowhere, so nothing circulates for ever, whatever is forgotten here (the draft's counter dropped messages
 that were overtaken, and its reset never stopped: notes, G4 and G5).  What is remembered is bounded; what was missed for
@@ -47,6 +50,7 @@ class Plumtree(Generic[P]):
 
     def __init__(self, rng: Random) -> None:
         self._rng = rng
+        self._direct = False
         self._eager: dict[str, None] = {}
         self._lazy: dict[str, None] = {}
         self._seen: dict[bytes, Seen[P]] = {}  # the oldest first
@@ -69,8 +73,12 @@ class Plumtree(Generic[P]):
     def lazy(self) -> tuple[str, ...]:
         return tuple(self._lazy)
 
-    def set_links(self, neighbours: Iterable[str]) -> None:
-        """New links begin in the tree; those that are not named any more end."""
+    def set_links(self, neighbours: Iterable[str], *, direct: bool = False) -> None:
+        """New links begin in the tree; those that are not named any more end.
+
+        `direct`: the neighbours are everybody, and each other's.
+        """
+        self._direct = direct
         wanted = dict.fromkeys(neighbours)
         for links in (self._eager, self._lazy, self._queues):
             for gone in [node for node in links if node not in wanted]:
@@ -91,11 +99,12 @@ class Plumtree(Generic[P]):
         self._deadlines.clear(id)
         if source is not None:
             self._link(source)
-        for node in self._eager:
-            if node != source:
+        for node in (*self._eager, *self._lazy):
+            if node == source:
+                continue
+            if source is None if self._direct else node in self._eager:
                 self.pushes.setdefault(node, []).append(payload)
-        for node in self._lazy:
-            if node != source:
+            else:
                 self._name(node, id, now)
 
     def again(self, id: bytes, source: str) -> None:
