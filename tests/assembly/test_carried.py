@@ -27,10 +27,12 @@ from parties import (
 )
 
 from waypost.assembly.questions import Follow, Followed, Report, Status
-from waypost.coap.numbers import Code
+from waypost.coap.message import Message, decode
+from waypost.coap.numbers import Code, Option, Type
+from waypost.engine import Endpoint
 from waypost.rd.brake import MINIMUM
 from waypost.rd.questions import Busy, Cause, Reason, Refused, Registered, Removed, Renewed
-from waypost.sim import Device, Trace
+from waypost.sim import Client, Device, Trace
 from waypost.sim.installed import Party, describe
 
 BAD = Reason.BAD_REQUEST
@@ -76,13 +78,26 @@ def test_who_follows_the_feed_of_another_node_hears_of_it() -> None:
 
 def test_who_observes_a_lookup_at_another_node_is_told() -> None:
     """RFC 9176, 6.2."""
-    made, told = party(), list[object]()
-    reader = Device(made.world, "2001:db8:d::2", made.server("berta"), name="reader")
-    reader.request(Code.GET, "rd-lookup/ep", (), b"", told.append)
+    made = party()
+    told: list[bytes] = []
+
+    def on_datagram(client: Client, data: bytes, source: Endpoint) -> None:
+        message = decode(data)
+        told.append(message.payload)
+        if message.type == Type.CON:
+            client.send(Message(int(Type.ACK), 0, message.id, b"", []).encode(), source)
+
+    reader = made.world.client("2001:db8:d::2", 5683, on_datagram, name="reader")
+    options = [(int(Option.OBSERVE), b""), *[(int(Option.URI_PATH), part) for part in (b"rd-lookup", b"ep")]]
+    reader.send(Message(int(Type.CON), int(Code.GET), 1, b"o", options, b"").encode(), made.server("berta"))
     made.run(1.0)
-    assert everywhere(made) == {}
-    ask(made, "anna", register())
-    assert list(everywhere(made)) == ["lamp"]
+    place = location(ask(made, "anna", register()))
+    made.run(2.0)
+    assert ask(made, "carla", remove(place)) == Removed()
+    made.run(2.0)
+    empty, full, *_, last = told
+    assert place[:8].encode() in full, "the first block, at least"
+    assert empty == last == b""
 
 
 def test_one_node_alone_says_that_a_lifetime_has_ended_and_nobody_that_a_grace_has() -> None:

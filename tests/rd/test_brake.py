@@ -103,6 +103,21 @@ def test_a_steady_trickle_is_never_held() -> None:
         assert brake.until(index * WINDOW / allowed, 10_000, 0) is None
 
 
+def test_what_another_node_lets_go_is_not_let_go_here_as_well() -> None:
+    brake = Brake(0.15, HOLD)
+    for _ in range(60):
+        brake.count(0.0, 0)
+    assert [brake.until(0.0, 0, 0) for _ in range(MINIMUM - 60)] == [None] * (MINIMUM - 60)
+    assert brake.until(0.0, 0, 0) is not None
+
+
+def test_what_another_node_lets_go_is_forgotten_with_time() -> None:
+    brake = Brake(0.15, HOLD)
+    for _ in range(10 * MINIMUM):
+        brake.count(0.0, 0)
+    assert brake.until(WINDOW, 0, 0) is None
+
+
 @pytest.mark.parametrize("share", [0.01, 0.15, 1.0])
 @given(st.lists(st.tuples(st.floats(0, 100), st.integers(0, 10_000), st.booleans()), max_size=300))
 def test_nothing_is_held_for_longer_than_the_bound(share: float, steps: list[tuple[float, int, bool]]) -> None:
