@@ -124,6 +124,9 @@ class Peers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         str,
         Meta(description="Where the other nodes reach this one, as https://node-2.example:8481; empty: as it listens."),
     ] = ""
+    signatures: Annotated[
+        Literal["on", "off"], Meta(description="Requests are signed, too: for nodes behind a proxy that ends TLS.")
+    ] = "off"
     organisation: Annotated[
         str, Meta(max_length=64, description="Whose node it is; repair asks nodes of two different ones.")
     ] = ""

@@ -45,11 +45,12 @@ from waypost.identity.anchors import Revoked
 from waypost.identity.certificates import identity_of, read_certificates
 from waypost.identity.credentials import Credentials
 from waypost.identity.keys import verifies
+from waypost.identity.requests import Signatures
 from waypost.identity.token import Created, FirstToken
 from waypost.rd.engine import Settings
 from waypost.record.verification import Remembering
 from waypost.runtime import associations, local
-from waypost.runtime.addresses import listen_address
+from waypost.runtime.addresses import listen_address, reached_at, speaks_from
 from waypost.runtime.coaps import DtlsDriver, open_dtls, open_tls, require_keys
 from waypost.runtime.contacts import Contacts
 from waypost.runtime.figures import Figures, Labelled, LastError
@@ -66,7 +67,7 @@ from waypost.runtime.udp import UdpDriver, open_udp
 from waypost.runtime.websocket import WebSockets
 from waypost.runtime.writer import Writer
 from waypost.storage import Reader, Store
-from waypost.storage.keyring import LOOPBACK, Keyring
+from waypost.storage.keyring import Keyring
 from waypost.storage.network import known_network, remember_network
 from waypost.storage.policy import NAME as POLICY
 from waypost.storage.policy import open_policy, read_policy
@@ -221,8 +222,9 @@ class Node:
         self._oscore = protect(assembly, self._keys.shared.contexts, SystemRandom(), self._gate)
         self._writer = Writer(store)
         self._host = Host(self._oscore or assembly, self._writer)
-        hear, reached, source = self._host.hear, self._host.reached, _source(config.peers.listen)
-        self._peers = Peers(installation.name, self._credentials, hear, reached, source)
+        hear, reached, source = self._host.hear, self._host.reached, speaks_from(config.peers.listen)
+        signs = self._keys.node.sign if config.peers.signatures == "on" else None
+        self._peers = Peers(installation.name, self._credentials, hear, reached, source, signs)
         undo.push_async_callback(self._peers.close)
         contacts = Contacts(self._keys, self.ask, self._peers.outside)
         self._host.outside = contacts.outside
@@ -237,7 +239,7 @@ class Node:
         await self._listen_to_coaps(listeners)
         network = await self._introduce("")
         await self._listen_to_http(network, undo)
-        await self._introduce(config.peers.url or _url(self.listeners.get("peers"), self._keys))
+        await self._introduce(config.peers.url or reached_at(self.listeners.get("peers"), self._keys.hosts))
         urls = {peer.name: peer.url for peer in config.peers.drip_02 if peer.url}
         await undo.enter_async_context(calling(urls, self.ask, self._credentials))
         found_at = {name: listen_address(text) for name, text in self.listeners.items() if name != "local"}
@@ -308,7 +310,10 @@ class Node:
         )
         keys = {peer.name: bytes.fromhex(peer.key) or None for peer in config.peers.drip_02}
         literal = Literal(self.name, keys, self.ask, identify, self._policy.decide, self._gate)
-        Hearing(only, self._policy.decide, self._host.hear, network, literal.serve).serve_in(peers)
+        signatures = Signatures(self._peers.key_of) if config.peers.signatures == "on" else None
+        Hearing(only, self._policy.decide, self._host.hear, network, literal.serve, signatures, self.name).serve_in(
+            peers
+        )
         literal.serve_in(peers)
         await self._serve("peers", config.peers.listen, peers, secured, undo)
 
@@ -413,24 +418,6 @@ def open_network(config: Config, keyring: Keyring) -> Installation:
         carries=config.rd.carrier == "mesh",
         literal=tuple(LiteralPeer(peer.name, bool(peer.url)) for peer in config.peers.drip_02),
     )
-
-
-def _source(listen: Sequence[str]) -> str | None:
-    """A machine with several addresses speaks to others from the one where it is reached."""
-    hosts = [ip_address(listen_address(text).host) for text in listen]
-    one_of_many = next((host for host in hosts if not host.is_unspecified and str(host) not in LOOPBACK), None)
-    return None if one_of_many is None else str(one_of_many)
-
-
-def _url(listener: str | None, keyring: Keyring) -> str:
-    """Of the peers' listener: where it listens, or if that is everywhere, the first name of its certificate."""
-    if listener is None:
-        return ""
-    address = listen_address(listener)
-    if not ip_address(address.host).is_unspecified:
-        return f"https://{listener}"
-    host = next((host for host in keyring.hosts if host not in LOOPBACK), "localhost")
-    return f"https://[{host}]:{address.port}" if ":" in host else f"https://{host}:{address.port}"
 
 
 def _each(listeners: Mapping[str, T], figure: Callable[[T], int]) -> Labelled:

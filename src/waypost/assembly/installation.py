@@ -49,10 +49,14 @@ class Installation:
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """Told to the peers' transport: where nodes of the network are, by name; those that are not here are no more."""
+    """Told to the peers' transport: where nodes of the network are, by name; those that are not here are no more.
+
+    `keys` are the members' node keys, 64 hexadecimal digits.
+    """
 
     network: str
     urls: Mapping[str, str]
+    keys: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,7 @@ class Network:
         self._epoch = 0  # the last one that the mesh was told of
         self._guests: dict[str, str] = {}
         self._missed: dict[str, float] = {}  # when a node could last not be reached
-        self._reached: dict[str, str] = {}
+        self._reach: Reach | None = None  # as was told
         self._to_spread: dict[int, Committed] = {}  # changes that this node made: everybody should know, once durable
         self._effects: list[Effect] = []
 
@@ -324,10 +324,11 @@ class Network:
             self._hearing.set_roster(roster)
         members = self._votes.roster.voters + self._votes.roster.learners
         urls = dict(self._me.contacts) | self._guests | {member.name: member.url for member in members if member.url}
-        if urls != self._reached:
-            self._reached = urls
+        reach = Reach(self.id, urls, {member.name: member.key for member in members})
+        if reach != self._reach:
+            self._reach = reach
             self._missed = {name: when for name, when in self._missed.items() if name in urls}
-            self._effects.append(Ask(next(self._ids), Reach(self.id, urls)))
+            self._effects.append(Ask(next(self._ids), reach))
 
     def _introduce(self, url: str, now: float) -> None:
         """A node that nobody can reach is not of the roster's business, but for the one that founds a network."""

@@ -214,6 +214,14 @@ def identity_of(certificate: Certificate) -> tuple[str, str, str]:
     return domain, role, name
 
 
+def states_identity(der: bytes) -> bool:
+    """Whether a certificate says that it stands for somebody of a network, rightly or not."""
+    try:
+        return any(uri.startswith("waypost:") for uri in read_certificate(der).uris)
+    except WireError:
+        return False
+
+
 def is_issued_by(certificate: Certificate, issuer: Certificate) -> bool:
     """Whether the issuer's name and key signed it; what the issuer may sign is another question."""
     one, other = x509.load_der_x509_certificate(certificate.der), x509.load_der_x509_certificate(issuer.der)

@@ -2,10 +2,14 @@
 
 import re
 import socket
+from collections.abc import Sequence
 from ipaddress import ip_address
+from typing import Final
 
 from waypost.engine import Endpoint
 from waypost.errors import ConfigError
+
+LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 
 
 def loopback(port: int, *, ipv6: bool) -> tuple[str, ...]:
@@ -58,3 +62,21 @@ def check_listener(name: str, listen: tuple[str, ...], *, declared: bool) -> Non
                 f"{name}.listen: other machines can reach {text}, and nothing there keeps what is said from others",
                 hint=f'listen on 127.0.0.1 or [::1], or declare it: insecure = ["{name}"], --insecure {name}',
             )
+
+
+def speaks_from(listen: Sequence[str]) -> str | None:
+    """A machine with several addresses speaks to others from the one where it is reached; None: it has but one."""
+    hosts = [ip_address(listen_address(text).host) for text in listen]
+    one_of_many = (str(host) for host in hosts if not host.is_unspecified and str(host) not in LOOPBACK)
+    return next(one_of_many, None)
+
+
+def reached_at(listener: str | None, hosts: Sequence[str]) -> str:
+    """The URL of a listener; of one that listens everywhere, by the first of `hosts` that is not this machine's own."""
+    if listener is None:
+        return ""
+    address = listen_address(listener)
+    if not ip_address(address.host).is_unspecified:
+        return f"https://{listener}"
+    host = next((host for host in hosts if host not in LOOPBACK), "localhost")
+    return f"https://[{host}]:{address.port}" if ":" in host else f"https://{host}:{address.port}"

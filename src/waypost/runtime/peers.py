@@ -12,9 +12,10 @@ Source: notes on DRiP, 1.2, 1.3, 4.3, 4.14 and 5.1.
 
 import asyncio
 import logging
+import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -29,14 +30,18 @@ from waypost.drip.outbox import Tell
 from waypost.drip.parcel import Said
 from waypost.drip.rumours import Whisper
 from waypost.errors import DeniedError
+from waypost.identity.certificates import states_identity
 from waypost.identity.credentials import Credentials
-from waypost.runtime.tls import Contexts, chain_of, client_context
+from waypost.identity.requests import Message, Sign, digest_of, signed
+from waypost.runtime.tls import Contexts, chain_of, client_context, proxied_context
 
 NETWORK: Final = "Waypost-Network"  # header: the network's id, and the mark of the profile `ballot`
 WIRE: Final = "Waypost-Wire"
 WIRE_VERSION: Final = "1"
 NODE_ID: Final = "DRiP-Node-ID"
 COUNTER: Final = "DRiP-Node-Counter"
+TO: Final = "Waypost-To"  # header: the name of the node that a signed request is for
+CONTENT_DIGEST: Final = "Content-Digest"
 RESET: Final = "DRiP-Node-Counter-reset"
 TRANSACTION: Final = "DRiP-Transaction-Type"
 
@@ -103,6 +108,9 @@ class Link:
 class Peers:
     """`hear` takes what this node says to itself, `reached` which nodes could be reached and which could not.
 
+    `source` is the address that it speaks from, None for any.  With `sign`, by the node's key, requests are signed, and
+    a proxy may stand before the others.
+
     `counts` says what became of messages.  `outside` is for the host: Tell, Whisper, Pass and Reach.
     """
 
@@ -113,14 +121,17 @@ class Peers:
         hear: Hear,
         reached: Reached,
         source: str | None = None,
+        sign: Sign | None = None,
     ) -> None:
         self._name = name
+        self._sign = sign
+        self._keys: Mapping[str, str] = {}
         self._network = ""
         self._hear = hear
         self._reached = reached
         self._credentials = credentials
         self._source = source
-        self._contexts = Contexts(credentials, client_context)
+        self._contexts = Contexts(credentials, client_context if sign is None else proxied_context)
         self._links: dict[str, Link] = {}
         self._own: list[Said] = []
         self._flushing: asyncio.TimerHandle | None = None
@@ -137,6 +148,11 @@ class Peers:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.gather(*(link.session.close() for link in self._links.values() if link.session is not None))
+
+    def key_of(self, name: str) -> bytes | None:
+        """The 32 octets of a member's node key."""
+        key = self._keys.get(name)
+        return None if key is None else bytes.fromhex(key)
 
     def urls(self) -> tuple[str, ...]:
         """Of the others."""
@@ -162,7 +178,7 @@ class Peers:
             case Pass():
                 self._put(body.node, (body.envelope,))
             case Reach():
-                self._network = body.network
+                self._network, self._keys = body.network, body.keys
                 self._reach(body.urls.items())
             case _:
                 raise AssertionError(f"nobody in this node answers {body!r}")
@@ -253,6 +269,8 @@ class Peers:
             RESET: "false",
             TRANSACTION: "sync" if call == parcel.SYNC else "update",
         }
+        if self._sign is not None:
+            headers |= self._signed(name, call, body, headers, self._sign)
         target = URL(link.url + parcel.path_of(call, self._name, name), encoded=True)
         try:
             context = self._contexts.current()
@@ -271,6 +289,12 @@ class Peers:
             lane.under_way -= 1
             if link.due():
                 self._flush_at(0.0)
+
+    def _signed(self, name: str, call: str, body: bytes, headers: Mapping[str, str], sign: Sign) -> dict[str, str]:
+        more = {CONTENT_DIGEST: digest_of(body), TO: name}
+        fields = {field.lower(): text for field, text in (*headers.items(), *more.items())}
+        message = Message("POST", parcel.path_of(call, self._name, name), fields)
+        return more | signed(message, self._name, sign, secrets.token_hex(16), int(time.time()))
 
     def _failed(self, name: str, link: Link, error: Exception) -> None:
         self.counts["failed"] += 1
@@ -296,7 +320,9 @@ class Peers:
     def _session_of(self, name: str, link: Link) -> aiohttp.ClientSession:
         if link.session is None:
             link.session = aiohttp.ClientSession(
-                connector=Connector(self._credentials, lambda _: frozenset((name,)), self._source),
+                connector=Connector(
+                    self._credentials, lambda _: frozenset((name,)), self._source, proxied=self._sign is not None
+                ),
                 timeout=aiohttp.ClientTimeout(total=REQUEST_S, connect=CONNECT_S, sock_read=ANSWER_S),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
@@ -316,7 +342,8 @@ def _is_origin(text: str) -> bool:
 class Connector(aiohttp.TCPConnector):
     """Lets no connection be used before the other end has shown whose it is.
 
-    `source` is the address that connections come from, None for what the system chooses.
+    `source` is the address that connections come from, None for what the system chooses.  With `proxied` a certificate
+    that is no node's will do: TLS has held it to the URL.
     """
 
     def __init__(
@@ -324,11 +351,14 @@ class Connector(aiohttp.TCPConnector):
         credentials: Callable[[], Credentials],
         expected: Callable[[URL], frozenset[str]],
         source: str | None = None,
+        *,
+        proxied: bool = False,
     ) -> None:
         local = None if source is None else (source, 0)
         super().__init__(limit=0, limit_per_host=2 * UNDER_WAY_MAX, keepalive_timeout=IDLE_S, local_addr=local)
         self._credentials = credentials
         self._expected = expected
+        self._proxied = proxied
 
     async def _create_connection(
         self,
@@ -340,6 +370,8 @@ class Connector(aiohttp.TCPConnector):
         assert protocol.transport is not None
         try:
             chain = chain_of(protocol.transport.get_extra_info("ssl_object"))
+            if self._proxied and not states_identity(chain[0]):
+                return protocol  # a proxy, which the URL names
             who = self._credentials().certified(chain, time.time_ns() // 1_000_000)
             if "peer" not in who.roles or who.name not in self._expected(req.url):
                 raise DeniedError(f"{req.url.origin()} is {who.subject}, and not who should be there")
