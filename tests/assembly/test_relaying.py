@@ -11,6 +11,7 @@ from waypost.drip.envelope import Envelope, Pass
 from waypost.drip.outbox import Tell
 from waypost.drip.outcome import Outcome, Reading
 from waypost.drip.questions import Consult, Peers, ShowPeers
+from waypost.drip.relay import DOUBT_S
 from waypost.drip.rumours import Whisper
 from waypost.engine import Ask, Endpoint
 from waypost.rd.questions import Busy
@@ -113,6 +114,9 @@ def test_votes_go_by_way_of_a_learner_where_two_voters_do_not_reach_each_other(p
     if both_ways:
         transports.cut("berta", "anna")
     party.run(15.0)
+    assert outcomes(party, "anna") == ["committed"]
+    party.run(DOUBT_S)
+    transports.envelopes.clear()
     assert outcomes(party, "anna", tries=5) == ["committed"] * 5
     assert outcomes(party, "berta", tries=5) == ["committed"] * 5
     passed_on = {(one, other) for one, other, _ in transports.envelopes}

@@ -14,7 +14,7 @@ from waypost.drip.envelope import ENVELOPE_MAX, RELAYED, Envelope, Pass, Relayed
 from waypost.drip.gossip import Author
 from waypost.drip.messages import MESSAGES_MAX, PARCEL_MAX, Alarm, Commit, Message, Read, RosterNews, VoteCall
 from waypost.drip.outbox import Tell
-from waypost.drip.relay import CUT_S, FORGET_S, FRESH_MS, KIBIBYTES_MAX, RELAYS, WINDOW, Relay, Window
+from waypost.drip.relay import CUT_S, DOUBT_S, FORGET_S, FRESH_MS, KIBIBYTES_MAX, RELAYS, WINDOW, Relay, Window
 from waypost.drip.rumours import Probe, Whisper
 from waypost.engine import Ask, Effect, Put
 from waypost.engine import Commit as Write
@@ -296,6 +296,30 @@ def test_forged_envelopes_are_dropped(anna: Post, berta: Post) -> None:
     assert not any(berta.takes("carla", envelope) for envelope in forged)
     assert berta.relay.counts == {"forged": len(forged)}
     assert berta.takes("carla", good), "and nothing of a forged one is remembered"
+
+
+def test_whoever_hears_the_first_envelope_answers_both_ways_until_it_knows_better(anna: Post, berta: Post) -> None:
+    berta.takes("carla", anna.envelope("berta"))
+    straight, *around = berta.says("anna", READ)
+    assert straight == Ask(0, Tell("anna", READ))
+    assert {envelope.messages for _, envelope in passes(around)} == {(READ,)}
+    berta.now += DOUBT_S - 0.1
+    berta.takes("carla", anna.envelope("berta"))
+    assert passes(berta.says("anna", READ))
+    berta.now += 0.2
+    assert berta.says("anna", READ) == [Ask(0, Tell("anna", READ))], "one way is cut, and the other is not"
+    berta.relay.reached("anna", False, berta.now)
+    assert len(passes(berta.says("anna", READ))) == len(berta.says("anna", READ)) == RELAYS
+
+
+def test_an_answer_that_arrived_straight_ends_the_doubt(anna: Post, berta: Post) -> None:
+    berta.takes("carla", anna.envelope("berta"))
+    berta.relay.reached("anna", True, berta.now)
+    assert berta.says("anna", READ) == [Ask(0, Tell("anna", READ))]
+    carla = Post("carla")
+    carla.alive = ["anna"]
+    carla.takes("berta", anna.envelope("carla"))
+    assert carla.says("anna", READ) == [Ask(0, Tell("anna", READ))], "there is nobody else to bring it"
 
 
 def test_an_envelope_for_another_cannot_be_turned_to_us(anna: Post, berta: Post) -> None:

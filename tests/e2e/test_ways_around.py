@@ -41,7 +41,7 @@ def test_two_voters_that_do_not_reach_each_other_vote_by_way_of_a_learner(tmp_pa
         cable.cut(1, 2)
         cable.cut(2, 1)
         began = time.monotonic()
-        version, took = 1, []
+        version, took = 1, list[float]()
         while version <= CLAIMS:
             start = time.monotonic()
             assert start < began + NOTICED_S + CLAIMS * QUICK_S, (version, took)

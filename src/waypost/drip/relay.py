@@ -5,7 +5,8 @@ RELAYS others that are there; if nobody at all hears of it, it is down, and noth
 an envelope on does so once, straight to its target and within an allowance for each sender, after it has verified it:
 so whoever brings one that does not verify is to blame itself.
 
-Whoever an envelope is for hears it as if from its sender.  It hears none twice: of each sender it remembers the last
+Whoever an envelope is for hears it as if from its sender, and as it cannot know yet whether the straight way back is
+cut, answers both ways for DOUBT_S.  It hears none twice: of each sender it remembers the last
 WINDOW counts, and what is older than FRESH_MS is not heard at all.
 
 Times are seconds of the caller's monotonic clock, wall-clock times milliseconds since 1970.
@@ -29,6 +30,7 @@ from waypost.record.wire import encode
 
 RELAYS: Final = 2  # others that are given each envelope
 CUT_S: Final = 60.0  # without another word of the transport, a node is tried directly again
+DOUBT_S: Final = 5.0  # within which the transport has found out
 FRESH_MS: Final = 30_000
 WINDOW: Final = 1_024  # envelopes of one sender that may overtake each other
 FORGET_S: Final = 2 * FRESH_MS / 1_000  # what was heard so long ago is not fresh on any clock that we go by
@@ -78,6 +80,7 @@ class Relay:
         self._alive = alive
         self._members: dict[str, Member] = {}
         self._cut: dict[str, float] = {}  # until when we believe it
+        self._doubted: dict[str, float] = {}  # until when what they hear goes both ways
         self._windows: dict[str, Window] = {}
         self._allowances: dict[str, Allowance] = {}
         self._count = 0
@@ -86,7 +89,10 @@ class Relay:
 
     def set_roster(self, roster: Roster) -> None:
         self._members = {member.name: member for member in roster.voters + roster.learners}
-        self._cut = {name: until for name, until in self._cut.items() if name in self._members}
+        self._cut, self._doubted = (
+            {name: until for name, until in each.items() if name in self._members}
+            for each in (self._cut, self._doubted)
+        )
         self._windows = {name: each for name, each in self._windows.items() if name in self._members}
         self._allowances = {name: each for name, each in self._allowances.items() if name in self._members}
 
@@ -94,6 +100,7 @@ class Relay:
         """The transport could bring something to the node, or could not."""
         if is_reached:
             self._cut.pop(node, None)
+            self._doubted.pop(node, None)
         elif node in self._members:
             self._cut[node] = now + CUT_S
 
@@ -108,7 +115,8 @@ class Relay:
 
     def routed(self, effects: list[Effect], now: float, wall_ms: int) -> list[Effect]:
         """What is to be done, with envelopes to others instead of what cannot go straight."""
-        return self._routed(effects, self._alive(), now, wall_ms) if self._cut else effects
+        self._doubted = {name: until for name, until in self._doubted.items() if until > now}
+        return self._routed(effects, self._alive(), now, wall_ms) if self._cut or self._doubted else effects
 
     def receive(self, node: str, envelope: Envelope, now: float, wall_ms: int) -> tuple[Relayed, ...]:
         """From a node whom the transport has identified; what the envelope's sender says to us, if it is for us."""
@@ -124,7 +132,10 @@ class Relay:
         if reason:
             return ()
         if is_ours:
-            self._window(envelope).add(envelope.count, now)
+            window = self._window(envelope)
+            if now - window.at > FORGET_S or not window.bits:
+                self._doubted[envelope.sender] = now + DOUBT_S
+            window.add(envelope.count, now)
             return envelope.messages
         self._out.append(Ask(next(self._ids), Pass(envelope.target, envelope)))
         return ()
@@ -135,7 +146,7 @@ class Relay:
         return out
 
     def check(self) -> None:
-        for table in (self._cut, self._windows, self._allowances):
+        for table in (self._cut, self._doubted, self._windows, self._allowances):
             assert table.keys() <= self._members.keys()
         assert all(window.bits < 1 << WINDOW for window in self._windows.values())
 
@@ -150,14 +161,20 @@ class Relay:
                 case Commit(then=then):
                     routed.append(replace(effect, then=tuple(self._routed(then, alive, now, wall_ms))))
                 case Ask(body=Tell(node=node, message=message)) if (
-                    type(message) in RELAYED and node in alive and self._is_cut(node, now)
+                    type(message) in RELAYED and node in alive and self._is_around(node, alive, now)
                 ):
                     messages_to.setdefault(node, []).append(message)  # type: ignore[arg-type]
+                    if not self._is_cut(node, now):
+                        routed.append(effect)
                 case _:
                     routed.append(effect)
         for node, messages in messages_to.items():
             routed += self._through_others(node, messages, alive, now, wall_ms)
         return routed
+
+    def _is_around(self, node: str, alive: Collection[str], now: float) -> bool:
+        """Whether what is for that node goes by way of others, too or only."""
+        return self._is_cut(node, now) or (node in self._doubted and bool(self._others(node, alive, now)))
 
     def _through_others(
         self, node: str, messages: list[Relayed], alive: Collection[str], now: float, wall_ms: int
