@@ -2,12 +2,13 @@
 
 import msgspec
 import pytest
-from handmade import Hand, committed, next_roster, vote, yes
+from handmade import HOME, Hand, committed, next_roster, vote, yes
 from mesh import TIMERS, Mesh
 from people import FOUNDERS, FOUNDING, NETWORK, key_of, member, public_of, record
 
 from waypost.drip.engine import NOT_FORCED
 from waypost.drip.messages import (
+    Alarm,
     Commit,
     Entry,
     No,
@@ -23,8 +24,20 @@ from waypost.drip.messages import (
 from waypost.drip.outcome import Outcome, State
 from waypost.drip.rules import Rules
 from waypost.errors import WireError
-from waypost.record import ROSTER, Ballot, Certificate, Committed, Forced, Matter, Member, Record, Roster, roster_in
-from waypost.record.vote import forced, require_committed
+from waypost.record import (
+    ROSTER,
+    Ballot,
+    Certificate,
+    Committed,
+    Forced,
+    Matter,
+    Member,
+    Proof,
+    Record,
+    Roster,
+    roster_in,
+)
+from waypost.record.vote import OPERATOR, cast, forced, require_committed
 
 replace = msgspec.structs.replace
 PLACE = ("names", "lamp")
@@ -112,22 +125,32 @@ def test_anything_else_is_no_forced_roster(bad: Committed) -> None:
     assert emma.drip.committed(PLACE) is None
 
 
+def marked(of: Record, ballot: Ballot, *, name: str = OPERATOR, counter: int = 1) -> Certificate:
+    """By the operator's key."""
+    matter = Matter.of(of, ballot, NETWORK)
+    return Certificate(matter, (cast(matter, name, 1, counter, NETWORK, key_of("operator").sign),))
+
+
 @pytest.mark.parametrize(
-    ("ballot", "marks"),
+    "certificate",
     [
-        (Ballot(1, 1, ""), "operator"),
-        (Ballot(1, 0, "anna"), "operator"),
-        (Ballot(1, 0, ""), "anna"),
+        marked(FORCED.record, Ballot(1, 1, "")),
+        marked(FORCED.record, Ballot(1, 0, "anna")),
+        marked(FORCED.record, Ballot(1, 0, ""), name="anna"),
+        marked(FORCED.record, Ballot(1, 0, ""), counter=2),
+        Certificate(Matter.of(FORCED.record, Ballot(1, 0, ""), NETWORK), (vote(FORCED.record, HOME, "anna").mark,)),
     ],
 )
-def test_a_mark_of_the_operator_is_of_the_forced_ballot_alone(ballot: Ballot, marks: str) -> None:
+def test_the_operator_forces_at_one_ballot_with_one_mark(certificate: Certificate) -> None:
     emma = Hand("emma")
-    matter = Matter.of(FORCED.record, ballot, NETWORK)
-    assert FORCED.certificate is not None
-    mark = FORCED.certificate.marks[0]
-    by_anna = vote(FORCED.record, ballot, "anna").mark
-    emma.learn(Committed(FORCED.record, Certificate(matter, (mark if marks == "operator" else by_anna,))))
+    emma.learn(Committed(FORCED.record, certificate))
     assert emma.drip.epoch == 1
+
+
+def test_the_operator_proves_nothing_about_other_keys() -> None:
+    emma, rival = Hand("emma"), record("rival", LAMP, txid=3)
+    emma.hear("anna", Alarm(Proof(marked(OFF, Ballot(1, 0, "")), marked(rival, Ballot(1, 0, "")))))
+    assert emma.drip.alarms == {}
 
 
 def test_a_forced_certificate_has_one_mark() -> None:
