@@ -7,6 +7,7 @@ from people import FOUNDING, member, record
 
 from waypost.drip import voter
 from waypost.drip.messages import (
+    ENTRIES_MAX,
     Commit,
     Entry,
     Message,
@@ -236,6 +237,22 @@ def test_a_snapshot_comes_in_pages() -> None:
     assert all(dora.drip.committed(("names", f"{number:02d}")) for number in range(20))
     dora.hear("berta", SealSnapshot(1, START, (), None))
     assert dora.drip.is_voting
+
+
+@pytest.mark.parametrize("namespace", ["names", "0names"], ids=["after the roster", "before it"])
+@pytest.mark.parametrize("count", [ENTRIES_MAX - 1, ENTRIES_MAX, ENTRIES_MAX + 1, 2 * ENTRIES_MAX])
+def test_a_page_has_so_many_entries_and_each_is_told_once(namespace: str, count: int) -> None:
+    anna = Hand("anna")
+    anna.learn(*(committed(record("on", place=(namespace, f"{number:04d}"))) for number in range(count)))
+    after: tuple[str, str] | None = START
+    told: list[str] = []
+    while after is not None:
+        page = anna.only("dora", SealRequest(1, SECOND, after))
+        assert isinstance(page, SealSnapshot)
+        assert len(page.entries) <= ENTRIES_MAX
+        told += [entry.committed.record.key for entry in page.entries if entry.committed]
+        after = page.next
+    assert told == [f"{number:04d}" for number in range(count)]
 
 
 def test_a_last_page_without_those_before_it_is_no_snapshot() -> None:

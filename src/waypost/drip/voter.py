@@ -5,6 +5,7 @@ Source: notes on DRiP, 4.4 (voter, rules 1 to 4), 4.9 (seals and snapshots).
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from heapq import nsmallest
 from typing import Final
 
 import msgspec
@@ -150,7 +151,8 @@ class Voter:
         is_named = successor.forced is not None and electorate.name in successor.forced.sources
         if not (is_named or (electorate.has_joined(request.epoch) and electorate.is_sound_voter(request.epoch))):
             return
-        places = sorted(place for place in {**self._book.committed, **self._book.instances} if place > request.after)
+        later = (place for place in {**self._book.committed, **self._book.instances} if place > request.after)
+        places = nsmallest(ENTRIES_MAX + 2, later)  # those of the page, the roster, and one that says there are more
         entries: list[Entry] = []
         size = 0
         for place in places:
