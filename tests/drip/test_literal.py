@@ -228,6 +228,24 @@ def test_the_pauses_end_at_half_a_minute(gateway: Gateway) -> None:
         assert gateway.take() == first
 
 
+def test_after_a_call_that_arrived_the_pauses_are_short_again(gateway: Gateway) -> None:
+    gateway.sync("bell")
+    gateway.take_all()
+    gateway.put("one", "y")
+    first = gateway.take()
+    for _ in range(9):
+        assert gateway.take(arrived=False) is None
+        gateway.wait(RETRY_MAX_S)
+        assert gateway.take() == first
+    gateway.put("one", "z")
+    second = gateway.take()
+    while second and second.calls[0].path != "/commit":
+        second = gateway.take()
+    assert gateway.take(arrived=False) is None
+    gateway.wait(RETRY_MIN_S)
+    assert gateway.take() == second
+
+
 def test_our_state_is_called_until_it_arrives() -> None:
     """Else a peer that missed something would not know it."""
     gateway = Gateway(BELL)
@@ -377,6 +395,15 @@ def test_a_stream_that_falls_behind_ends(gateway: Gateway) -> None:
     gateway.put("one", "y")
     on_its_way = gateway.take("curl", session)
     assert on_its_way is not None
+    for number in range(CHANGED_MAX + 1):
+        gateway.put(str(number), "x")
+    assert gateway.take("curl", session) == Batch((), is_over=True)
+
+
+def test_a_stream_that_falls_behind_while_it_rests_ends(gateway: Gateway) -> None:
+    session = gateway.sync("curl")
+    gateway.take("curl", session)
+    assert gateway.take("curl", session, arrived=False) is None
     for number in range(CHANGED_MAX + 1):
         gateway.put(str(number), "x")
     assert gateway.take("curl", session) == Batch((), is_over=True)
