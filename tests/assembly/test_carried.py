@@ -154,6 +154,7 @@ def test_a_renewal_elsewhere_is_known_to_whoever_would_end_the_lifetime() -> Non
     assert ask(made, "berta", renew(place)) == Renewed()
     made.run(55.0)
     assert everywhere(made) == {"lamp": place}
+    assert [len(feed(made, name)) for name in THREE] == [2] * 3, "it was never said to have ended"
     made.run(5.0)
     assert everywhere(made) == {}
 
