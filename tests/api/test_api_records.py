@@ -9,8 +9,8 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lone import CREATOR, FOUNDERS, NETWORK, Lone, made
-from people import public_of
+from lone import CREATOR, FOUNDERS, NETWORK, POLICY, Lone, made
+from people import member, public_of
 from serving import JSON, Answer, Api, serving
 
 from waypost.drip.outcome import Outcome, State
@@ -18,12 +18,13 @@ from waypost.drip.questions import Claim, Consult, Open
 from waypost.errors import StateError
 from waypost.identity.keys import verifies
 from waypost.rd.questions import Busy
-from waypost.record import Ballot, Committed, Creator, Record
+from waypost.record import ROSTER, Ballot, Committed, Creator, Record, Roster
 from waypost.record.vote import require_committed
 
 LAMP: Final = "/v1/records/names/lamp"
 FIRST: Final = made("coap://[2001:db8::1]")
 SECOND: Final = made("coap://[2001:db8::2]", FIRST, txid=2)
+WIDER: Final = Roster(2, (member("anna"), member("berta")), (), POLICY)
 
 
 @pytest.fixture
@@ -80,6 +81,16 @@ def test_the_next_version_is_made_of_what_the_answer_to_a_read_says(api: Api, no
 def test_the_home_of_the_next_version_is_a_voter_even_if_the_record_names_none(api: Api, node: Lone) -> None:
     node.put(made("x", home="gone"))
     assert api.ask("GET", LAMP).json["next"]["home"] == "anna"
+
+
+def test_the_home_of_a_new_key_is_chosen_of_those_who_vote_now(api: Api, node: Lone) -> None:
+    place = next(("names", f"k{number}") for number in range(99) if WIDER.home(("names", f"k{number}")) == "berta")
+    path = f"/v1/records/names/{place[1]}"
+    assert api.ask("GET", path).problem["next"]["home"] == "anna"
+    founding = node.drip.committed(ROSTER)
+    assert founding is not None
+    node.put(made(WIDER.encode().decode(), founding.record, place=ROSTER, author="operator", holder="operator"))
+    assert api.ask("GET", path).problem["next"]["home"] == "berta"
 
 
 def test_a_key_that_was_never_voted_on_is_404_and_says_what_its_first_version_needs(api: Api) -> None:

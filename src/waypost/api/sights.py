@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from waypost.api.changes import VOTED, Changes, Seen
+from waypost.api.changes import Changes, Seen
 from waypost.api.paging import before
 from waypost.api.problem import Refusal
 from waypost.api.schemas import EventKind
@@ -158,7 +158,7 @@ class VotedRecords:
                     yield Told("put", committed=_committed.decode(value))
 
     def see(self, change: Seen, token: str) -> Told | None:
-        if change.room != VOTED or change.committed is None or not self._shows(change.key):
+        if change.committed is None or not self._shows(change.key):
             return None
         return Told("put", token, committed=change.committed)
 
