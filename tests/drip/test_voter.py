@@ -4,13 +4,16 @@ import pytest
 from handmade import HOME, Hand, committed, vote
 from people import NETWORK, WALL_MS, record
 
+from waypost.drip.book import INSTANCES, Instance, row_key
 from waypost.drip.messages import Commit, Nack, No, Poll, Promise, Proposal, Read, ReadAnswer, VoteCall, Yes
 from waypost.drip.outbox import Tell
+from waypost.drip.voter import OPENED_MAX
 from waypost.engine import Ask
 from waypost.engine import Commit as Write
 from waypost.identity.keys import verifies
 from waypost.record import Ballot, Committed, Record
 from waypost.record.vote import is_marked
+from waypost.record.wire import encode
 
 LAMP = record("on", home="berta")
 OFF = record("off", LAMP, home="anna")
@@ -243,3 +246,19 @@ def test_what_is_of_no_format_is_counted(anna: Hand) -> None:
     anna.drip.receive("berta", b"{}", anna.now)
     assert anna.drip.dropped == 1
     assert anna.drip.take_effects() == []
+
+
+def test_one_node_opens_so_many_votes_and_leaves_room_for_the_others(anna: Hand) -> None:
+    """Each is a row that may not be forgotten before its version is committed, and anybody may ask for a promise."""
+    promised = Instance(1, ROUND_1)
+    rows = {row_key(("names", f"key {number}")): encode(promised) for number in range(OPENED_MAX)}
+    anna.rows.tables[INSTANCES] = rows
+    anna = anna.restarted()
+    answer = anna.only("berta", poll(ROUND_1))
+    assert isinstance(answer, No)
+    assert answer.reason == "busy"
+    assert isinstance(anna.only("berta", Poll("names", "key 1", 1, Ballot(1, 2, "berta"), None)), Promise)
+    assert isinstance(anna.only("carla", poll(ROUND_2)), Promise)
+    anna.learn(committed(record("on", place=("names", "key 7"))))
+    assert isinstance(anna.only("berta", Poll("names", "door", 1, ROUND_1, None)), Promise)
+    assert isinstance(anna.only("berta", Poll("names", "gate", 1, ROUND_1, None)), No)

@@ -11,6 +11,7 @@ A key's last RECENT_MAX versions are remembered by hash and txid, so that one ca
 Source: notes on DRiP, 4.2 (durable state), 4.4.
 """
 
+from collections import Counter
 from typing import Final
 
 import msgspec
@@ -65,6 +66,7 @@ class Book:
     def __init__(self, network: str, outbox: Outbox) -> None:
         self.committed: dict[Place, Committed] = {}
         self.instances: dict[Place, Instance] = {}
+        self.opened: Counter[str] = Counter()  # votes under way, by the node whose ballot is promised
         self.stopped: dict[Place, Proof] = {}
         self._network = network
         self._outbox = outbox
@@ -81,7 +83,7 @@ class Book:
         if instances:
             instance = msgspec.json.Decoder(Instance)
             for key, value in rows.scan(INSTANCES):
-                self.instances[place_in(key)] = instance.decode(value)
+                self._hold(place_in(key), instance.decode(value))
         rounds = msgspec.json.Decoder(Rounds)
         for key, value in rows.scan(ROUNDS):
             self._rounds[place_in(key)] = rounds.decode(value)
@@ -127,7 +129,9 @@ class Book:
         self._outbox.put(RECORDS, key, data)
         self._outbox.put(HISTORY, key + b"\0%016d" % record.version, data)
         self._outbox.stored(committed)
-        if self.instances.pop(place, None):
+        over = self.instances.pop(place, None)
+        if over:
+            self._count(over, -1)
             self._outbox.put(INSTANCES, key, None)
         if self._rounds.pop(place, None):
             self._outbox.put(ROUNDS, key, None)
@@ -137,7 +141,7 @@ class Book:
         return self.instances.get(place) or Instance(self.version(place) + 1)
 
     def save(self, place: Place, instance: Instance) -> None:
-        self.instances[place] = instance
+        self._hold(place, instance)
         self._outbox.put(INSTANCES, row_key(place), encode(instance))
 
     def rounds(self, place: Place, epoch: int) -> Rounds:
@@ -159,6 +163,21 @@ class Book:
         for place, instance in self.instances.items():
             assert instance.version == self.version(place) + 1, f"{place}: a vote for a version that is not the next"
             assert instance.accepted_ballot <= instance.promised, f"{place}: accepted above the promise"
+
+        assert self.opened == Counter(instance.promised.node for instance in self.instances.values())
+
+    def _hold(self, place: Place, instance: Instance) -> None:
+        before = self.instances.get(place)
+        if before:
+            self._count(before, -1)
+        self.instances[place] = instance
+        self._count(instance, 1)
+
+    def _count(self, instance: Instance, change: int) -> None:
+        node = instance.promised.node
+        self.opened[node] += change
+        if not self.opened[node]:
+            del self.opened[node]
 
     def _note(self, committed: Committed, place: Place) -> None:
         recent = self._recent.setdefault(place, {})

@@ -39,6 +39,7 @@ from waypost.record.vote import cast
 SKEW_MAX_MS: Final = 30_000  # how far a record's clock may be ahead of a voter's (notes, 4.5)
 ROUND_JUMP_MAX: Final = 1 << 20  # rounds that one ballot may be above the last: nobody uses them all up
 INSTANCES_MAX: Final = 200_000  # votes under way that one voter has a part in
+OPENED_MAX: Final = INSTANCES_MAX // 4  # of these, by the ballots of one node: nobody fills them all
 PAGE_MAX: Final = 256 << 10  # octets of a snapshot's page, but for its last entry
 
 
@@ -197,7 +198,7 @@ class Voter:
             self._outbox.tell_now(node, self._no(place, version, ballot, "stopped", "a voter signed two records"))
             return False
         instance = book.instances.get(place)
-        if instance is None and len(book.instances) >= INSTANCES_MAX:
+        if instance is None and (len(book.instances) >= INSTANCES_MAX or book.opened[node] >= OPENED_MAX):
             self._outbox.tell_now(node, self._no(place, version, ballot, "busy", "too many votes are under way"))
             return False
         promised = instance.promised if instance else NEVER
