@@ -16,6 +16,7 @@ from typing import Any, Final
 from waypost.assembly.engine import Assembly
 from waypost.assembly.installation import Installation, Reach
 from waypost.drip import parcel
+from waypost.drip.envelope import Pass
 from waypost.drip.outbox import Tell
 from waypost.drip.parcel import Said
 from waypost.drip.proposer import Timers
@@ -38,6 +39,7 @@ PEERS_PORT: Final = 8481
 ITSELF: Final = Weather(delay_min=0.0001, delay_max=0.0001)
 TIMERS: Final = Timers(vote_s=0.4, backoff_min_s=0.03, backoff_max_s=0.5, deadline_s=4.0)
 SETTINGS: Final = Settings()
+CONNECT_S: Final = 0.3  # until the transport knows that it does not reach a node
 STARTED_MS: Final = 1_000  # the first incarnation is the first
 
 MakeAssembly = Callable[[Random, Settings, Installation], Assembly]
@@ -122,6 +124,8 @@ class Party:
         self.network = network_of(self.roster)
         self._founding = founding(self.roster)
         self._txid = 0
+        self._trying: dict[tuple[str, str], None] = {}
+        self._told: dict[tuple[str, str], tuple[int, bool]] = {}  # in which incarnation, and what
         self.nodes: dict[str, Node[Installed]] = {}
         for name, host in self._hosts.items():
             self.world.network.set_link(host, host, ITSELF)
@@ -193,6 +197,8 @@ class Party:
                 self._post(node, target, (message,))
             case Whisper(node=target, messages=messages):
                 self._post(node, target, messages)
+            case Pass(node=target, envelope=envelope):
+                self._post(node, target, (envelope,))
             case Reach():
                 pass
             case _:
@@ -202,6 +208,23 @@ class Party:
         for body in parcel.bodies(map(parcel.spell, messages)):
             source = node.endpoints[1]
             self.world.post(source, Endpoint(self._hosts[target], PEERS_PORT), body, is_stream=True)
+        if target != node.name and (node.name, target) not in self._trying:
+            self._trying[node.name, target] = None
+            self.world.at(self.world.now + CONNECT_S, self._tried, (node, target))
+
+    def _tried(self, tried: tuple[Node[Installed], str]) -> None:
+        """The transport knows whether it could bring something: each time that it could not, and once that it can."""
+        node, target = tried
+        del self._trying[node.name, target]
+        if node.engine is None:
+            return
+        here, there, network = self._hosts[node.name], self._hosts[target], self.world.network
+        is_up = self.nodes[target].engine is not None
+        is_reached = is_up and network.passes(here, there) and network.passes(there, here)
+        told = node.incarnation, is_reached
+        if not is_reached or self._told.get((node.name, target)) != told:
+            self._told[node.name, target] = told
+            node.call(lambda engine, now: engine.assembly.reached(target, is_reached, now))
 
 
 def describe(data: bytes) -> str:
