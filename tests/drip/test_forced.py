@@ -131,6 +131,9 @@ def marked(of: Record, ballot: Ballot, *, name: str = OPERATOR, counter: int = 1
     return Certificate(matter, (cast(matter, name, 1, counter, NETWORK, key_of("operator").sign),))
 
 
+AT_ONE = marked(FORCED.record, Ballot(1, 0, ""))
+
+
 @pytest.mark.parametrize(
     "certificate",
     [
@@ -138,6 +141,8 @@ def marked(of: Record, ballot: Ballot, *, name: str = OPERATOR, counter: int = 1
         marked(FORCED.record, Ballot(1, 0, "anna")),
         marked(FORCED.record, Ballot(1, 0, ""), name="anna"),
         marked(FORCED.record, Ballot(1, 0, ""), counter=2),
+        replace(AT_ONE, marks=(replace(AT_ONE.marks[0], voter="anna"),)),
+        replace(AT_ONE, marks=(replace(AT_ONE.marks[0], counter=2),)),
         Certificate(Matter.of(FORCED.record, Ballot(1, 0, ""), NETWORK), (vote(FORCED.record, HOME, "anna").mark,)),
     ],
 )
@@ -147,10 +152,13 @@ def test_the_operator_forces_at_one_ballot_with_one_mark(certificate: Certificat
     assert emma.drip.epoch == 1
 
 
-def test_the_operator_proves_nothing_about_other_keys() -> None:
-    emma, rival = Hand("emma"), record("rival", LAMP, txid=3)
-    emma.hear("anna", Alarm(Proof(marked(OFF, Ballot(1, 0, "")), marked(rival, Ballot(1, 0, "")))))
-    assert emma.drip.alarms == {}
+def test_the_operator_proves_nothing_about_other_keys_or_epochs() -> None:
+    second = record(None, FOUNDING.record, place=ROSTER)
+    for before in (LAMP, second):
+        emma = Hand("emma")
+        two = [record("one", before, place=before.place), record("other", before, place=before.place)]
+        emma.hear("anna", Alarm(Proof(*(marked(of, Ballot(1, 0, "")) for of in two))))
+        assert emma.drip.alarms == {}
 
 
 def test_a_forced_certificate_has_one_mark() -> None:
