@@ -46,7 +46,7 @@ class Plan:
 
 
 FULL = Plan(
-    in_flight=64, rounds=3, seconds=8.0, warm_s=2.0, probes=1_000, registering_s=8.0, alone=300, nodes=100, records=60
+    in_flight=64, rounds=3, seconds=8.0, warm_s=2.0, probes=1_000, registering_s=8.0, alone=200, nodes=100, records=60
 )
 QUICK = Plan(in_flight=4, rounds=1, seconds=1.0, warm_s=0.0, probes=20, registering_s=0.5, alone=5, nodes=5, records=5)
 
@@ -109,7 +109,8 @@ async def measure(ours: Mesh, theirs: Etcd | None, plan: Plan, folder: Path) -> 
         tell(f"round {number + 1} of {plan.rounds}")
         floors.append(floor(folder, plan.probes))
         for name, (pids, clients) in every.items():
-            run = await closed_loop(await clients(number), plan.seconds, pids, plan.warm_s)
+            counted = ours.requests if pids == ours.pids else None
+            run = await closed_loop(await clients(number), plan.seconds, pids, plan.warm_s, counted)
             tell(f"  {name:12} {run.per_second:8,.0f}/s  {run.p50_ms:7.2f} ms  {run.server_us:6,.0f} us")
             runs[name].append(run)
     tell("registrations")

@@ -11,11 +11,15 @@ from typing import Any, Final
 TICK_S: Final = 1 / os.sysconf("SC_CLK_TCK")
 
 Job = Callable[[], Awaitable[None]]  # one request, answered as it should be; raises otherwise
+Counted = Callable[[], Awaitable[int]]  # requests that servers made to each other, so far
 
 
 @dataclass(frozen=True)
 class Measured:
-    """`server_us` is the CPU time of all servers together for each answer, `client_us` that of the bench."""
+    """`server_us` is the CPU time of all servers together for each answer, `client_us` that of the bench.
+
+    `between` is how many requests the servers made to each other for each answer; 0 if nobody counted.
+    """
 
     count: int
     per_second: float
@@ -23,12 +27,15 @@ class Measured:
     p99_ms: float
     server_us: float
     client_us: float
+    between: float
 
     def figures(self) -> dict[str, Any]:
         return asdict(self)
 
 
-async def closed_loop(jobs: Sequence[Job], seconds: float, pids: Sequence[int], warm_s: float = 0.0) -> Measured:
+async def closed_loop(
+    jobs: Sequence[Job], seconds: float, pids: Sequence[int], warm_s: float = 0.0, counted: Counted | None = None
+) -> Measured:
     """Each job again and again, all at once; what is answered after `warm_s`, within `seconds`, counts."""
     begin = time.perf_counter() + warm_s
     end = begin + seconds
@@ -43,18 +50,20 @@ async def closed_loop(jobs: Sequence[Job], seconds: float, pids: Sequence[int], 
                 times.append(finished - started)
             started = finished
 
-    async def watch() -> tuple[float, float]:
-        """CPU seconds of the servers, and of the bench, from the beginning to the end."""
+    async def watch() -> tuple[float, float, int]:
+        """CPU seconds of the servers, and of the bench, from the beginning to the end, and what was counted."""
         await asyncio.sleep(warm_s)
+        count = await counted() if counted else 0
         before, own = cpu_s(pids), time.process_time()
-        await asyncio.sleep(seconds)
-        return cpu_s(pids) - before, time.process_time() - own
+        await asyncio.sleep(max(0.0, end - time.perf_counter()))
+        cpu = cpu_s(pids) - before, time.process_time() - own
+        return *cpu, (await counted() if counted else 0) - count
 
     async with asyncio.TaskGroup() as group:
         watched = group.create_task(watch())
         for job in jobs:
             group.create_task(repeat(job))
-    servers, own = watched.result()
+    servers, own, between = watched.result()
     count = max(1, len(times))
     return Measured(
         len(times),
@@ -63,6 +72,7 @@ async def closed_loop(jobs: Sequence[Job], seconds: float, pids: Sequence[int], 
         1000 * share(times, 0.99),
         1e6 * servers / count,
         1e6 * own / count,
+        between / count,
     )
 
 

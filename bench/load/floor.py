@@ -11,6 +11,7 @@ from typing import Final
 from load.closed import share
 
 OCTETS: Final = 512
+PAGE: Final = 4096
 ECHO: Final = """
 import socket
 listener = socket.create_server(("127.0.0.1", 0))
@@ -23,11 +24,14 @@ while data := connection.recv(65536):
 
 
 def syncs_ms(folder: Path, count: int) -> list[float]:
-    """Milliseconds of each fdatasync after an append, as a log is written."""
+    """Milliseconds of each fdatasync after a page of a log whose place on the disk is there already."""
     times = []
     with (folder / "log").open("wb", buffering=0) as file:
+        file.write(bytes(count * PAGE))
+        os.fsync(file.fileno())
+        file.seek(0)
         for _ in range(count):
-            file.write(bytes(4096))
+            file.write(bytes(PAGE))
             started = time.perf_counter()
             os.fdatasync(file.fileno())
             times.append(1000 * (time.perf_counter() - started))

@@ -11,6 +11,7 @@ from load.mesh import Mesh
 from load.web import Web
 
 LINKS: Final = [{"href": "/s/temp", "attributes": [["rt", "temperature"], ["if", "sensor"]]}]
+PAUSE_S: Final = 0.1  # between registrations: in a row they would gather
 POLL_S: Final = 0.0005
 QUIET_S: Final = 10.0  # without anything new: what is missing by then does not come
 
@@ -86,6 +87,7 @@ async def found(one: Registering, ports: Sequence[int], count: int) -> list[floa
     """Seconds of each registration, from the question to the first lookup elsewhere that has it."""
     webs, delays = [await Web.connect(port) for port in ports], []
     for number in range(count):
+        await asyncio.sleep(PAUSE_S)
         await one.register()
         ep, born = next(reversed(one.born.items()))
         async with asyncio.timeout(QUIET_S):

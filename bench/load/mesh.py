@@ -28,6 +28,7 @@ VOTERS: Final = 5
 READY_S: Final = 60.0
 NAMESPACE: Final = "bench"
 PAUSE_S: Final = 0.1
+REQUESTS: Final = b"\nwaypost_peers_requests_total "
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,16 @@ class Mesh:
         peers: dict[str, Any] = await web.get("/v1/peers")
         web.close()
         return peers
+
+    async def requests(self) -> int:
+        """How many they have made to each other."""
+        count = 0
+        for voter in self.voters:
+            web = await Web.connect(voter.http)
+            _, figures = await web.ask("GET", "/metrics")
+            count += int(float(figures.partition(REQUESTS)[2].split()[0]))
+            web.close()
+        return count
 
     async def ready(self) -> None:
         """Have all of them vote, and wait until they do."""
