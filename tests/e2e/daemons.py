@@ -8,15 +8,14 @@ import asyncio
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from random import Random
+from random import Random, SystemRandom
 from typing import Any
 from urllib.parse import quote
 
@@ -146,12 +145,13 @@ class Federation:
 
     def __init__(self, directory: Path, stations: Sequence[Station] | int, **settings: object) -> None:
         self.directory = directory
+        street = "127.{}.{}".format(*SystemRandom().randbytes(2))  # an address that nobody else on this machine uses
         places: Sequence[Station | None] = [None] * stations if isinstance(stations, int) else stations
         self.daemons = [
             Daemon(
                 number,
                 directory / str(number),
-                f"{station.address}:{PEERS_PORT}" if station else f"127.0.0.1:{free_port()}",
+                f"{station.address if station else f'{street}.{number}'}:{PEERS_PORT}",
                 station,
                 dict(settings),
             )
@@ -170,7 +170,7 @@ class Federation:
         await asyncio.to_thread(first.start)
         peers = await first.ask("/v1/peers")
         first.name, self.operator = peers["name"], Operator(key, peers["network"])
-        await asyncio.gather(*map(self.let_in, others))
+        await all_of(*map(self.let_in, others))
         await self.promote({*self.names}, first)
 
     async def let_in(self, daemon: Daemon) -> None:
@@ -311,10 +311,12 @@ def waypost(enter: tuple[str, ...], *line: str) -> Any:
     return json.loads(ended.stdout)
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as made:
-        port: int = made.getsockname()[1]
-        return port
+async def all_of(*awaitables: Awaitable[object]) -> None:
+    """Waits for every one of them, also where another fails: a node that is being started is ended by nobody else."""
+    outcomes = await asyncio.gather(*awaitables, return_exceptions=True)
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException):
+            raise outcome
 
 
 def empty(directory: Path) -> None:

@@ -16,7 +16,7 @@ from random import Random
 import pytest
 from auditing import audit
 from claiming import Client, Memory, settle, settled_alike
-from daemons import Daemon, Federation, empty, path_of, until, waypost
+from daemons import Daemon, Federation, all_of, empty, path_of, until, waypost
 from history import violation
 from links import Cable, cabled
 
@@ -71,7 +71,7 @@ async def killed(scene: Scene) -> None:
     for daemon in victims:
         daemon.kill()
     await scene.goes_on()
-    await asyncio.gather(*(asyncio.to_thread(daemon.start) for daemon in victims))
+    await all_of(*(asyncio.to_thread(daemon.start) for daemon in victims))
     await scene.federation.until_voting(*victims)
 
 
@@ -88,7 +88,7 @@ async def dark(scene: Scene) -> None:
     """`kill -9` of all at once."""
     for daemon in scene.federation.daemons:
         daemon.kill()
-    await asyncio.gather(*(asyncio.to_thread(daemon.start) for daemon in scene.federation.daemons))
+    await all_of(*(asyncio.to_thread(daemon.start) for daemon in scene.federation.daemons))
     await scene.federation.until_voting(*scene.federation.daemons)
     await scene.goes_on()
 

@@ -20,7 +20,7 @@ KEYS = 4
 @pytest.mark.timeout(240)
 def test_ten_clients_at_five_nodes_see_one_register(tmp_path: Path) -> None:
     memory = asyncio.run(story(tmp_path, load_s=5.0))
-    assert sum(map(len, memory.histories.values())) > 100
+    assert sum(map(len, memory.histories.values())) > 50
 
 
 @pytest.mark.long
