@@ -61,7 +61,5 @@ class Hearing:
         forged = self.guard.counts["forged"]
         messages = self.relay.receive(node, envelope, now, wall_ms)
         self.guard.charge(node, self.guard.counts["forged"] - forged, now)
-        if messages:
-            self._votes.hear(envelope.sender, (), now)
         for message in messages:
             self._hear(envelope.sender, message, now)
