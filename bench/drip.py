@@ -134,7 +134,12 @@ def main() -> None:
     options = parser.parse_args()
     plan = QUICK if options.quick else FULL
     with state_directory() as folder:
-        report: Report = {"machine": machine(folder), "in_flight": plan.in_flight, "octets": len(VALUE)}
+        report: Report = {
+            "machine": machine(folder),
+            "in_flight": plan.in_flight,
+            "rounds": plan.rounds,
+            "octets": len(VALUE),
+        }
         with mesh(folder) as ours, etcd(folder) as theirs:
             report |= asyncio.run(measure(ours, theirs, plan, folder))
     tell(f"{plan.nodes} nodes in the simulator")
