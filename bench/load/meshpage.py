@@ -29,8 +29,8 @@ signs the next version of a record of its own with {octets} octets of value, and
 three members run beside them and are asked by the same client in the same minutes to put a value of that size, by
 compare-and-set on the revision that it had last.  Each commit is on the disks of a majority before it is answered, here
 and there.  etcd is asked over its HTTP gateway; over gRPC it answers more.  Its three members are two fewer than our
-voters, verify no signatures and keep no certificates.  Figures are of the middle one of {rounds} runs; CPU time is that of all
-servers together for each commit, and the steady number: rates depend on what else the machine does."""
+voters, verify no signatures and keep no certificates.  Figures are of the middle one of {rounds} runs; CPU time is that
+of all servers together for each commit, and the steady number: rates depend on what else the machine does."""
 
 
 def page(report: Report) -> str:
