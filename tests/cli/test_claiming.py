@@ -201,6 +201,25 @@ def test_a_node_that_is_busy_to_the_end_was_not_reached(run: Run, node: Lone, ke
     assert (code, "the disk is behind" in error) == (3, True)
 
 
+def test_a_node_that_was_busy_is_asked_again(node: Lone, keys: dict[str, str]) -> None:
+    ask = node.ask
+    busy = iter([Busy(1, "the disk is behind")])
+
+    async def relaxing(question: Any) -> object:
+        return next(busy, None) or await ask(question) if isinstance(question, Claim) else await ask(question)
+
+    with serving(relaxing, rows=node) as api:
+        assert call(["claim", "lamp", "x", "--key", keys[CREATOR], "--url", api.url]) == 0
+
+
+def test_who_changes_a_key_for_another_leaves_it_the_others(run: Run, node: Lone, keys: dict[str, str]) -> None:
+    """Whether anybody may is for the voters to judge."""
+    node.put(old("x"))
+    run("claim", "lamp", "y", "--key", keys["stranger"])
+    (sent,) = [question.record for question in node.asked[-3:] if isinstance(question, Claim)]
+    assert (sent.author, sent.holder) == (public_of("stranger"), public_of(CREATOR))
+
+
 @pytest.mark.parametrize(
     "line",
     [
