@@ -150,7 +150,7 @@ def test_a_voter_that_is_down_is_not_looked_for_through_others_for_long(party: P
     party.nodes["berta"].crash()
     cut_both_ways(transports, "anna", "berta")
     transports.cut("carla", "berta")
-    party.run(60.0)
+    party.run(16.0)  # a beat, the transport's patience, and what others take to look
     transports.envelopes.clear()
     assert set(outcomes(party, "anna", tries=5)) == {"busy"}
     assert transports.envelopes == []
