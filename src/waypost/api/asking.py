@@ -14,7 +14,8 @@ import logging
 import socket
 import time
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 from aiohttp import web
 
@@ -53,6 +54,7 @@ class Asking:
         self._failures = Buckets(FAILURES_PER_SECOND, FAILURES)
         self._lines = Buckets(FAILURES_PER_SECOND, FAILURES)  # of the log
         self._chains: dict[tuple[bytes, ...], tuple[Credentials, int, Identity]] = {}
+        self._shown: WeakKeyDictionary[Any, tuple[bytes, ...]] = WeakKeyDictionary()  # by connection: it stays
 
     async def identify(self, request: web.Request) -> Identity:
         """Raises Refusal for a token or a certificate that is not good."""
@@ -78,8 +80,12 @@ class Asking:
 
     def _certified(self, request: web.Request) -> Identity:
         connection = request.get_extra_info("ssl_object")
-        chain = () if connection is None or self._credentials is None else chain_of(connection)
-        if not chain or self._credentials is None:
+        if connection is None or self._credentials is None:
+            return ANONYMOUS
+        chain = self._shown.get(connection)
+        if chain is None:
+            chain = self._shown[connection] = chain_of(connection)
+        if not chain:
             return ANONYMOUS
         credentials, now_ms = self._credentials(), self._wall_ms()
         known = self._chains.get(chain)
