@@ -29,7 +29,7 @@ from waypost.identity.admission import Gate
 from waypost.identity.anchors import Revoked
 from waypost.identity.certificates import read_certificate
 from waypost.identity.credentials import Credentials
-from waypost.identity.policy import default
+from waypost.identity.policy import Action, Decide, Decision, default
 from waypost.node import Node
 from waypost.runtime.http import HttpServer, Limits, serve
 from waypost.runtime.tls import Contexts
@@ -48,6 +48,7 @@ class Home:
         self.credentials = self.authority.certify("peer", "anna")
         self.heard: list[tuple[str, Sequence[Said]]] = []
         self.is_behind = False
+        self.decide: Decide = default().decide
         self.limits = Limits()
 
     def hear(self, node: str, messages: Sequence[Said]) -> bool:
@@ -61,7 +62,7 @@ class Home:
     @asynccontextmanager
     async def hearing(self) -> AsyncIterator[HttpServer]:
         identify = partial(only_peers, Asking(self.ask, lambda: self.credentials).identify)
-        decide = default().decide
+        decide = self.decide
         app = application(self.ask, dict, identify, decide, Gate(0, 1), routes=PEER_ROUTES, body_max=PARCEL_MAX)
         Hearing(identify, decide, self.hear, NETWORK).serve_in(app)
         secured = Contexts(lambda: self.credentials).current
@@ -187,6 +188,14 @@ def test_a_node_speaks_for_itself_alone(home: Home) -> None:
     status, body = home.asks(headers=without("DRiP-Node-ID", DRiP_Node_ID="carla"))
     assert status == 403
     assert b"speaks for itself alone" in body
+    assert home.heard == []
+
+
+def test_the_policy_has_a_say(home: Home) -> None:
+    home.decide = lambda who, action, target: Decision(action is not Action.PEER, "not today")
+    status, body = home.asks()
+    assert status == 403
+    assert b"not today" in body
     assert home.heard == []
 
 

@@ -453,9 +453,10 @@ def test_requests_that_wait_for_a_node_are_few_whatever_is_said_to_it(home: Home
         server = home.server()
         server.answer = None
         async with home.between(server) as peers:
-            for number in range(200):
+            for number in range(100):
                 tell(peers, Read(number, "names", "lamp", 1))
-                await asyncio.sleep(0.002)
+                await asyncio.sleep(0.005)
+            assert peers.gauges()["peers_waiting_bytes"] > 30 * len(parcel.spell(READ)), "the rest waits for those"
         assert 1 <= len(server.requests) <= 2 * UNDER_WAY_MAX
         assert server.connections <= 2 * UNDER_WAY_MAX
 
