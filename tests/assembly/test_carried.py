@@ -31,7 +31,7 @@ from waypost.coap.message import Message, decode
 from waypost.coap.numbers import Code, Option, Type
 from waypost.engine import Endpoint
 from waypost.rd.brake import MINIMUM
-from waypost.rd.questions import Busy, Cause, Reason, Refused, Registered, Removed, Renewed
+from waypost.rd.questions import Busy, Cause, Reason, Refused, Registered, Remove, Removed, Renewed
 from waypost.sim import Client, Device, Trace
 from waypost.sim.installed import Party, describe
 
@@ -318,6 +318,9 @@ def test_what_is_remembered_by_a_link_local_address_stays_on_its_node() -> None:
     place = location(ask(made, "anna", register(base="coap://[2001:db8::99]", source="fe80::1%2")))
     assert found(made, "anna") == {"lamp": place}
     assert found(made, "berta") == {}
+    assert ask(made, "anna", Remove(place, "fe80::1%2")) == Removed()
+    assert found(made, "anna") == {}
+    assert not any(made.rows(name, "gossip") for name in THREE), "nor is its removal news to others"
 
 
 def test_a_node_that_joins_the_mesh_says_what_it_has_and_keeps_it_when_it_leaves() -> None:
