@@ -134,10 +134,13 @@ class Client:
         try:
             async with daemon.public() as session:
                 async with session.get(path) as answer:
-                    told = told_by(answer.status, await answer.json(content_type=None))
-                    self.memory.answers[f"settle {answer.status} {told.value}"] += 1
+                    body = await answer.json(content_type=None)
+                told = told_by(answer.status, body)
+                self.memory.answers[f"settle {answer.status} {told.value}"] += 1
                 if told in (Told.COMMITTED, Told.LOST):
                     return told
+                if body.get("current") and body["current"]["record"]["version"] >= record.version:
+                    return Told.UNKNOWN  # it is over, and this node has not all the history: others do
                 if time.monotonic() - doubt.claim.start < FRESH_S:
                     told = told_by(*await put_over(session, record))
                     self.memory.answers[f"again {told.value}"] += 1
