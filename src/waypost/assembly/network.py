@@ -77,6 +77,7 @@ class Network:
         self._guests: dict[str, str] = {}
         self._missed: dict[str, float] = {}  # when a node could last not be reached
         self._reach: Reach | None = None  # as was told
+        self._has_moved = True  # somebody may be elsewhere than was told
         self._to_spread: dict[int, Committed] = {}  # changes that this node made: everybody should know, once durable
         self._effects: list[Effect] = []
 
@@ -322,6 +323,10 @@ class Network:
             assert roster is not None
             self._mesh.set_roster(roster, self._now)
             self._hearing.set_roster(roster)
+            self._has_moved = True
+        if not self._has_moved:
+            return
+        self._has_moved = False
         members = self._votes.roster.voters + self._votes.roster.learners
         urls = dict(self._me.contacts) | self._guests | {member.name: member.url for member in members if member.url}
         reach = Reach(self.id, urls, {member.name: member.key for member in members})
@@ -343,6 +348,7 @@ class Network:
             if len(self._guests) >= GUESTS_MAX:
                 del self._guests[next(iter(self._guests))]
             self._guests[node] = member.url
+            self._has_moved = True
 
     def _first(self, rows: Rows) -> Committed:
         """The network's first roster."""
