@@ -109,7 +109,6 @@ class DripEngine:
         self._reader = Reader(
             self._book, self._electorate, self._proposer, rules, timers, rng, outbox, heard=self.heard, age=self.age
         )
-
         self._admission = Admission(
             self._book, self._electorate, self._credentials, self._voter, self._proposer, rng, outbox
         )
@@ -140,9 +139,8 @@ class DripEngine:
 
     def handle_timer(self, now: float) -> None:
         self._tell_time(now)
-        self._proposer.handle_timer(now)
-        self._reader.handle_timer(now)
-        self._admission.handle_timer(now)
+        for organ in (self._proposer, self._reader, self._admission):
+            organ.handle_timer(now)
         for place in self._doubts.pop_due(now):
             if self._book.instance(place).accepted and place not in self._book.stopped:
                 self._proposer.recover(place, now)  # notes, 4.4, initiator 5
@@ -161,10 +159,8 @@ class DripEngine:
         return self._outbox.take()
 
     def check(self) -> None:
-        self._book.check()
-        self._electorate.check()
-        self._proposer.check()
-        self._admission.check()
+        for organ in (self._book, self._electorate, self._proposer, self._admission):
+            organ.check()
 
     # Commands
 
@@ -212,11 +208,11 @@ class DripEngine:
         id = next(self._ids)
         self.learn(committed, now)
         current = self._book.committed[ROSTER]
-        is_in_force = current == committed
-        if is_in_force:
+        if current == committed:
             self._outbox.spread(committed)
-        state, reason = (State.COMMITTED, "") if is_in_force else (State.DENIED, NOT_FORCED)
-        self._outbox.answer(id, Outcome(state, current, reason))
+            self._outbox.answer(id, Outcome(State.COMMITTED, current))
+        else:
+            self._outbox.answer(id, Outcome(State.DENIED, current, NOT_FORCED))
         return id
 
     def admit(self, member: Member, now: float) -> bool:
