@@ -246,18 +246,6 @@ def test_what_became_of_a_record_is_told_from_the_history_when_the_node_remember
     assert api.ask("GET", f"{LAMP}/transactions/1/{SECOND.txid}").json["state"] == "lost"
 
 
-@pytest.mark.parametrize("age_s", [None, 31.0])
-def test_without_a_quorum_nothing_is_sent_but_what_is_known_is_told(api: Api, node: Lone, age_s: float | None) -> None:
-    node.put(FIRST)
-    node.age_s = age_s
-    node.asked.clear()
-    answer = put(api, SECOND)
-    assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
-    assert not any(isinstance(question, Claim) for question in node.asked)
-    assert put(api, FIRST).status == 200
-    assert put(api, made("x", txid=5)).status == 412
-
-
 @pytest.mark.parametrize("answer", [Busy(7, "the disk is behind"), Outcome(State.DENIED, None, "busy")])
 def test_a_node_that_is_busy_says_when_to_come_back(api: Api, node: Lone, answer: object) -> None:
     node.answers[Claim] = answer

@@ -305,6 +305,13 @@ def test_without_a_quorum_in_reach_nothing_is_sent(house: House) -> None:
     house.asked.clear()
     _, refused = house.claim("on")
     assert isinstance(refused, Busy)
+    again = house.ask(Claim(record))
+    assert isinstance(again, Outcome)
+    assert again.state is State.COMMITTED, "that is known already"
+    passed = msgspec.structs.replace(record, txid="f" * 32).signed(house.network.id, operator.sign)
+    late = house.ask(Claim(passed))
+    assert isinstance(late, Outcome)
+    assert late.state is State.LOST
     assert not house.asked
     house.network.hear("berta", (), house.now)
     assert house.claim("on")[1] is None  # a vote is under way

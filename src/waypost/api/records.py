@@ -24,7 +24,6 @@ from waypost.api.sights import RECORDS_ROOM, Told, of_records
 from waypost.api.watching import Feed, Watcher
 from waypost.drip.book import HISTORY, RECORDS, row_key
 from waypost.drip.outcome import Outcome, Reading, State
-from waypost.drip.presence import HEARD_S
 from waypost.drip.questions import Claim, Consult, Force, Peers, Seen, Settle, ShowPeers, ShowVotes, Votes
 from waypost.errors import StateError, WireError
 from waypost.identity import ANONYMOUS, Identity
@@ -59,8 +58,6 @@ class RecordOperations:
         before = await self._consult(place, quorum=False)
         held = before.current.record.version if before.current else 0
         _require_conditions(request, record, await self._more("denied", place, before.current), held)
-        if record.version == held + 1 and (before.age_s is None or before.age_s > HEARD_S):
-            raise Refusal(503, f"no quorum of voters was heard for {HEARD_S:.0f} s: nothing was sent", retry_s=RETRY_S)
         try:
             outcome = await self._put(Claim(record), Outcome)
         except StateError as error:  # the node ends, and what it has sent may yet be committed by others

@@ -212,9 +212,9 @@ class Network:
         return id
 
     def _may_commit(self, record: Record, now: float) -> bool:
-        """Whether so many voters seem to be there; one that is committed already is known without them."""
+        """Whether so many voters seem to be there; what became of a version that is known they need not say."""
         held = self._votes.committed(record.place)
-        is_known = held is not None and held.record == record
+        is_known = held is not None and held.record.version >= record.version
         return is_known or self._has_quorum(now)
 
     def _has_quorum(self, now: float) -> bool:
