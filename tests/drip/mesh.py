@@ -14,10 +14,11 @@ import msgspec
 from observer import Observer, Operation, Violation
 from people import Fast, fast, key_of, member, public_of, record
 
+from waypost.drip import parcel
 from waypost.drip.book import RECENT_MAX, RECORDS, place_in
 from waypost.drip.engine import DripEngine, Setup
 from waypost.drip.judge import Holders
-from waypost.drip.messages import Alarm, Commit, Message, encode_parcel
+from waypost.drip.messages import Alarm, Commit, Message
 from waypost.drip.outbox import Spread, Stored, Tell
 from waypost.drip.outcome import Outcome, Reading
 from waypost.drip.proposer import Timers
@@ -65,9 +66,9 @@ class Machine:
     def receive_datagram(self, data: bytes, path: Path, now: float) -> None:
         node, message = self._mesh.mail[int.from_bytes(data, "big")]
         if self._mesh.is_wired:
-            self.drip.receive(node, encode_parcel(self._mesh.network, (message,)), now)
-        else:
-            self.drip.hear(node, (message,), now)
+            (read,) = parcel.read(parcel.body_of((message,)))
+            assert read == message
+        self.drip.hear(node, (message,), now)
 
     def take_effects(self) -> list[Effect]:
         effects = self.drip.take_effects()

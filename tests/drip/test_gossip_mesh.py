@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from people import fast, key_of, roster
 
+from waypost.drip import parcel
 from waypost.drip.allowance import ANSWER_COST, POINTS_A_SECOND, POINTS_MAX
 from waypost.drip.gossip import Author, Busy
 from waypost.drip.merkle import digest_of
@@ -22,8 +23,6 @@ from waypost.drip.rumours import (
     Rumour,
     Spread,
     Whisper,
-    decode_parcel,
-    encode_parcel,
     spread_of,
 )
 from waypost.engine import Answer, Apply, Ask, Commit, Endpoint
@@ -292,8 +291,8 @@ def test_a_node_that_floods_is_bounded_and_the_others_stay_level() -> None:
     party.run(5.0)
     for number in range(0, 400, 20):
         records = tuple(record_of(party, number + each, "5") for each in range(20))
-        parcel = encode_parcel(party.network, (spread_of(records),))
-        flooder.send(parcel, Endpoint(host_of(party.names[number % 4]), PORT))
+        body = parcel.body_of((spread_of(records),))
+        flooder.send(body, Endpoint(host_of(party.names[number % 4]), PORT))
         party.announce("2", b"key %d" % (number % 30), b"%d" % number)
         party.run(0.2)
     party.settle(EVERY)
@@ -308,12 +307,12 @@ def test_what_goes_beyond_a_neighbour_s_allowance_is_dropped_and_costs_little() 
     party.run(1.0)
     target = Endpoint(host_of("1"), PORT)
     forged = tuple(record_of(party, number, "4", signer="5") for number in range(100))
-    parcel = encode_parcel(party.network, (spread_of(forged),))
+    body = parcel.body_of((spread_of(forged),))
     for _ in range(200):
-        flooder.send(parcel, target)
+        flooder.send(body, target)
     names = tuple(number.to_bytes(16, "big") for number in range(1_000))
     for _ in range(100):
-        flooder.send(encode_parcel(party.network, (Have(names),) * 100), target)
+        flooder.send(parcel.body_of((Have(names),) * 100), target)
     party.run(1.0)
     counts = party.up["1"].mesh.counts
     assert 0 < counts["forged"] <= POINTS_MAX / 10
@@ -335,9 +334,9 @@ def test_what_asks_for_much_uses_up_an_allowance_sooner() -> None:
     asked = Pull(1, "gossiped/rd", (leaf.digest,)), Graft((leaf.hash[:16],) * 20)
     asker.inbox.clear()
     for _ in range(5_000):
-        asker.send(encode_parcel(party.network, asked), Endpoint(host_of("1"), PORT))
+        asker.send(parcel.body_of(asked), Endpoint(host_of("1"), PORT))
     party.run(1.0)
-    answers = [message for data, _ in asker.inbox for message in decode_parcel(party.network, data)]
+    answers = [message for data, _ in asker.inbox for message in parcel.read(data)]
     large = [message for message in answers if isinstance(message, Pulled | Spread)]
     assert 0 < len(large) < (POINTS_MAX + POINTS_A_SECOND) / ANSWER_COST + 1
     assert party.count("flooded") > 5_000
@@ -348,9 +347,9 @@ def test_strangers_and_rubbish_are_dropped_and_counted() -> None:
     stranger = party.world.client(host_of("77"), PORT)
     party.run(2.0)
     target = Endpoint(host_of("1"), PORT)
-    good = encode_parcel(party.network, (spread_of((record_of(party, 1, "2"),)),))
-    for parcel in (good, b"", b"{}", b"[]" * 1000, good[:-1], encode_parcel("cd" * 32, ())):
-        stranger.send(parcel, target)
+    good = parcel.body_of((spread_of((record_of(party, 1, "2"),)),))
+    for body in (good, b"", b"{}", b"[]" * 1000, good[:-1], b"[1]"):
+        stranger.send(body, target)
     party.run(1.0)
     assert party.up["1"].mesh.counts["strangers"] == 1
     assert party.up["1"].malformed == 5
@@ -361,7 +360,7 @@ def test_records_that_nobody_asked_for_are_not_looked_at() -> None:
     party = Party(1, 4, absent=("4",))
     peer = party.world.client(host_of("4"), PORT)
     party.run(2.0)
-    peer.send(encode_parcel(party.network, (Pulled(1, (record_of(party, 1, "4"),), ()),)), Endpoint(host_of("1"), PORT))
+    peer.send(parcel.body_of((Pulled(1, (record_of(party, 1, "4"),), ()),)), Endpoint(host_of("1"), PORT))
     party.run(1.0)
     assert party.up["1"].mesh.counts["unasked"] == 1
     assert len(party.readers()[0]) == 0
@@ -370,16 +369,15 @@ def test_records_that_nobody_asked_for_are_not_looked_at() -> None:
 @given(st.binary(max_size=200))
 def test_any_bytes_decode_exactly_or_raise_wire_error(data: bytes) -> None:
     try:
-        messages = decode_parcel("ab" * 32, data)
+        messages = parcel.read(data)
     except WireError:
         return
-    assert encode_parcel("ab" * 32, messages) == data
+    assert parcel.read(parcel.body_of(messages)) == messages
 
 
 def test_a_parcel_with_more_than_it_may_hold_is_refused() -> None:
-    network = "ab" * 32
     record = Gossiped("rd", b"k", b"v", 1, Moment(0, 1), "a", 1, "")
-    assert decode_parcel(network, encode_parcel(network, (spread_of((record,)),))) == (spread_of((record,)),)
+    assert parcel.read(parcel.body_of((spread_of((record,)),))) == (spread_of((record,)),)
     for wrong in (
         spread_of((record,) * 513),
         Have((b"short",)),
@@ -390,7 +388,7 @@ def test_a_parcel_with_more_than_it_may_hold_is_refused() -> None:
         spread_of((msgspec.structs.replace(record, hlc=Moment(0, 1 << 47)),)),
     ):
         with pytest.raises(WireError):
-            decode_parcel(network, encode_parcel(network, (wrong,)))
+            parcel.read(parcel.body_of((wrong,)))
 
 
 def test_real_signatures_pass_from_one_node_to_another() -> None:
@@ -415,6 +413,7 @@ def test_real_signatures_pass_from_one_node_to_another() -> None:
     assert isinstance(ask, Ask)
     assert isinstance(ask.body, Whisper)
     assert ask.body.node == "berta"
-    berta.receive("anna", decode_parcel(network, encode_parcel(network, ask.body.messages)), 0.0)
+    assert parcel.read(parcel.body_of(ask.body.messages)) == ask.body.messages
+    berta.receive("anna", ask.body.messages, 0.0)
     assert berta.counts == {"new": 1}
     assert berta.root() == anna.root()

@@ -4,8 +4,9 @@ import pytest
 from handmade import HOME, committed, epoch_two, promise, vote
 from hypothesis import given
 from hypothesis import strategies as st
-from people import NETWORK, member, record
+from people import member, record
 
+from waypost.drip import parcel
 from waypost.drip.messages import (
     MESSAGES_MAX,
     PARCEL_MAX,
@@ -28,8 +29,6 @@ from waypost.drip.messages import (
     SealSnapshot,
     VoteCall,
     Yes,
-    decode_parcel,
-    encode_parcel,
 )
 from waypost.errors import WireError
 from waypost.record import Ballot, Proof
@@ -61,17 +60,11 @@ EVERY: tuple[Message, ...] = (
     Restored(vote(LAMP, HOME, "anna")),
     Admit(member("frieda")),
 )
-ALL = encode_parcel(NETWORK, EVERY)
+ALL = parcel.body_of(EVERY)
 
 
 def test_every_message_survives_the_wire() -> None:
-    assert decode_parcel(NETWORK, ALL) == EVERY
-
-
-def test_a_parcel_of_another_network_is_refused() -> None:
-    """Notes 5.1."""
-    with pytest.raises(WireError, match="another network"):
-        decode_parcel("0" * 64, ALL)
+    assert parcel.read(ALL) == EVERY
 
 
 @pytest.mark.parametrize(
@@ -92,30 +85,30 @@ def test_a_parcel_of_another_network_is_refused() -> None:
 )
 def test_what_is_too_large_or_badly_named_is_refused(message: Message) -> None:
     with pytest.raises(WireError):
-        decode_parcel(NETWORK, encode_parcel(NETWORK, (message,)))
+        parcel.read(parcel.body_of((message,)))
 
 
 def test_a_parcel_has_its_limits() -> None:
-    decode_parcel(NETWORK, encode_parcel(NETWORK, (RosterRequest(1),) * MESSAGES_MAX))
+    parcel.read(parcel.body_of((RosterRequest(1),) * MESSAGES_MAX))
     with pytest.raises(WireError):
-        decode_parcel(NETWORK, encode_parcel(NETWORK, (RosterRequest(1),) * (MESSAGES_MAX + 1)))
+        parcel.read(parcel.body_of((RosterRequest(1),) * (MESSAGES_MAX + 1)))
     with pytest.raises(WireError):
-        decode_parcel(NETWORK, ALL + b" " * PARCEL_MAX)
+        parcel.read(ALL + b" " * PARCEL_MAX)
 
 
 @given(st.binary())
 def test_any_bytes_are_a_parcel_or_a_wire_error(data: bytes) -> None:
-    require_exact(data)
+    require_sound(data)
 
 
 @given(st.integers(0, len(ALL) - 1), st.integers(0, 255), st.integers(0, 3))
 def test_a_damaged_parcel_is_refused_or_another_parcel(place: int, octet: int, size: int) -> None:
-    require_exact(ALL[:place] + bytes([octet]) * size + ALL[place + 1 :])
+    require_sound(ALL[:place] + bytes([octet]) * size + ALL[place + 1 :])
 
 
-def require_exact(data: bytes) -> None:
+def require_sound(data: bytes) -> None:
     try:
-        messages = decode_parcel(NETWORK, data)
+        messages = parcel.read(data)
     except WireError:
         return
-    assert encode_parcel(NETWORK, messages) == data
+    assert parcel.read(parcel.body_of(messages)) == messages

@@ -242,12 +242,6 @@ def test_a_read_is_answered_with_what_is_committed_and_whether_more_may_be(anna:
     assert anna.only("dora", Read(9, *PLACE, 1)) == ReadAnswer(9, 1, FIRST, open=True)
 
 
-def test_what_is_of_no_format_is_counted(anna: Hand) -> None:
-    anna.drip.receive("berta", b"{}", anna.now)
-    assert anna.drip.dropped == 1
-    assert anna.drip.take_effects() == []
-
-
 def test_one_node_opens_so_many_votes_and_leaves_room_for_the_others(anna: Hand) -> None:
     """Each is a row that may not be forgotten before its version is committed, and anybody may ask for a promise."""
     promised = Instance(1, ROUND_1)

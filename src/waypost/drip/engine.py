@@ -1,7 +1,7 @@
 """The voted class of the mesh, in one engine: voter, initiator and reader of one node.
 
 Commands are claim(), read() and status(), answered under the id that they return; local() answers at once.  What comes
-from a node of the roster is handed to receive(); learn() takes a committed record from wherever it comes, gossip and
+from a node of the roster is handed to hear(); learn() takes a committed record from wherever it comes, gossip and
 repair included.  Every sentence to another node is an Ask with a Tell, and what everybody should know one with a
 Spread: outbox.py.
 
@@ -39,7 +39,6 @@ from waypost.drip.messages import (
     SealSnapshot,
     VoteCall,
     Yes,
-    decode_parcel,
 )
 from waypost.drip.outbox import Outbox
 from waypost.drip.outcome import Outcome, Reading, State
@@ -296,17 +295,8 @@ class DripEngine:
 
     # From others
 
-    def receive(self, node: str, data: bytes, now: float) -> None:
-        """A parcel from a node: whoever carries it vouches for the name."""
-        try:
-            messages = decode_parcel(self._credentials.network, data)
-        except WireError:
-            self.dropped += 1
-        else:
-            self.hear(node, messages, now)
-
     def hear(self, node: str, messages: tuple[Message, ...], now: float) -> None:
-        """What a parcel held."""
+        """What a node says: whoever carries it vouches for the name."""
         self._tell_time(now)
         if self._electorate.is_node(node):
             self._presence.hear(node, now)

@@ -1,6 +1,6 @@
 """What nodes of the ballot profile say to one another about voted records, in canonical JSON.
 
-A parcel carries messages of one network: {"messages": [{"type": "poll", …}, …], "network": "<64 digits>"}.
+On the wire they are items of an array, {"type": "poll", …}: parcel.py.
 
     poll, promise, nack          phase one of a round above 0: who may propose what
     vote, yes, no                DRiP's vote: a record to vote on, and the signed answer
@@ -16,12 +16,10 @@ Source: notes on DRiP, 4.3; draft-wendt-modern-drip, which leaves bodies open.
 
 from typing import Annotated, Final, Literal
 
-import msgspec
 from msgspec import Meta, Struct
 
-from waypost.errors import WireError
 from waypost.record import Ballot, Committed, Member, Place, Proof, Record, Vote
-from waypost.record.wire import Count, Hash, Name, Namespace, Version, decode, encode
+from waypost.record.wire import Count, Name, Namespace, Version
 
 PARCEL_MAX: Final = 1 << 20  # octets
 MESSAGES_MAX: Final = 256  # in one parcel
@@ -168,31 +166,8 @@ Message = (
 )  # fmt: skip
 
 
-class _Parcel(Struct, frozen=True):
-    messages: Annotated[tuple[Message, ...], Meta(max_length=MESSAGES_MAX)]
-    network: Hash
-
-
-_decoder: Final = msgspec.json.Decoder(_Parcel)
-
-
 def place_of(message: Poll | Promise | Nack | No | Read) -> Place:
     return message.namespace, message.key
-
-
-def encode_parcel(network: str, messages: tuple[Message, ...]) -> bytes:
-    return encode(_Parcel(messages, network))
-
-
-def decode_parcel(network: str, data: bytes) -> tuple[Message, ...]:
-    """Raises WireError, and nothing else, for bytes that are no parcel, or of another network."""
-    parcel = decode(data, _decoder, PARCEL_MAX)
-    if parcel.network != network:
-        raise WireError("the parcel is of another network")
-    for message in parcel.messages:
-        for record in records_in(message):
-            record.require_sound()
-    return parcel.messages
 
 
 def records_in(message: Struct) -> list[Record]:

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Iterator
 from typing import Final, TypeVar
 
+from waypost.drip.messages import MESSAGES_MAX
 from waypost.drip.plumtree import Plumtree
 from waypost.drip.rumours import (
     IDS_MAX,
-    MESSAGES_MAX,
     PROOFS_MAX,
     Graft,
     Have,

@@ -1,6 +1,6 @@
 """What nodes say to one another beside votes: gossiped records, how they spread, who is there, and what they lack.
 
-A parcel carries messages of one network: {"messages": [{"type": "spread", …}, …], "network": "<64 digits>"}.
+On the wire they are items of an array, {"type": "spread", …}: parcel.py.
 
     spread, have, graft, prune      Plumtree: news along the tree, its ids beside it
     beat                            DRiP's heartbeat, and its answer
@@ -18,18 +18,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal
 
-import msgspec
 from msgspec import Meta, Struct
 
 from waypost.drip.merkle import BUCKET_MAX, DIGEST_SIZE, LEAF_SIZE, PAGE_MAX
-from waypost.errors import WireError
 from waypost.record import Committed, Proof
 from waypost.record.gossiped import Gossiped, Moment
-from waypost.record.wire import Count, Hash, NodeName, decode, encode
+from waypost.record.wire import Count, Hash, NodeName, encode
 
 WIRE: Final = 1  # the version of these messages
-PARCEL_MAX: Final = 1 << 20  # octets
-MESSAGES_MAX: Final = 256  # in one parcel
 RECORDS_MAX: Final = 512  # in one message
 IDS_MAX: Final = 1_024  # in one message
 SPACES_MAX: Final = 256
@@ -147,30 +143,6 @@ class Whisper:
 
     node: str
     messages: tuple[Rumour, ...]
-
-
-class _Parcel(Struct, frozen=True):
-    messages: Annotated[tuple[Rumour, ...], Meta(max_length=MESSAGES_MAX)]
-    network: Hash
-
-
-_decoder: Final = msgspec.json.Decoder(_Parcel)
-
-
-def encode_parcel(network: str, messages: tuple[Rumour, ...]) -> bytes:
-    return encode(_Parcel(messages, network))
-
-
-def decode_parcel(network: str, data: bytes) -> tuple[Rumour, ...]:
-    """Raises WireError, and nothing else, for bytes that are no parcel, or of another network."""
-    parcel = decode(data, _decoder, PARCEL_MAX)
-    if parcel.network != network:
-        raise WireError("the parcel is of another network")
-    for message in parcel.messages:
-        if isinstance(message, Spread | Pulled):
-            for committed in message.commits:
-                committed.record.require_sound()
-    return parcel.messages
 
 
 def spread_of(news: Iterable[News]) -> Spread:

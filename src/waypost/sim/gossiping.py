@@ -8,10 +8,11 @@ from random import Random
 from types import MappingProxyType
 from typing import Final
 
+from waypost.drip import parcel
 from waypost.drip.gossip import Author
 from waypost.drip.merkle import Merkle
 from waypost.drip.mesh import Announced, Mesh
-from waypost.drip.rumours import Rumour, Whisper, decode_parcel, encode_parcel
+from waypost.drip.rumours import Rumour, Whisper
 from waypost.drip.shelf import Shelf
 from waypost.engine import Answer, Ask, Commit, Effect, Endpoint, Path, Rows, Send
 from waypost.errors import WireError
@@ -148,10 +149,11 @@ class Talker:
 
     def receive_datagram(self, data: bytes, path: Path, now: float) -> None:
         try:
-            messages = decode_parcel(self.network, data)
+            said = parcel.read(data)
         except WireError:
             self.malformed += 1
             return
+        messages = [message for message in said if isinstance(message, Rumour)]
         self.mesh.receive(path.peer.host.removeprefix(host_of("")), messages, now)
 
     def answered(self, id: int, result: object, now: float) -> None: ...
@@ -189,7 +191,7 @@ class Talker:
             "udp", Endpoint(host_of(whisper.node), PORT), Endpoint(host_of(self.name), PORT), 1, ANONYMOUS, True
         )
         messages = self._tamper(whisper.messages) if self._tamper else whisper.messages
-        return Send(path, encode_parcel(self.network, messages))
+        return Send(path, parcel.body_of(messages))
 
 
 class Party:
