@@ -323,19 +323,26 @@ class Mesh:
         self.claim(self.nodes[name], ROSTER, value=new.encode().decode())
 
     def lose_disks_again_and_again(self, mean: float) -> None:
-        """One at a time: while all that vote have merged, and everybody is in."""
+        """One at a time."""
         if not self.working:
             return
-        engines = {name: node.engine for name, node in self.nodes.items()}
-        there = [engine.drip for engine in engines.values() if engine is not None]
-        if len(there) == len(self.names):
-            newest = max(there, key=lambda drip: drip.epoch).roster
-            known = {each.name: each.incarnation for each in newest.voters + newest.learners}
-            voting = {drip.epoch for voter in newest.voters if (drip := self.drip(voter.name)).is_voting}
-            waiting = [voter for voter in newest.voters if not self.drip(voter.name).is_voting]
-            if known == self.incarnations and voting == {newest.epoch} and not waiting:
-                self.lose_disk(self.rng.choice(self.names))
+        self.lose_a_disk(self.rng)
         self.world.after(self.rng.expovariate(1 / mean), lambda: self.lose_disks_again_and_again(mean))
+
+    def lose_a_disk(self, rng: Random) -> None:
+        """Unless none can be spared now."""
+        if self._is_settled():
+            self.lose_disk(rng.choice(self.names))
+
+    def _is_settled(self) -> bool:
+        """All are up and in the roster as they are, and all that vote have merged."""
+        there = [node.engine.drip for node in self.nodes.values() if node.engine is not None]
+        if len(there) < len(self.names):
+            return False
+        newest = max(there, key=lambda drip: drip.epoch).roster
+        known = {each.name: each.incarnation for each in newest.voters + newest.learners}
+        voters = [self.drip(voter.name) for voter in newest.voters]
+        return known == self.incarnations and all(drip.is_voting and drip.epoch == newest.epoch for drip in voters)
 
     def let_everybody_in(self) -> None:
         """After the storm: nodes come in by themselves, and voters with new disks once the operator says so."""

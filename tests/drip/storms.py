@@ -54,7 +54,7 @@ def roster_storm(seed: int, rules: Rules = SOUND) -> Mesh:
     mesh.change_rosters_again_and_again(rng.choice((1.5, 3.0, 6.0)))
     mesh.amend_rosters_again_and_again(rng.choice((0.5, 1.0, 2.0)))
     if rng.random() < 0.25:
-        mesh.world.after(SECONDS * rng.random(), lambda: mesh.lose_disk(rng.choice(mesh.names)))
+        mesh.world.after(SECONDS * rng.random(), lambda: mesh.lose_a_disk(rng))
     return blow(mesh, rng, mean=rng.choice((0.7, 1.5)))
 
 

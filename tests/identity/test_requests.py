@@ -79,7 +79,9 @@ def test_no_request_is_taken_twice(signatures: Signatures) -> None:
         signatures.take(made(), BODY, NOW + 1)
 
 
-@pytest.mark.parametrize("name", ["content-digest", "waypost-network", "waypost-to", "drip-node-id", "drip-node-counter"])
+@pytest.mark.parametrize(
+    "name", ["content-digest", "waypost-network", "waypost-to", "drip-node-id", "drip-node-counter"]
+)
 def test_a_field_that_was_changed_or_taken_away_is_noticed(signatures: Signatures, name: str) -> None:
     message = made()
     with pytest.raises(DeniedError):
