@@ -134,7 +134,8 @@ async def divided(scene: Scene) -> None:
     """A minority commits nothing, and answers from what it has; the rest goes on; after the heal all is one."""
     minority = scene.some(MINORITY)
     inside = {daemon.number for daemon in minority}
-    alone, outsider = minority[0], Client(len(scene.clients), scene.federation, scene.memory, KEYS)
+    number = scene.rng.randrange(CLIENTS, 1 << 32)
+    alone, outsider = minority[0], Client(number, scene.federation, scene.memory, KEYS)
     place = outsider.places[0]
 
     async def is_there() -> bool:
