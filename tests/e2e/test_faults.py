@@ -32,7 +32,7 @@ JITTER_S = 0.003
 LOSS = 0.01
 DISK = 48 << 20  # octets of each node's own disk
 PAUSE_S = 0.05  # of a client between two requests: what happens is to be quick, and not the load
-LOADED_S = 1.0  # before something happens
+LOADED_S = 0.5  # before something happens
 
 
 @dataclass
@@ -220,7 +220,7 @@ async def loaded(scene: Scene) -> AsyncIterator[None]:
 
 @pytest.mark.timeout(300)
 def test_whatever_happens_to_a_minority_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
-    memory = asyncio.run(story(tmp_path, [killed, forgetful, without_room, divided, crooked, replaced], 1))
+    memory = asyncio.run(story(tmp_path, [killed, forgetful, without_room, divided, crooked], 1))
     assert sum(map(len, memory.committed.values())) > 50
 
 
