@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from waypost.assembly.installation import Installation, Introduce, Introduced, Reach
-from waypost.assembly.network import FOUNDING, VOTED, Network
+from waypost.assembly.network import FOUNDING, NO_QUORUM, VOTED, Network
 from waypost.drip.messages import Admit, RosterRequest
 from waypost.drip.outbox import Tell
 from waypost.drip.outcome import Outcome, Reading, State
@@ -313,7 +313,18 @@ def test_without_a_quorum_in_reach_nothing_is_sent(house: House) -> None:
     assert isinstance(late, Outcome)
     assert late.state is State.LOST
     assert not house.asked
+    reading = house.ask(Consult(ROSTER, quorum=True))
+    assert isinstance(reading, Reading)
+    assert not reading.is_known
+    assert reading.current is not None
+    assert reading.current.record == record
+    settled = house.ask(Settle(("names", "lamp"), 1, "f" * 32))
+    assert settled == Outcome(State.UNKNOWN, None, NO_QUORUM)
+    decided = house.ask(Settle(ROSTER, 2, record.txid))
+    assert isinstance(decided, Outcome)
+    assert decided.state is State.COMMITTED
     house.network.hear("berta", (), house.now)
+    assert house.ask(Consult(ROSTER, quorum=True)) is None  # the voters are asked
     assert house.claim("on")[1] is None  # a vote is under way
     house.network.reached("berta", False, house.now)
     assert isinstance(house.ask(Claim(next_record(house.network.id, "off"))), Busy)

@@ -12,6 +12,7 @@ Source: design, Contracts, 1 to 5 and 7; notes on DRiP, 4.3, 4.9 to 4.11.
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from random import Random
 from typing import Final, get_args
 
@@ -32,6 +33,7 @@ from waypost.drip.literal import Literal, LiteralQuestion
 from waypost.drip.merkle import Merkle
 from waypost.drip.messages import Admit, Alarm, Message
 from waypost.drip.outbox import Spread, Stored
+from waypost.drip.outcome import Outcome, State
 from waypost.drip.parcel import Said
 from waypost.drip.questions import Claim, Consult, Force, Settle, ShowPeers, ShowVotes
 from waypost.drip.relay import Relay
@@ -58,6 +60,7 @@ from waypost.record.vote import founding
 
 VOTED: Final = "voted"  # the room of what was voted on
 FOUNDING: Final = b"founding"
+NO_QUORUM: Final = "no quorum of voters can be reached"
 QUORUM_RETRY_S: Final = 1
 GUESTS_MAX: Final = 64  # nodes of no roster yet, whose URLs are known from what they asked
 RUMOURS: Final = frozenset(get_args(Rumour))
@@ -196,11 +199,11 @@ class Network:
         match question:
             case Claim() if self._may_commit(question.record, now):
                 return self._votes.claim(question.record, now)
-            case Consult() if question.quorum:
+            case Consult() if question.quorum and self._has_quorum(now):
                 return self._votes.read(question.place, now)
             case Force():
                 return self._votes.force(question.roster, now)
-            case Settle():
+            case Settle(place, version, txid) if self._has_quorum(now) or self._votes.outcome(place, version, txid):
                 return self._votes.status(question.place, question.version, question.txid, now)
             case _:
                 pass
@@ -225,9 +228,12 @@ class Network:
     def _told(self, question: object, now: float) -> object:
         match question:
             case Claim():
-                return Busy(QUORUM_RETRY_S, "no quorum of voters can be reached: nothing was sent")
+                return Busy(QUORUM_RETRY_S, f"{NO_QUORUM}: nothing was sent")
             case Consult():
-                return self._votes.local(question.place, now)
+                local = self._votes.local(question.place, now)
+                return replace(local, is_known=local.is_known and not question.quorum)
+            case Settle():
+                return Outcome(State.UNKNOWN, self._votes.committed(question.place), NO_QUORUM)
             case ShowPeers():
                 return peers_seen(self.id, self._me, self._votes, self._mesh, self._has_quorum(now), now)
             case ShowVotes():

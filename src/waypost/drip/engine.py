@@ -195,12 +195,16 @@ class DripEngine:
         """
         self._tell_time(now)
         id = next(self._ids)
-        known = self._proposer.status(place, version, txid)
+        known = self.outcome(place, version, txid)
         if known is not None:
             self._outbox.answer(id, known)
         else:
             self._reader.read(place, id, now, about=(version, txid))
         return id
+
+    def outcome(self, place: Place, version: int, txid: str) -> Outcome | None:
+        """What became of a transaction, if this node knows it by itself."""
+        return self._proposer.status(place, version, txid)
 
     def force(self, committed: Committed, now: float) -> int:
         """Go by a roster that the operator forces, and tell everybody: answered with an Outcome."""
