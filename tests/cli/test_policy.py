@@ -130,7 +130,7 @@ def test_the_policy_of_a_state_directory_is_meant_where_no_file_is_given(
     """Where there is none yet, the default, which the first start would write."""
     here = ["--dir", str(file.parent), "-o", "json"]
     assert call(["policy", "show", *here]) == 0
-    assert len(json.loads(capsys.readouterr().out)) == 5
+    assert len(json.loads(capsys.readouterr().out)) == 6
     file.rename(file.with_name("policy.toml"))
     assert call(["policy", "show", *here]) == 0
     shown = json.loads(capsys.readouterr().out)
