@@ -4,6 +4,10 @@ Draft-wendt-modern-drip, made safe: one vote for each version of a key, ballots,
 
 Read `rules.py` first, the few decisions that safety rests on; then `messages.py`, `voter.py`, `proposer.py`,
 `reader.py`, `roster.py` (epochs), `admission.py` (how nodes come in), `alarms.py`, and `engine.py`, which joins them.
+`questions.py` is what can be asked from outside, `parcel.py` which of the draft's calls each message rides on.
+
+Before them: `hearing.py`, with what one node may make us do (`guard.py`) and votes that come by way of others
+(`relay.py`).
 
 Beside the votes: `gossip.py` (records that the last writer wins), `merkle.py`, `plumtree.py`, `members.py` and
 `repair.py`, each alone; `rumours.py`, what they say to other nodes; and `mesh.py`, which joins them.
