@@ -76,6 +76,7 @@ class Network:
         self._me = installation
         self._guard = Guard(installation.verify)
         self._now = 0.0
+        self._is_idle = True  # since the effects were taken: every datagram asks for them, and most concern nobody here
         self._epoch = 0  # the last one that the mesh was told of
         self._guests: dict[str, str] = {}
         self._missed: dict[str, float] = {}  # when a node could last not be reached
@@ -86,7 +87,7 @@ class Network:
 
     def restore(self, rows: Rows, now: float) -> None:
         """Raises StoreError if the disk knows of another network than it should."""
-        self._now = now
+        self._begin(now)
         self._founding = first = self._first(rows)
         roster = roster_in(first.record)
         self.id = network_of(roster)
@@ -117,13 +118,13 @@ class Network:
             self._shelf.put(committed)
 
     def handle_clock(self, now: float, wall_ms: int) -> None:
-        self._now = now
+        self._begin(now)
         self._votes.handle_clock(now, wall_ms)
         self._mesh.handle_clock(now, wall_ms)
         self._follow_rosters()  # those that were restored: a node that has nothing to say is to know the others, too
 
     def handle_timer(self, now: float) -> None:
-        self._now = now
+        self._begin(now)
         self._votes.handle_timer(now)
         self._mesh.handle_timer(now)
         self._literal.handle_timer(now)
@@ -134,7 +135,7 @@ class Network:
 
     def hear(self, node: str, messages: Iterable[Said], now: float) -> None:
         """From a node whom the transport has identified."""
-        self._now = now
+        self._begin(now)
         voted: list[Message | Envelope] = []
         rumours: list[Rumour] = []
         for message in messages:
@@ -149,7 +150,7 @@ class Network:
 
     def reached(self, node: str, is_reached: bool, now: float) -> None:
         """The transport could bring something to the node, or could not."""
-        self._now = now
+        self._begin(now)
         self._hearing.relay.reached(node, is_reached, now)
         if not is_reached:
             self._missed[node] = now
@@ -172,7 +173,7 @@ class Network:
 
     def announce(self, id: int, announce: Announce, now: float) -> Busy | None:
         """Busy at once, or None: applied() will name the question once the change is durable and applied."""
-        self._now = now
+        self._begin(now)
         return self._carrying.announce(id, announce, now)
 
     def uncarried(self, rows: Rows) -> list[bytes]:
@@ -181,7 +182,7 @@ class Network:
 
     def applied(self, change: Change, now: float) -> int | None:
         """It is durable and its readers have it; the question of announce() that it answers, if there is one."""
-        self._now = now
+        self._begin(now)
         if change.room == VOTED:
             committed = self._to_spread.pop(change.seq, None)
             if committed is not None:
@@ -195,7 +196,7 @@ class Network:
 
     def ask(self, question: object, now: float) -> int:
         """Answer(id, …) follows, as questions.py says."""
-        self._now = now
+        self._begin(now)
         match question:
             case Claim() if self._may_commit(question.record, now):
                 return self._votes.claim(question.record, now)
@@ -264,6 +265,9 @@ class Network:
     # effects
 
     def take_effects(self) -> list[Effect]:
+        if self._is_idle:
+            return []
+        self._is_idle = True
         while (
             effects := self._carrying.take_effects() + self._votes.take_effects()
         ):  # what is numbered first goes first
@@ -273,6 +277,9 @@ class Network:
         effects, self._effects = self._effects, []
         effects = self._hearing.routed(effects, self._now, self._mesh.store.wall_ms(self._now))
         return effects + self._literal.take_effects()
+
+    def _begin(self, now: float) -> None:
+        self._now, self._is_idle = now, False
 
     def _place(self, effect: Effect) -> None:
         """Commits get the changes of the feed that they make; what is for the other half goes there."""
