@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from waypost.assembly.installation import Installation, Introduce, Introduced, Reach
 from waypost.assembly.network import FOUNDING, NO_QUORUM, VOTED, Network
-from waypost.drip.messages import Admit, RosterRequest
+from waypost.drip.messages import Admit, No, Promise, RosterRequest
 from waypost.drip.outbox import Tell
 from waypost.drip.outcome import Outcome, Reading, State
 from waypost.drip.questions import Claim, Consult, Peers, Settle, ShowPeers, ShowVotes, Votes
@@ -326,6 +326,19 @@ def test_without_a_quorum_in_reach_nothing_is_sent(house: House) -> None:
     house.network.hear("berta", (), house.now)
     assert house.ask(Consult(ROSTER, quorum=True)) is None  # the voters are asked
     assert house.claim("on")[1] is None  # a vote is under way
+    votes = house.ask(ShowVotes())  # berta is its home, so anna has asked for promises
+    assert isinstance(votes, Votes)
+    house.network.hear("berta", (Promise("names", "lamp", 1, votes.open[0].promised, 1, None),), house.now)
+    house.settle()
+    votes = house.ask(ShowVotes())
+    assert isinstance(votes, Votes)
+    assert [(vote.place, vote.yes, vote.no) for vote in votes.open] == [(("names", "lamp"), ("anna",), ())]
+    refusal = No("names", "lamp", 1, votes.open[0].accepted, "entitlement", "not here", None, ())
+    house.network.hear("berta", (refusal,), house.now)
+    house.settle()
+    votes = house.ask(ShowVotes())
+    assert isinstance(votes, Votes)
+    assert votes.open[0].no == (("berta", "not here"),)
     house.network.reached("berta", False, house.now)
     assert isinstance(house.ask(Claim(next_record(house.network.id, "off"))), Busy)
     house.network.hear("berta", (), house.now + 1.0)

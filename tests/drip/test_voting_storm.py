@@ -21,32 +21,32 @@ def require_progress(mesh: Mesh) -> None:
     assert mesh.versions > 0
 
 
-@pytest.mark.storm(80, 2_000)
+@pytest.mark.storm(160, 10_000)
 def test_a_storm_over_a_fixed_roster_keeps_agreement(seed: int, request: pytest.FixtureRequest) -> None:
     with repeatable(seed, f"pytest -m '' '{request.node.nodeid}'"):
         require_progress(fixed_storm(seed))
 
 
-@pytest.mark.storm(50, 2_000)
+@pytest.mark.storm(110, 10_000)
 def test_a_storm_over_changing_rosters_keeps_agreement(seed: int, request: pytest.FixtureRequest) -> None:
     """Notes on DRiP, 4.9."""
     with repeatable(seed, f"pytest -m '' '{request.node.nodeid}'"):
         require_progress(roster_storm(seed))
 
 
-@pytest.mark.storm(40, 2_000)
+@pytest.mark.storm(80, 10_000)
 def test_a_storm_over_hasty_rosters_keeps_agreement(seed: int, request: pytest.FixtureRequest) -> None:
     with repeatable(seed, f"pytest -m '' '{request.node.nodeid}'"):
         require_progress(hasty_storm(seed))
 
 
-@pytest.mark.storm(40, 2_000)
+@pytest.mark.storm(80, 10_000)
 def test_a_storm_over_nodes_that_move_keeps_agreement(seed: int, request: pytest.FixtureRequest) -> None:
     with repeatable(seed, f"pytest -m '' '{request.node.nodeid}'"):
         require_progress(moving_storm(seed))
 
 
-@pytest.mark.storm(40, 2_000)
+@pytest.mark.storm(80, 10_000)
 def test_a_storm_over_nodes_that_come_by_themselves_keeps_agreement(seed: int, request: pytest.FixtureRequest) -> None:
     with repeatable(seed, f"pytest -m '' '{request.node.nodeid}'"):
         require_progress(open_storm(seed))

@@ -184,7 +184,9 @@ class RecordOperations:
             return decision.allowed and (decision.view is None or decision.view.shows(namespace, key))
 
         some = tuple(
-            voted.OpenVote(*vote.place, vote.version, vote.promised, vote.accepted, vote.hash, vote.record)
+            voted.OpenVote(
+                *vote.place, vote.version, vote.promised, vote.accepted, vote.hash, vote.record, vote.yes, vote.no
+            )
             for vote in votes.open
             if shows(*vote.place)
         )

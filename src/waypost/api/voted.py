@@ -134,7 +134,8 @@ class Peers(Struct, frozen=True):
 class OpenVote(Struct, frozen=True):
     """A vote under way as this voter knows it: what it promised, and whose record it accepted at which ballot.
 
-    `hash` is of the record accepted, and empty with a ballot of zeros where none is.
+    `hash` is of the record accepted, and empty with a ballot of zeros where none is.  Where this node calls for the
+    votes, `yes` are the voters that have voted so, and `no` those that refused, each with its reason.
     """
 
     namespace: str
@@ -144,6 +145,8 @@ class OpenVote(Struct, frozen=True):
     accepted: Ballot
     hash: str
     record: Record | None
+    yes: tuple[str, ...] = ()
+    no: tuple[tuple[str, str], ...] = ()
 
 
 class Alarm(Struct, frozen=True):

@@ -89,7 +89,8 @@ def open_votes(network: str, votes: DripEngine) -> Votes:
     for place, instance in islice(instances.items(), OPEN_MAX):
         record = instance.accepted.record if instance.accepted else None
         hash = record.hash(network) if record else ""
-        some.append(Open(place, instance.version, instance.promised, instance.accepted_ballot, hash, record))
+        ballots = instance.promised, instance.accepted_ballot
+        some.append(Open(place, instance.version, *ballots, hash, record, *votes.called(place)))
     return Votes(tuple(some), len(instances), dict(votes.alarms))
 
 

@@ -147,6 +147,8 @@ def allow(range: str, holder: str, undo: bool, file: Path, deadline_s: float, at
 def votes(at: Place, output: str) -> None:
     """Show votes under way as this voter knows them, and keys on which voting has stopped.
 
+    The node that calls for the votes of a key knows who voted what; ask each, and you have them all.
+
     JSON has the records, and for each key that has stopped the proof: two certificates that cannot both be honest.
     """
     with at.client() as node:
@@ -157,12 +159,14 @@ def votes(at: Place, output: str) -> None:
             "version": vote.version,
             "promised": _ballot(vote.promised.node, vote.promised.round),
             "accepted": _ballot(vote.accepted.node, vote.accepted.round),
+            "yes": " ".join(vote.yes) or None,
+            "no": " ".join(f"{name} ({reason})" if reason else name for name, reason in vote.no) or None,
             "holder": vote.record.holder if vote.record else None,
             "txid": vote.record.txid if vote.record else None,
         }
         for vote in report.open
     ]
-    emit(report, output, rows(lines, ("key", "version", "promised", "accepted", "holder", "txid")))
+    emit(report, output, rows(lines, ("key", "version", "promised", "accepted", "yes", "no", "holder", "txid")))
     if output == "table":
         for alarm in report.alarms:
             marks = (*alarm.proof.first.marks, *alarm.proof.second.marks)

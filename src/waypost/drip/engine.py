@@ -289,6 +289,10 @@ class DripEngine:
         """Votes under way that this voter has a part in."""
         return self._book.instances
 
+    def called(self, place: Place) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
+        """Who has voted yes and who no, and why, where this node calls for the votes."""
+        return self._proposer.called(place)
+
     def heard(self, now: float, missed: Mapping[str, float] = NONE) -> int:
         """Voters heard of late, and since they were `missed`; this node included."""
         return self._presence.heard(self._electorate.roster, now, missed)

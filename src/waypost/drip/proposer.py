@@ -138,6 +138,13 @@ class Proposer:
             return None
         return Outcome(State.COMMITTED if was[1] == txid else State.LOST, self._book.committed.get(place))
 
+    def called(self, place: Place) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
+        """Who has voted yes and who no, and why, of the voters that this node called on for a key."""
+        attempt = self._attempts.get(place)
+        if attempt is None:
+            return (), ()
+        return tuple(attempt.votes), tuple((name, attempt.denials.get(name, "")) for name in attempt.refusals)
+
     def learnt(self, place: Place, now: float) -> None:
         """The book has a newer version of a key."""
         attempt = self._attempts.get(place)

@@ -91,7 +91,11 @@ class Peers:
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """A vote under way, as this voter knows it; `hash` is of the record that it has accepted, "" if none."""
+    """A vote under way, as this voter knows it; `hash` is of the record that it has accepted, "" if none.
+
+    Where this node calls for the votes, `yes` are the voters that have voted so, and `no` those that refused, each with
+    its reason.
+    """
 
     place: Place
     version: int
@@ -99,6 +103,8 @@ class Open:
     accepted: Ballot
     hash: str
     record: Record | None
+    yes: tuple[str, ...] = ()
+    no: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
