@@ -1,13 +1,13 @@
 """The node's part in its network, call by call: one feed, commits with their changes, and whom it is told to reach."""
 
 import itertools
-from collections.abc import Iterator
 from random import Random
 from typing import Final
 
 import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from handmade import Rows
 
 from waypost.assembly.installation import Installation, Introduce, Introduced, Reach
 from waypost.assembly.network import FOUNDING, NO_QUORUM, VOTED, Network
@@ -17,7 +17,7 @@ from waypost.drip.outcome import Outcome, Reading, State
 from waypost.drip.questions import Claim, Consult, Peers, Settle, ShowPeers, ShowVotes, Votes
 from waypost.drip.roster import EPOCHS, NODE, PAST, SELF
 from waypost.drip.rumours import Beat, Whisper
-from waypost.engine import Answer, Apply, Ask, Commit, Effect, Put
+from waypost.engine import Answer, Apply, Ask, Commit, Effect
 from waypost.errors import StoreError
 from waypost.identity.keys import verifies
 from waypost.rd.questions import Announce, Busy
@@ -26,27 +26,6 @@ from waypost.record.feed import Feed
 
 WALL_MS: Final = 1_800_000_000_000
 KEYS: Final = {name: Ed25519PrivateKey.from_private_bytes(name.encode().ljust(32)) for name in ("anna", "berta", "op")}
-
-
-class Rows:
-    """A disk that keeps all it was given."""
-
-    def __init__(self) -> None:
-        self.tables: dict[str, dict[bytes, bytes]] = {}
-
-    def get(self, table: str, key: bytes) -> bytes | None:
-        return self.tables.get(table, {}).get(key)
-
-    def scan(self, table: str) -> Iterator[tuple[bytes, bytes]]:
-        return iter(sorted(self.tables.get(table, {}).items()))
-
-    def write(self, puts: tuple[Put, ...]) -> None:
-        for put in puts:
-            table = self.tables.setdefault(put.table, {})
-            if put.value is None:
-                table.pop(put.key, None)
-            else:
-                table[put.key] = put.value
 
 
 class House:
@@ -83,7 +62,7 @@ class House:
         )
         self.network = Network(Random(2), itertools.count(1), self.feed, self.installation)
         puts, _ = self.feed.restore(self.rows)
-        self.rows.write(puts)
+        self.rows.write(Commit(puts=puts))
         self.network.restore(self.rows, self.now)
         self.network.handle_clock(self.now, WALL_MS)
         self.settle()
@@ -114,7 +93,7 @@ class House:
         for effect in effects:
             match effect:
                 case Commit():
-                    self.rows.write(effect.puts)
+                    self.rows.write(effect)
                     self._carry_out(effect.then)
                 case Apply():
                     self.changes.append(effect.change)

@@ -5,11 +5,12 @@ Its certificate and its key are good, and it has those of nobody else.  Signatur
 
 import itertools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from random import Random, SystemRandom
 from typing import Final
 
 import pytest
+from handmade import Rows
 from said import KINDS, Tongue
 
 from waypost.assembly.installation import Installation
@@ -19,7 +20,7 @@ from waypost.drip.outcome import Outcome
 from waypost.drip.parcel import Said
 from waypost.drip.questions import Claim, ShowPeers, ShowVotes
 from waypost.drip.rumours import Whisper
-from waypost.engine import Answer, Apply, Ask, Commit, Effect, Put
+from waypost.engine import Answer, Apply, Ask, Commit, Effect
 from waypost.identity.keys import verifies
 from waypost.rd.questions import Busy
 from waypost.record import Record, Stamp, network_of
@@ -35,30 +36,6 @@ FOUNDERS: Final = roster("anna", "berta", "carla", learners=("dora",))
 NETWORK: Final = network_of(FOUNDERS)
 SAID_MAX: Final = 8  # messages for each one that was heard, in the long run
 OVERHEARD_MAX: Final = 200
-
-
-class Rows:
-    """A disk that keeps all it was given."""
-
-    def __init__(self) -> None:
-        self.tables: dict[str, dict[bytes, bytes]] = {}
-
-    def get(self, table: str, key: bytes) -> bytes | None:
-        return self.tables.get(table, {}).get(key)
-
-    def scan(self, table: str) -> Iterator[tuple[bytes, bytes]]:
-        return iter(sorted(self.tables.get(table, {}).items()))
-
-    def write(self, puts: Sequence[Put]) -> None:
-        for put in puts:
-            table = self.tables.setdefault(put.table, {})
-            if put.value is None:
-                table.pop(put.key, None)
-            else:
-                table[put.key] = put.value
-
-    def count(self) -> int:
-        return sum(map(len, self.tables.values()))
 
 
 class Node:
@@ -84,7 +61,7 @@ class Node:
         )
         feed = Feed(Random(seed))
         puts, _ = feed.restore(self.rows)
-        self.rows.write(puts)
+        self.rows.write(Commit(puts=puts))
         self.network = Network(Random(seed), itertools.count(1), feed, installation)
         self.network.restore(self.rows, self.now)
         self.network.handle_clock(self.now, WALL_MS)
@@ -98,7 +75,7 @@ class Node:
         for effect in effects:
             match effect:
                 case Commit():
-                    self.rows.write(effect.puts)
+                    self.rows.write(effect)
                     self._carry_out(effect.then)
                 case Apply():
                     self.network.applied(effect.change, self.now)
@@ -171,7 +148,7 @@ def pester(seed: int, steps: int, member: str) -> Node:
     node.wait(60.0)
     node.network.check()
     assert node.said < SAID_MAX * heard + 1_000
-    assert node.rows.count() < 2 * heard + 100
+    assert sum(map(len, node.rows.tables.values())) < 2 * heard + 100
     assert any(isinstance(outcome, Outcome | Busy) for outcome in node.outcomes), "and clients are answered"
     return node
 
