@@ -91,3 +91,21 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str], None]:
         assert text == path.read_text(encoding="utf-8"), "the transcript has changed: see --update-golden"
 
     return compare
+
+
+@pytest.fixture
+def printed(request: pytest.FixtureRequest) -> Callable[..., list[str]]:
+    """printed(*seeds): the lines that the test's own file prints for them, the same under three PYTHONHASHSEEDs."""
+
+    def run(*seeds: int) -> list[str]:
+        command = [sys.executable, str(request.path), *map(str, seeds)]
+        runs = [
+            subprocess.run(
+                command, env=os.environ | {"PYTHONHASHSEED": hash_seed}, capture_output=True, text=True, check=True
+            ).stdout.splitlines()
+            for hash_seed in ("0", "1", "4242")
+        ]
+        assert runs[0] == runs[1] == runs[2]
+        return runs[0]
+
+    return run
