@@ -120,8 +120,7 @@ def test_damage_is_dropped_in_silence(opened: Open, data: st.DataObject) -> None
     server, client = opened()
     (datagram,) = datagrams(client, b"message")
     at = data.draw(st.integers(0, len(datagram) - 1))
-    octet = data.draw(st.integers(0, 255).filter(lambda octet: octet != datagram[at]))
-    damaged = datagram[:at] + bytes([octet]) + datagram[at + 1 :]
+    damaged = datagram[:at] + bytes([datagram[at] ^ data.draw(st.integers(1, 255))]) + datagram[at + 1 :]
     for each in (damaged, datagram[: data.draw(st.integers(0, len(datagram) - 1))]):
         assert server.receive(each, client.path, 0.0) == []
     assert server.received == [b"zero"]
