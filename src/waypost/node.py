@@ -227,7 +227,7 @@ class Node:
         self._peers = Peers(installation.name, self._credentials, hear, reached, source, signs)
         undo.push_async_callback(self._peers.close)
         contacts = Contacts(self._keys, self.ask, self._peers.outside)
-        self._host.outside = contacts.outside
+        self._host.outside = lambda ask: contacts.outside(ask.body)
         listeners = await undo.enter_async_context(AsyncExitStack())  # after the host: what was taken is still answered
         undo.push_async_callback(self._host.stop)
         await self._host.start(store)

@@ -29,7 +29,7 @@ BUSY_RETRY_S: Final = 2
 log = logging.getLogger(__name__)
 
 Sender = Callable[[Path, bytes], None]
-Outside = Callable[[object], None]  # what is asked of the world: the network's transport
+Outside = Callable[[Ask], None]  # what is asked of the world: the network's transport
 Arguments = TypeVarTuple("Arguments")
 
 
@@ -141,6 +141,11 @@ class Host:
         if self._running:
             self._run(self._is_reached, node, is_reached)
 
+    def answered(self, id: int, result: object) -> None:
+        """What the world says to an Ask of that id."""
+        if self._running:
+            self._run(self._answered, id, result)
+
     async def ask(self, question: object) -> object:
         """The outcome of `question`.  Raises StateError if the host is not running, or ends before the answer."""
         if not self._running:
@@ -175,6 +180,9 @@ class Host:
     def _is_reached(self, node: str, is_reached: bool) -> None:
         self._engine.reached(node, is_reached, self._loop.time())
 
+    def _answered(self, id: int, result: object) -> None:
+        self._engine.answered(id, result, self._loop.time())
+
     def _closed(self, path: Path) -> None:
         self._engine.closed(path, self._loop.time())
 
@@ -203,7 +211,7 @@ class Host:
                     if not answer.done():  # whoever asked may have left
                         answer.set_result(effect.result)
                 case Ask():
-                    self.outside(effect.body)
+                    self.outside(effect)
                 case _:
                     assert_never(effect)
 
@@ -257,5 +265,5 @@ class Host:
         self._ended.set()
 
 
-def _nobody(body: object) -> None:
-    raise AssertionError(f"nobody in this node answers {body!r}")
+def _nobody(ask: Ask) -> None:
+    raise AssertionError(f"nobody in this node answers {ask.body!r}")
