@@ -84,7 +84,7 @@ class Script:
         return 1
 
     def answered(self, id: int, result: object, now: float) -> None:
-        raise AssertionError("the host answers no questions")
+        self.calls.append(("answered", id, result))
 
     def apply(self, change: Change, now: float) -> None:
         self.calls.append(("apply", change))
@@ -358,6 +358,10 @@ def test_what_is_asked_of_the_world_goes_outside_and_what_nodes_say_comes_in() -
             world.host.outside = asked.append
             assert world.host.hear("anna", ())
             assert world.engine.calls[-1] == ("hear", "anna")
-            assert asked == ["tell anna"]
+            assert asked == [Ask(1, "tell anna")]
+            world.host.answered(1, "she knows")
+            assert world.engine.calls[-1] == ("answered", 1, "she knows")
+        world.host.answered(1, "too late")
+        assert world.engine.calls[-1] == ("answered", 1, "she knows")
 
     run(story)
