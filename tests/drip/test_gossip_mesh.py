@@ -219,7 +219,7 @@ def test_a_record_that_expires_is_forgotten_by_all_and_a_late_node_does_not_brin
         node.step_clock(DAY)
     party.run(2.0)
     assert all(reader == {} for reader in party.readers())
-    assert {len(engine.mesh.store) for engine in party.up.values()} == {0}
+    assert {len(engine.mesh.store.records()) for engine in party.up.values()} == {0}
 
 
 def test_a_node_whose_clock_is_31_seconds_off_says_so_and_the_others_refuse_what_it_signed() -> None:

@@ -157,8 +157,8 @@ class Store:
         self._announced: dict[tuple[str, bytes], Held] = {}  # the last one that is on its way to the disk
         self._effects: list[Effect] = []
 
-    def __len__(self) -> int:
-        return sum(len(space.records) for space in self._spaces.values())
+    def records(self) -> list[Gossiped]:
+        return [held.record for space in self._spaces.values() for held in space.records.values()]
 
     @property
     def hlc(self) -> Hlc:
@@ -349,7 +349,7 @@ class Store:
                 counts[held.record.node] = counts.get(held.record.node, 0) + 1
         assert counts == {node: count for node, count in self._signed.items() if count}
         assert all(count <= self._records_max for count in counts.values())
-        assert len(self._expiries) == len(self)
+        assert len(self._expiries) == len(self.records())
 
     def _may_write(self, namespace: str, key: bytes, node: str) -> bool:
         return namespace not in self._single_writer or key.partition(b"/")[0] == node.encode()
