@@ -357,7 +357,7 @@ def test_what_is_asked_of_the_world_goes_outside_and_what_nodes_say_comes_in() -
         async with World(Ask(1, "tell anna")) as world:
             world.host.outside = asked.append
             assert world.host.hear("anna", ())
-            assert world.engine.calls[-1] == ("hear", "anna")
+            assert ("hear", "anna") in world.engine.calls
             assert asked == [Ask(1, "tell anna")]
             world.host.answered(1, "she knows")
             assert world.engine.calls[-1] == ("answered", 1, "she knows")
