@@ -8,14 +8,14 @@ says what is wrong and where.
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from msgspec import NODEFAULT, Meta, Struct, ValidationError, convert, field, inspect, structs
 
-from waypost.errors import ConfigError
+from waypost.errors import ConfigError, WireError
 from waypost.runtime.addresses import check_listener, has_ipv6, is_wildcard, loopback
 from waypost.runtime.local import default_directory
 
@@ -189,6 +189,42 @@ class Rd(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = "off"
 
 
+class OutsideWitness(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A witness that is no node of the network: its cosigner's key, and what stands before /add-checkpoint."""
+
+    key: Annotated[str, Meta(max_length=4_096)]
+    url: Annotated[str, Meta(pattern=r"\Ahttps?://[^/?#@\s]+(/[^?#\s]*)?\Z", max_length=255)]
+
+
+class Ledger(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The node's log of what was committed, the witnesses that cosign it, and the logs that it witnesses."""
+
+    origin: Annotated[
+        str,
+        Meta(
+            pattern=r"\A[^\s+\x00-\x1f\x7f]{0,255}\Z",
+            description="The log's name, for ever; it has no spaces and no plus.",
+            extra={"default": "waypost/ and the node's name"},
+        ),
+    ] = ""
+    round_s: Annotated[
+        Count, Meta(description="Seconds after a new entry in which the other nodes and witnesses are asked to cosign.")
+    ] = 10
+    idle_round_s: Annotated[Count, Meta(description="The same while nothing is entered.")] = 600
+    quorum: Annotated[
+        int,
+        Meta(ge=0, le=32, description="Witnesses that should cosign each head; 0: as many as their number asks for."),
+    ] = 0
+    witnesses: Annotated[
+        tuple[OutsideWitness, ...],
+        Meta(max_length=32, description="Witnesses that are no nodes of the network, each with key (a vkey) and url."),
+    ] = ()
+    witnessed: Annotated[
+        tuple[Annotated[str, Meta(max_length=4_096)], ...],
+        Meta(max_length=1_024, description="Logs of others that this node cosigns too, by their keys (vkeys)."),
+    ] = ()
+
+
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The node as a whole."""
 
@@ -211,6 +247,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     limits: Limits = Limits()
     mdns: Mdns = Mdns()
     rd: Rd = Rd()
+    ledger: Ledger = Ledger()
 
     def __post_init__(self) -> None:
         for name in self.http.hosts:
@@ -226,6 +263,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         for name, authenticated in (("coaps", self.coaps), ("https", self.https), ("peers", self.peers)):
             check_listener(name, authenticated.listen, declared=True)
         _check_literal(self.peers.drip_02)
+        _check_ledger(self.ledger)
         if self.coap.multicast and not ("udp" in self.coap.transports and any(map(is_wildcard, self.coap.listen))):
             raise ConfigError(
                 "coap.multicast: no UDP listener hears groups",
@@ -414,6 +452,33 @@ def _check_literal(peers: tuple[Drip02, ...]) -> None:
             raise ConfigError(f"peers.drip_02: the key of {peer.name} is no Ed25519 key")
 
 
+def _check_ledger(ledger: Ledger) -> None:
+    witnesses = [witness.key for witness in ledger.witnesses]
+    if not witnesses and not ledger.witnessed:
+        return
+    from waypost.ledger.note import Algorithm
+
+    _check_vkeys("ledger.witnesses", witnesses, (Algorithm.COSIGNATURE, Algorithm.MLDSA_44))
+    _check_vkeys("ledger.witnessed", ledger.witnessed, (Algorithm.ED25519,))
+
+
+def _check_vkeys(where: str, texts: Iterable[str], algorithms: Sequence[int]) -> None:
+    from waypost.identity.keys import is_sound
+    from waypost.ledger.note import Algorithm, Key
+
+    names: set[str] = set()
+    for text in texts:
+        try:
+            key = Key.decode(text)
+        except WireError as error:
+            raise ConfigError(f"{where}: {error}", hint="a vkey is as name+1a2b3c4d+AbCd…") from error
+        if key.algorithm not in algorithms or (key.algorithm != Algorithm.MLDSA_44 and not is_sound(key.public)):
+            raise ConfigError(f"{where}: the key of {key.name} is not of the right kind, or not sound")
+        if key.name in names:
+            raise ConfigError(f"{where}: {key.name} is there twice")
+        names.add(key.name)
+
+
 def _did_you_mean(name: str, known: Iterable[str]) -> str:
     from difflib import get_close_matches  # only when something is wrong
 
@@ -433,6 +498,7 @@ SECTIONS: Final[dict[str, type[Struct]]] = {
     "limits": Limits,
     "mdns": Mdns,
     "rd": Rd,
+    "ledger": Ledger,
 }
 
 
