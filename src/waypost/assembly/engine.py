@@ -15,7 +15,7 @@ from typing import Final, cast
 
 from waypost.assembly.carrier import ROOM, Carrier
 from waypost.assembly.installation import Installation, Introduce
-from waypost.assembly.network import Network
+from waypost.assembly.network import VOTED, Network
 from waypost.assembly.questions import Follow, Followed, Report, Review, Status
 from waypost.coap.links import filter_links
 from waypost.coap.numbers import LINK_FORMAT, Code
@@ -30,6 +30,8 @@ from waypost.identity.admission import Gate
 from waypost.identity.policy import THE_NODE, Action, Decide
 from waypost.identity.token import TokenQuestion
 from waypost.identity.tokens import Tokens
+from waypost.ledger import questions as ledger
+from waypost.ledger.engine import LedgerEngine
 from waypost.rd import interface
 from waypost.rd.access import ANYTHING, decide_range, may_observe
 from waypost.rd.engine import Directory, Settings
@@ -71,6 +73,8 @@ class Assembly:
             settings = replace(settings, node=installation.name, record_octets_max=VALUE_MAX)
         self._directory = Directory(rng, ids, settings, decide)
         self._network = Network(rng, ids, self._feed, installation) if installation else None
+        notary = installation.notary if installation else None
+        self._ledger = LedgerEngine(rng, ids, notary, self._network) if notary and self._network else None
         self._embedded = Carrier(self._feed)
         carries = self._network is not None and installation is not None and installation.carries
         self._carrier = self._network if carries and self._network is not None else self._embedded
@@ -97,12 +101,18 @@ class Assembly:
         if self._network is not None:
             self._network.restore(rows, now)
             self._directory.say(self._network.uncarried(rows))
+        if self._ledger is not None and self._network is not None:
+            self._ledger.restore(rows, self._network.id, now)
+            for change in self._feed.since(rows, VOTED, self._ledger.cursor):
+                self._ledger.apply(change, now)
         self._tokens.restore(rows)
 
     def handle_clock(self, now: float, wall_ms: int) -> None:
         self._embedded.handle_clock(now, wall_ms)
         if self._network is not None:
             self._network.handle_clock(now, wall_ms)
+        if self._ledger is not None:
+            self._ledger.handle_clock(now, wall_ms)
         self._directory.handle_clock(now, wall_ms)
         self._tokens.handle_clock(now, wall_ms)
 
@@ -134,6 +144,9 @@ class Assembly:
         if isinstance(question, OF_NETWORK):
             assert self._network is not None, f"nobody answers {question!r}"
             return self._network.ask(question, now)
+        if isinstance(question, ledger.LedgerQuestion):
+            assert self._ledger is not None, f"nobody answers {question!r}"
+            return self._ledger.ask(question, now)
         id = next(self._ids)
         result: object = None
         if isinstance(question, TokenQuestion):
@@ -153,9 +166,15 @@ class Assembly:
         return id
 
     def answered(self, id: int, result: object, now: float) -> None:
-        raise AssertionError("no room asks the world anything yet")
+        """Of what is asked of the world, only the ledger's calls are answered."""
+        assert self._ledger is not None, f"nobody asked {id}"
+        self._ledger.answered(id, result, now)
 
     def apply(self, change: Change, now: float) -> None:
+        if self._ledger is not None and change.room in (VOTED, ledger.ROOM):
+            self._ledger.apply(change, now)
+        if change.room == ledger.ROOM:  # not of the feed
+            return
         self._durable = change.seq
         carrier: Carrier | Network = self._carrier
         if change.room == ROOM:
@@ -173,18 +192,27 @@ class Assembly:
         self._directory.handle_timer(now)
         if self._network is not None:
             self._network.handle_timer(now)
+        if self._ledger is not None:
+            self._ledger.handle_timer(now)
         self._join(now)
 
     def next_timer(self) -> float | None:
         timers = [self._coap.next_timer(), self._directory.next_timer()]
         if self._network is not None:
             timers.append(self._network.next_timer())
+        if self._ledger is not None:
+            timers.append(self._ledger.next_timer())
         return min((when for when in timers if when is not None), default=None)
 
     def take_effects(self) -> list[Effect]:
         effects, self._effects = self._effects, []
         effects += self._tokens.take_effects() + self._embedded.take_effects() + self._coap.take_effects()
-        return effects if self._network is None else effects + self._network.take_effects()
+        if self._network is not None:
+            effects += self._network.take_effects()
+            if self._ledger is not None:
+                self._ledger.set_members(self._network.others)
+                effects += self._ledger.take_effects()
+        return effects
 
     def check(self) -> None:
         self._coap.check()
@@ -192,6 +220,8 @@ class Assembly:
         self._tokens.check()
         if self._network is not None:
             self._network.check()
+        if self._ledger is not None:
+            self._ledger.check()
 
     def _admit(self, path: Path, now: float) -> int:
         return self._gate.take(path.who, path.peer.host, now)
@@ -322,6 +352,7 @@ class Assembly:
                 **self._directory.counters(),
                 **self._tokens.counters(),
                 **(network.counters() if network else {}),
+                **(self._ledger.counters() if self._ledger else {}),
             },
             {
                 **gauges,
@@ -329,6 +360,7 @@ class Assembly:
                 **self._directory.gauges(),
                 **self._tokens.gauges(),
                 **(network.gauges(now) if network else {}),
+                **(self._ledger.gauges(now) if self._ledger else {}),
             },
         )
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from waypost.drip.literal import Peer as LiteralPeer
 from waypost.drip.proposer import Timers
+from waypost.ledger.questions import Notary
 from waypost.record import Committed, Member, Policy, Roster, Sign, Verify
 
 
@@ -17,7 +18,8 @@ class Installation:
 
     `started_ms` is wall-clock time: an installation with an empty disk is named by it.  `founding` is the first roster
     of the network that it was let into; None, it founds one unless its disk knows of one.  `contacts` are URLs of nodes
-    that it may ask to be let in.  `literal` are peers of the profile drip-02.
+    that it may ask to be let in.  `literal` are peers of the profile drip-02.  `notary` is the node's log; None, it has
+    none.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Installation:
     carries: bool = False
     literal: tuple[LiteralPeer, ...] = ()
     timers: Timers = Timers()
+    notary: Notary | None = None
 
     @property
     def incarnation(self) -> int:

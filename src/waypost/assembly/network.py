@@ -11,7 +11,7 @@ for a node that cannot be reached go by way of others.
 Source: design, Contracts, 1 to 5 and 7; notes on DRiP, 4.3, 4.9 to 4.11.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from random import Random
 from typing import Final, get_args
@@ -55,6 +55,7 @@ from waypost.record import (
     network_of,
 )
 from waypost.record.feed import Feed
+from waypost.record.gossiped import Gossiped
 from waypost.record.roster import roster_in
 from waypost.record.vote import founding
 
@@ -78,6 +79,7 @@ class Network:
         self._now = 0.0
         self._is_idle = True  # since the effects were taken: every datagram asks for them, and most concern nobody here
         self._epoch = 0  # the last one that the mesh was told of
+        self.others: Mapping[str, str] = {}  # the node keys of the other members
         self._guests: dict[str, str] = {}
         self._missed: dict[str, float] = {}  # when a node could last not be reached
         self._reach: Reach | None = None  # as was told
@@ -262,6 +264,14 @@ class Network:
         self._votes.learn(news, now, source)
         return self._votes.committed(news.record.place) is not before
 
+    # what it holds: ledger's Held
+
+    def voted(self) -> list[Committed]:
+        return [held for place in self._votes.places if (held := self._votes.committed(place)) is not None]
+
+    def gossiped(self) -> list[Gossiped]:
+        return self._mesh.store.records()
+
     # effects
 
     def take_effects(self) -> list[Effect]:
@@ -343,6 +353,7 @@ class Network:
         members = self._votes.roster.voters + self._votes.roster.learners
         urls = dict(self._me.contacts) | self._guests | {member.name: member.url for member in members if member.url}
         reach = Reach(self.id, urls, {member.name: member.key for member in members})
+        self.others = {name: key for name, key in reach.keys.items() if name != self._me.name}
         if reach != self._reach:
             self._reach = reach
             self._missed = {name: when for name, when in self._missed.items() if name in urls}

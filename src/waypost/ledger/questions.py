@@ -31,7 +31,8 @@ class Outside:
 class Notary:
     """This node's log: `key` signs its heads, `cosigner` those of others; two keys, and neither is the node's.
 
-    `quorum` is how many witnesses a head should have, 0: by their number (policy.py).
+    `quorum` is how many witnesses a head should have, 0: by their number (policy.py).  `witnessed` are the keys of
+    strangers' logs that this node cosigns, too: the origin is the key's name.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Notary:
     verify: Verify
     read: ReadFile
     outside: tuple[Outside, ...] = ()
+    witnessed: tuple[Key, ...] = ()
     quorum: int = 0
     round_s: float = ROUND_S
     idle_round_s: float = IDLE_ROUND_S

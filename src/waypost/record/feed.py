@@ -6,6 +6,7 @@ node, so this is the number it has in its transaction.
 Source: design, Contracts, 3.
 """
 
+from collections.abc import Iterator
 from random import Random
 from typing import Final
 
@@ -49,6 +50,18 @@ class Feed:
             except WireError as error:
                 raise StoreError(f"change {seq} of the feed cannot be read: {error}") from error
         return puts, max((version for version in versions if isinstance(version, Hlc)), default=None)
+
+    def since(self, rows: Rows, room: str, seq: int) -> Iterator[Change]:
+        """The room's changes after number `seq` that are still kept.  Raises StoreError if one cannot be read."""
+        name = room.encode()
+        for key, value in rows.scan(FEED):
+            number = int.from_bytes(key, "big")
+            if number <= seq or value[2 : 2 + value[1]] != name:
+                continue
+            try:
+                yield Change.decode(number, value)
+            except WireError as error:
+                raise StoreError(f"change {number} of the feed cannot be read: {error}") from error
 
     def add(
         self, room: str, key: bytes, version: int | Hlc, value: bytes | None, wall_ms: int
