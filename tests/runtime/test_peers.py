@@ -35,7 +35,8 @@ from waypost.identity.certificates import read_certificate
 from waypost.identity.credentials import Credentials
 from waypost.record import Ballot, Committed, Record, Stamp
 from waypost.record.gossiped import Moment
-from waypost.runtime.peers import ANSWER_S, QUEUE_MAX, UNDER_WAY_MAX, Peers
+from waypost.runtime.nodes import ANSWER_S
+from waypost.runtime.peers import QUEUE_MAX, UNDER_WAY_MAX, Peers
 from waypost.runtime.tls import server_context
 from waypost.sim.people import member
 

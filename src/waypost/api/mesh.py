@@ -21,7 +21,7 @@ from waypost.errors import DeniedError, WireError
 from waypost.identity import Identity
 from waypost.identity.policy import THE_NODE, Action, Decide
 from waypost.identity.requests import Message, Signatures
-from waypost.runtime.peers import NETWORK, NODE_ID, TO, WIRE, WIRE_VERSION
+from waypost.runtime.nodes import NETWORK, NODE_ID, TO, WIRE, WIRE_VERSION
 
 BUSY_RETRY_S: Final = 1
 

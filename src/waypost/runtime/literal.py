@@ -19,7 +19,7 @@ from waypost.drip.calls import Outgoing
 from waypost.drip.literal import OWN, Batch, Take
 from waypost.errors import DeniedError, StateError
 from waypost.identity.credentials import Credentials
-from waypost.runtime.peers import CONNECT_S, REQUEST_S, Connector
+from waypost.runtime.nodes import CONNECT_S, REQUEST_S, Connector
 from waypost.runtime.tls import Contexts, client_context
 
 BUSY_S: Final = 1.0  # until the node is asked again when its disk is behind

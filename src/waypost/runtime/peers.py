@@ -12,15 +12,12 @@ Source: notes on DRiP, 1.2, 1.3, 4.3, 4.14 and 5.1.
 
 import asyncio
 import logging
-import secrets
-import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 import aiohttp
-from aiohttp.client_proto import ResponseHandler
 from yarl import URL
 
 from waypost.assembly.installation import Reach
@@ -30,18 +27,20 @@ from waypost.drip.outbox import Tell
 from waypost.drip.parcel import Said
 from waypost.drip.rumours import Whisper
 from waypost.errors import DeniedError
-from waypost.identity.certificates import states_identity
 from waypost.identity.credentials import Credentials
-from waypost.identity.requests import Message, Sign, digest_of, signed
-from waypost.runtime.tls import Contexts, chain_of, client_context, proxied_context
+from waypost.identity.requests import Sign
+from waypost.runtime.nodes import (
+    COUNTER,
+    NETWORK,
+    NODE_ID,
+    WIRE,
+    WIRE_VERSION,
+    begin_session,
+    is_origin,
+    signing_fields,
+)
+from waypost.runtime.tls import Contexts, client_context, proxied_context
 
-NETWORK: Final = "Waypost-Network"  # header: the network's id, and the mark of the profile `ballot`
-WIRE: Final = "Waypost-Wire"
-WIRE_VERSION: Final = "1"
-NODE_ID: Final = "DRiP-Node-ID"
-COUNTER: Final = "DRiP-Node-Counter"
-TO: Final = "Waypost-To"  # header: the name of the node that a signed request is for
-CONTENT_DIGEST: Final = "Content-Digest"
 RESET: Final = "DRiP-Node-Counter-reset"
 TRANSACTION: Final = "DRiP-Transaction-Type"
 
@@ -49,12 +48,8 @@ QUEUE_MAX: Final = 4 << 20  # octets that wait in one lane to one node
 UNDER_WAY_MAX: Final = 4  # requests to one node, of one lane
 GATHER_S: Final = 0.02  # seconds from one request to the next, while the node has not answered the one before
 SPREAD_S: Final = 0.05  # the same where nobody waits for what is said, always
-REQUEST_S: Final = 10.0
-CONNECT_S: Final = 3.0
-ANSWER_S: Final = 3.0  # after the request is out: no disk stands between it and its answer
 RETRY_MIN: Final = 0.1  # seconds until a node that could not be reached is tried again; each time twice as long
 RETRY_MAX: Final = 2.0
-IDLE_S: Final = 20.0  # below what the other side waits for the next request
 
 FATES: Final = ("requests", "failed", "refused", "unreachable", "overflowed", "unheard")
 
@@ -189,7 +184,7 @@ class Peers:
             known = self._links.get(name)
             if known is not None and known.url == url:
                 links[name] = known
-            elif _is_origin(url):
+            elif is_origin(url):
                 links[name] = Link(url)
         gone = [link for name, link in self._links.items() if links.get(name) is not link]
         self._links = links
@@ -260,6 +255,7 @@ class Peers:
             self.counts["unreachable"] += 1
             return
         self._counter += 1
+        path = parcel.path_of(call, self._name, name)
         headers = {
             "Content-Type": "application/json",
             NETWORK: self._network,
@@ -270,8 +266,8 @@ class Peers:
             TRANSACTION: "sync" if call == parcel.SYNC else "update",
         }
         if self._sign is not None:
-            headers |= self._signed(name, call, body, headers, self._sign)
-        target = URL(link.url + parcel.path_of(call, self._name, name), encoded=True)
+            headers |= signing_fields("POST", path, body, headers, self._name, name, self._sign)
+        target = URL(link.url + path, encoded=True)
         try:
             context = self._contexts.current()
             session = self._session_of(name, link)
@@ -289,12 +285,6 @@ class Peers:
             lane.under_way -= 1
             if link.due():
                 self._flush_at(0.0)
-
-    def _signed(self, name: str, call: str, body: bytes, headers: Mapping[str, str], sign: Sign) -> dict[str, str]:
-        more = {CONTENT_DIGEST: digest_of(body), TO: name}
-        fields = {field.lower(): text for field, text in (*headers.items(), *more.items())}
-        message = Message("POST", parcel.path_of(call, self._name, name), fields)
-        return more | signed(message, self._name, sign, secrets.token_hex(16), int(time.time()))
 
     def _failed(self, name: str, link: Link, error: Exception) -> None:
         self.counts["failed"] += 1
@@ -319,63 +309,5 @@ class Peers:
 
     def _session_of(self, name: str, link: Link) -> aiohttp.ClientSession:
         if link.session is None:
-            link.session = aiohttp.ClientSession(
-                connector=Connector(
-                    self._credentials, lambda _: frozenset((name,)), self._source, proxied=self._sign is not None
-                ),
-                timeout=aiohttp.ClientTimeout(total=REQUEST_S, connect=CONNECT_S, sock_read=ANSWER_S),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,
-            )
+            link.session = begin_session(self._credentials, name, self._source, proxied=self._sign is not None)
         return link.session
-
-
-def _is_origin(text: str) -> bool:
-    """Whether it is as https://node-2.example:8481: a node says where it is, and may say anything."""
-    try:
-        url = URL(text)
-        return url.scheme == "https" and bool(url.host) and str(url.origin()) == text
-    except ValueError:
-        return False
-
-
-class Connector(aiohttp.TCPConnector):
-    """Lets no connection be used before the other end has shown whose it is.
-
-    `source` is the address that connections come from, None for what the system chooses.  With `proxied` a certificate
-    that is no node's will do: TLS has held it to the URL.
-    """
-
-    def __init__(
-        self,
-        credentials: Callable[[], Credentials],
-        expected: Callable[[URL], frozenset[str]],
-        source: str | None = None,
-        *,
-        proxied: bool = False,
-    ) -> None:
-        local = None if source is None else (source, 0)
-        super().__init__(limit=0, limit_per_host=2 * UNDER_WAY_MAX, keepalive_timeout=IDLE_S, local_addr=local)
-        self._credentials = credentials
-        self._expected = expected
-        self._proxied = proxied
-
-    async def _create_connection(
-        self,
-        req: aiohttp.ClientRequest,
-        traces: list[aiohttp.tracing.Trace],
-        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 -- as the library has it
-    ) -> ResponseHandler:
-        protocol = await super()._create_connection(req, traces, timeout)
-        assert protocol.transport is not None
-        try:
-            chain = chain_of(protocol.transport.get_extra_info("ssl_object"))
-            if self._proxied and not states_identity(chain[0]):
-                return protocol  # a proxy, which the URL names
-            who = self._credentials().certified(chain, time.time_ns() // 1_000_000)
-            if "peer" not in who.roles or who.name not in self._expected(req.url):
-                raise DeniedError(f"{req.url.origin()} is {who.subject}, and not who should be there")
-        except DeniedError:
-            protocol.close()
-            raise
-        return protocol
