@@ -7,20 +7,24 @@
 
 A cosignature says: at that time this was the largest consistent tree that I had seen of this origin.
 
-Source: C2SP tlog-checkpoint 1.0.0, tlog-cosignature 1.0.1; notes on the ledger, 2.
+Source: C2SP tlog-checkpoint 1.0.0, tlog-cosignature 1.0.1 and 1.1.0-rc.1; notes on the ledger, 2.
 """
 
 import re
 from dataclasses import dataclass
 from typing import Final
 
-from waypost.codec import u64
+from waypost.codec import opaque, u64
 from waypost.errors import WireError
+from waypost.identity import mldsa
 from waypost.ledger import note
 from waypost.ledger.note import Algorithm, Key, Line, Note, Sign, Verify, from_base64, to_base64
 
 CHECKPOINT_MAX: Final = 64 << 10  # octets, with all its signatures
 SIZE_MAX: Final = (1 << 63) - 1
+TIME_MAX: Final = (1 << 63) - 1  # seconds since 1970
+NAME_MAX: Final = 255  # octets
+HASH_SIZE: Final = 32  # octets of SHA-256
 _DECIMAL: Final = re.compile(r"0|[1-9][0-9]{0,18}")
 
 
@@ -44,10 +48,7 @@ class Checkpoint:
         if len(lines) < 4 or lines[-1] or not all(lines[:-1]):
             raise WireError("a checkpoint has an origin, a size and a root hash")
         origin, size, root, *extensions = lines[:-1]
-        octets = from_base64(root)
-        if len(octets) != 32:
-            raise WireError("a root hash has 32 octets")
-        return cls(origin, read_size(size), octets, tuple(extensions))
+        return cls(origin, read_size(size), read_hash(root), tuple(extensions))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,27 +85,56 @@ def read_head(data: bytes) -> Head:
 
 
 def require_signed(head: Head, key: Key, verify: Verify) -> None:
-    """Raises WireError unless the log's key has signed it."""
-    if not note.signers(head.note, (key,), verify):
+    """Raises WireError unless the log's key has signed it, be it as a cosigner does."""
+    if key.algorithm == Algorithm.ED25519:
+        signed = bool(note.signers(head.note, (key,), verify))
+    else:
+        signed = cosigned_at(head, key, verify) is not None
+    if not signed:
         raise WireError(f"the checkpoint is not signed by {key.name}")
 
 
 def cosign(head: Head, key: Key, signing: Sign, time_s: int) -> Line:
-    """A witness's line; `time_s` is POSIX time, `key` of type COSIGNATURE."""
-    return Line(key.name, key.id, u64(time_s) + signing(to_cosign(head.note.text, time_s)))
+    """A witness's line; `time_s` is POSIX time."""
+    return Line(key.name, key.id, u64(time_s) + signing(to_cosign(head, key, time_s)))
 
 
 def cosigned_at(head: Head, key: Key, verify: Verify) -> int | None:
     """When the witness did, in POSIX time, the latest if it did so twice; None, it did not.
 
-    Raises WireError if a line that says to be by it does not verify.
+    An ML-DSA-44 key did not, where that cannot be verified.  Raises WireError if a line that says to be by it does
+    not verify.
     """
+    if key.algorithm == Algorithm.MLDSA_44 and not mldsa.AVAILABLE:
+        return None
     times = [_time_of(head, line, key, verify) for line in head.note.lines if line.is_by(key)]
     return max(times, default=None)
 
 
-def to_cosign(text: str, time_s: int) -> bytes:
-    return f"cosignature/v1\ntime {time_s}\n{text}".encode()
+def to_cosign(head: Head, key: Key, time_s: int) -> bytes:
+    """What a cosigner's key signs.
+
+    struct {
+        uint8 label[12] = "subtree/v1\\n\\0"; opaque cosigner_name<1..2^8-1>; uint64 timestamp;
+        opaque log_origin<1..2^8-1>; uint64 start; uint64 end; uint8 hash[32];
+    } cosigned_message;                           of ML-DSA-44: it has no extension lines
+
+    Raises WireError if the key is of another type, or does not fit.
+    """
+    if key.algorithm == Algorithm.COSIGNATURE:
+        return f"cosignature/v1\ntime {time_s}\n{head.note.text}".encode()
+    if key.algorithm != Algorithm.MLDSA_44:
+        raise WireError(f"the key of {key.name} is no cosigner's")
+    name, origin = key.name.encode(), head.origin.encode()
+    if max(len(name), len(origin)) > NAME_MAX:
+        raise WireError(f"a cosigner's name and an origin have {NAME_MAX} octets at most")
+    tree = u64(0) + u64(head.size) + head.root
+    return b"subtree/v1\n\0" + opaque(1, name) + u64(time_s) + opaque(1, origin) + tree
+
+
+def cosigner_of(origin: str) -> str:
+    """The key name of a node's own cosigner, by which a log's witness is known as its own."""
+    return f"{origin}/witness"
 
 
 def read_size(text: str) -> int:
@@ -114,8 +144,17 @@ def read_size(text: str) -> int:
     return int(text)
 
 
+def read_hash(text: str) -> bytes:
+    """Raises WireError."""
+    octets = from_base64(text)
+    if len(octets) != HASH_SIZE:
+        raise WireError(f"a hash has {HASH_SIZE} octets")
+    return octets
+
+
 def _time_of(head: Head, line: Line, key: Key, verify: Verify) -> int:
+    check = mldsa.verifies if key.algorithm == Algorithm.MLDSA_44 else verify
     time_s, signature = int.from_bytes(line.signature[:8], "big"), line.signature[8:]
-    if key.algorithm != Algorithm.COSIGNATURE or not verify(key.public, signature, to_cosign(head.note.text, time_s)):
+    if time_s > TIME_MAX or not check(key.public, signature, to_cosign(head, key, time_s)):
         raise WireError(f"the cosignature of {key.name} is wrong")
     return time_s

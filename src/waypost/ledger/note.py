@@ -9,13 +9,14 @@ Source: C2SP signed-note 1.0.0, tlog-cosignature 1.0.1 and 1.1.0-rc.1; notes on 
 
 import base64
 import binascii
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from hashlib import sha256
 from typing import Final
 
 from waypost.errors import WireError
+from waypost.identity import mldsa
 
 NOTE_MAX: Final = 1 << 20  # octets
 LINES_MAX: Final = 100
@@ -23,7 +24,7 @@ DASH: Final = "\u2014"
 ID_SIZE: Final = 4
 
 Sign = Callable[[bytes], bytes]
-Verify = Callable[[bytes, bytes, bytes], bool]  # public key, signature, message
+Verify = Callable[[bytes, bytes, bytes], bool]  # of Ed25519: public key, signature, message
 
 
 class Algorithm(IntEnum):
@@ -34,12 +35,20 @@ class Algorithm(IntEnum):
     MLDSA_44 = 0x06  # likewise
 
 
+# Octets of a key.
+SIZES: Final[dict[int, int]] = {
+    Algorithm.ED25519: 32,
+    Algorithm.COSIGNATURE: 32,
+    Algorithm.MLDSA_44: mldsa.PUBLIC_SIZE,
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Key:
-    """`algorithm` is one of Algorithm, or one that we do not know and cannot verify."""
+    """A key that verifies; two with one `name` and `id` cannot be told apart by what they signed."""
 
     name: str
-    algorithm: int
+    algorithm: Algorithm
     public: bytes
 
     @property
@@ -57,13 +66,11 @@ class Key:
         octets = from_base64(rest)
         if not is_name(name) or not octets:
             raise WireError("a key is written as name+ID+key")
-        key = cls(name, octets[0], octets[1:])
+        if SIZES.get(octets[0]) != len(octets) - 1:
+            raise WireError(f"the key of {name} is of no type that we verify, or of another size")
+        key = cls(name, Algorithm(octets[0]), octets[1:])
         if key.id.hex() != id:
             raise WireError(f"the ID of the key of {name} is not {id}")
-        if key.algorithm in (Algorithm.ED25519, Algorithm.COSIGNATURE) and len(key.public) != 32:
-            raise WireError("an Ed25519 key has 32 octets")
-        if key.algorithm == Algorithm.MLDSA_44 and len(key.public) != 1312:
-            raise WireError("an ML-DSA-44 key has 1312 octets")
         return key
 
 
@@ -133,23 +140,31 @@ def sign(text: str, key: Key, signing: Sign) -> Line:
     return Line(key.name, key.id, signing(text.encode()))
 
 
-def signers(note: Note, keys: Iterable[Key], verify: Verify) -> tuple[Key, ...]:
+def signers(note: Note, keys: Sequence[Key], verify: Verify) -> tuple[Key, ...]:
     """Those of the Ed25519 `keys` that have signed it.
 
-    Raises WireError if a line is by one of them and does not verify: that spoils the whole note.
+    Raises WireError if a line is by one of them and does not verify, or by two of them: that spoils the whole note.
     """
     found = []
     for key in keys:
+        assert key.algorithm == Algorithm.ED25519
         lines = [line for line in note.lines if line.is_by(key)]
         if not all(verify(key.public, line.signature, note.text.encode()) for line in lines):
             raise WireError(f"the signature of {key.name} is wrong")
+        if lines and sum((other.name, other.id) == (key.name, key.id) for other in keys) > 1:
+            raise WireError(f"two keys have the name {key.name} and one ID")
         if lines:
             found.append(key)
     return tuple(found)
 
 
 def is_name(text: str) -> bool:
-    return bool(text) and "+" not in text and not any(character.isspace() for character in text)
+    """No Unicode space, no plus, and nothing that a note may not hold."""
+    return bool(text) and "+" not in text and not any(_is_odd(character) for character in text)
+
+
+def _is_odd(character: str) -> bool:
+    return character.isspace() or character < " " or "\ud800" <= character <= "\udfff"
 
 
 def to_base64(octets: bytes) -> str:
