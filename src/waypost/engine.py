@@ -11,7 +11,7 @@ Source: design, Contracts.
 """
 
 import heapq
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 
@@ -117,23 +117,38 @@ class Apply:
 class Commit:
     """Files durable, then the puts in one transaction, then the effects of `then`, in that order.
 
-    Commits are first in, first out; an empty one is a barrier.
+    Commits are first in, first out; an empty one is a barrier.  `expects` are rows as they must be before it, value
+    None where there must be none: where one is not, somebody else writes here, nothing of it happens, and the node
+    stops.
     """
 
     files: tuple[PutFile, ...] = ()
     puts: tuple[Put, ...] = ()
     then: "tuple[Effect, ...]" = ()
+    expects: tuple[Put, ...] = ()
 
 
 Effect = Send | Ask | Answer | Apply | Commit
+
+
+def unmet(batch: Iterable[Commit], get: Callable[[str, bytes], bytes | None]) -> Put | None:
+    """The first row that a commit expects and that is not so; `get` reads rows as they are before the batch."""
+    written: dict[tuple[str, bytes], bytes | None] = {}
+    for commit in batch:
+        for put in commit.expects:
+            place = put.table, put.key
+            if (written[place] if place in written else get(*place)) != put.value:
+                return put
+        written.update(((put.table, put.key), put.value) for put in commit.puts)
+    return None
 
 
 class Rows(Protocol):
     """The durable rows, as restore() reads them."""
 
     def get(self, table: str, key: bytes) -> bytes | None: ...
-    def scan(self, table: str) -> Iterator[tuple[bytes, bytes]]:
-        """(key, value) of every row, ordered by key."""
+    def scan(self, table: str, after: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        """(key, value) of every row whose key is greater than `after`, ordered by key; no key is empty."""
         ...
 
 

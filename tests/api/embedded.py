@@ -39,8 +39,8 @@ class Embedded:
     def get(self, table: str, key: bytes) -> bytes | None:
         return self._rows.get(table, {}).get(key)
 
-    def scan(self, table: str) -> Iterator[tuple[bytes, bytes]]:
-        yield from sorted(self._rows.get(table, {}).items())
+    def scan(self, table: str, after: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        yield from sorted(row for row in self._rows.get(table, {}).items() if row[0] > after)
 
     def after(self, table: str, key: bytes, limit: int) -> list[tuple[bytes, bytes]]:
         return [row for row in sorted(self._rows.get(table, {}).items()) if row[0] > key][:limit]

@@ -106,10 +106,10 @@ class Lone:
                 raise AssertionError(question)
 
     def after(self, table: str, key: bytes, limit: int) -> list[tuple[bytes, bytes]]:
-        return list(itertools.islice((row for row in self.rows.scan(table) if row[0] > key), limit))
+        return list(itertools.islice(self.rows.scan(table, key), limit))
 
-    def scan(self, table: str) -> Iterator[tuple[bytes, bytes]]:
-        return self.rows.scan(table)
+    def scan(self, table: str, after: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        return self.rows.scan(table, after)
 
     def put(self, *records: Record) -> Record:
         """Has them committed, in order."""

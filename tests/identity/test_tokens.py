@@ -83,8 +83,8 @@ class Kept:
     def get(self, table: str, key: bytes) -> bytes | None:
         return self.rows.get(key) if table == "meta" else None
 
-    def scan(self, table: str) -> Iterator[tuple[bytes, bytes]]:
-        yield from sorted(self.rows.items())
+    def scan(self, table: str, after: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        yield from sorted(row for row in self.rows.items() if row[0] > after)
 
 
 @pytest.fixture

@@ -59,8 +59,9 @@ class Carried:
     def get(self, table: str, key: bytes) -> bytes | None:
         return self.rows.get(key)
 
-    def scan(self, table: str) -> Iterator[tuple[bytes, bytes]]:
-        return iter(sorted((self.meta if table == "meta" else self.rows).items()))
+    def scan(self, table: str, after: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        rows = self.meta if table == "meta" else self.rows
+        return iter(sorted(row for row in rows.items() if row[0] > after))
 
     def put(self, question: Question, now: float = 0.0) -> int:
         """Ask, and leave what is announced with the carrier."""

@@ -30,8 +30,8 @@ class Disk:
     def get(self, table: str, key: bytes) -> bytes | None:
         return self.tables[table].get(key)
 
-    def scan(self, table: str) -> Iterator[tuple[bytes, bytes]]:
-        yield from sorted(self.tables[table].items())
+    def scan(self, table: str, after: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        yield from sorted(row for row in self.tables[table].items() if row[0] > after)
 
 
 OPEN: Final = Policy.read({"allow": [{"who": ["anyone"], "do": ["*"]}]}, "open")

@@ -18,8 +18,8 @@ class Disk:
     def get(self, table: str, key: bytes) -> bytes | None:
         return self.tables.get(table, {}).get(key)
 
-    def scan(self, table: str) -> Iterator[tuple[bytes, bytes]]:
-        return iter(sorted(self.tables.get(table, {}).items()))
+    def scan(self, table: str, after: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        return iter(sorted(row for row in self.tables.get(table, {}).items() if row[0] > after))
 
     def write(self, puts: Iterable[Put]) -> None:
         for put in puts:

@@ -95,8 +95,8 @@ class Disk:
     def get(self, table: str, key: bytes) -> bytes | None:
         return self.rows.get((table, key))
 
-    def scan(self, table: str) -> Iterator[tuple[bytes, bytes]]:
-        yield from sorted((key, value) for (name, key), value in self.rows.items() if name == table)
+    def scan(self, table: str, after: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        yield from sorted((key, value) for (name, key), value in self.rows.items() if name == table and key > after)
 
     def carry_out(self, engine: Oscore, now: float) -> None:
         while effects := engine.take_effects():

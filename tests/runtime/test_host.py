@@ -118,7 +118,7 @@ class Disk:
     def get(self, table: str, key: bytes) -> bytes | None:
         return None
 
-    def scan(self, table: str) -> Iterator[tuple[bytes, bytes]]:
+    def scan(self, table: str, after: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
         return iter(())
 
     def commit(self, batch: Sequence[Commit]) -> None:

@@ -67,7 +67,7 @@ def contents(file: Path) -> dict[str, bytes]:
 
 def test_what_was_restored_has_the_rows_that_were_backed_up(tmp_path: Path) -> None:
     manifest = saved(filled(tmp_path / "state"), tmp_path / "file")
-    assert (manifest.format, manifest.schema, manifest.feed, manifest.seq) == (1, 2, FEED_OF.hex(), 10)
+    assert (manifest.format, manifest.schema, manifest.feed, manifest.seq) == (1, 3, FEED_OF.hex(), 10)
     assert manifest.made_ms == NOW
     assert manifest.network is None
     restore(tmp_path / "file", tmp_path / "other", rng=Random(1), sync=no_sync)

@@ -197,7 +197,7 @@ def test_without_sync_acknowledged_commits_are_lost(tmp_path: Path) -> None:
 
 
 def test_on_a_disk_that_lies_acknowledged_commits_are_lost(tmp_path: Path) -> None:
-    tally = storms(tmp_path, range(3), lying=True)
+    tally = storms(tmp_path, range(5), lying=True)
     assert tally.lost > 10, tally
 
 

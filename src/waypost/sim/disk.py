@@ -20,7 +20,7 @@ from random import Random
 from typing import Final
 
 from waypost.codec import Reader, opaque, u8, u32, vector
-from waypost.engine import Commit, Put
+from waypost.engine import Commit, Put, unmet
 from waypost.errors import StoreError, WireError
 
 PAGE_SIZE: Final = 4096  # octets
@@ -55,12 +55,17 @@ class Disk:
         self._batch: Sequence[Commit] = ()
         self._before = (0, _CHAIN)  # length and chain of the log before the batch
         self._failure: str | None = None
+        self._unmet: Put | None = None  # what the batch expects and does not find
 
     def get(self, table: str, key: bytes) -> bytes | None:
         return self._tables.get(table, {}).get(key)
 
-    def scan(self, table: str) -> Iterator[tuple[bytes, bytes]]:
-        return iter(sorted(self._tables.get(table, {}).items()))
+    def read_file(self, name: str) -> bytes | None:
+        """What a commit wrote under `name`."""
+        return self.files.get(name)
+
+    def scan(self, table: str, after: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        return iter(sorted(row for row in self._tables.get(table, {}).items() if row[0] > after))
 
     @property
     def size(self) -> int:
@@ -82,6 +87,9 @@ class Disk:
         assert not self._batch, "one batch at a time"
         self._batch = batch
         self._before = (len(self._log), self._chain)
+        self._unmet = unmet(batch, self.get)
+        if self._unmet is not None:
+            return self.slow * self._commit_min
         for commit in batch:
             for file in commit.files:
                 self._append(_file(file.name, file.data))
@@ -94,6 +102,8 @@ class Disk:
         """The batch is durable.  Raises StoreError if it failed, or says so; then nothing more is written."""
         batch, self._batch = self._batch, ()
         failure, self._failure = self._failure, None
+        if self._unmet is not None:
+            raise StoreError(f"a row of {self._unmet.table} is not as this node left it")
         if self.full or failure == "did not happen":
             size, self._chain = self._before
             del self._log[size:]
@@ -178,7 +188,7 @@ class Disk:
 
     def _forget(self) -> None:
         self._batch = ()
-        self._failure = None
+        self._failure = self._unmet = None
 
 
 def _records(log: bytes) -> Iterator[tuple[bytes, int, int]]:

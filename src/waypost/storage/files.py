@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from waypost.engine import PutFile
+from waypost.errors import StoreError
 
 Sync = Callable[[int], None]  # os.fsync, or what a test puts in its place
 
@@ -39,6 +40,23 @@ def make_directory(directory: Path, sync: Sync) -> None:
         sync_directory(directory.parent, sync)
 
 
+def read_file(directory: Path, name: str) -> bytes | None:
+    """What a Commit wrote under `name`, or None.  Raises StoreError if the disk cannot read it."""
+    try:
+        return place_of(directory, name).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise StoreError(f"cannot read {directory / name}: {error.strerror}") from error
+
+
+def place_of(directory: Path, name: str) -> Path:
+    """Raises ValueError for a name that is not ours to give."""
+    if not NAME.fullmatch(name) or name.startswith(RESERVED):
+        raise ValueError(f"{name!r} is no name for a file in the state directory")
+    return directory / name
+
+
 class Files:
     def __init__(self, directory: Path, sync: Sync) -> None:
         self._directory = directory
@@ -52,7 +70,7 @@ class Files:
         """
         parents: dict[Path, None] = {}
         for file in files:
-            path = self._place(file.name)
+            path = place_of(self._directory, file.name)
             self._make(path.parent)
             temporary = path.with_name(f".{path.name}.new")
             fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -65,11 +83,6 @@ class Files:
             parents[path.parent] = None
         for parent in parents:
             sync_directory(parent, self._sync)
-
-    def _place(self, name: str) -> Path:
-        if not NAME.fullmatch(name) or name.startswith(RESERVED):
-            raise ValueError(f"{name!r} is no name for a file in the state directory")
-        return self._directory / name
 
     def _make(self, directory: Path) -> None:
         if directory not in self._made:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
-from waypost.engine import Commit
+from waypost.engine import Commit, unmet
 from waypost.errors import ConfigError, StoreError, WaypostError
 from waypost.storage.files import Files, Sync, make_directory, sync_directory
 from waypost.storage.schema import MIGRATIONS, Connection, check_version, migrate, read_pragma, tables
@@ -63,7 +63,7 @@ class Store:
         # Names from our own schema, quoted; parameters cannot name a table.
         names = tables(connection)
         self._get = {name: f'SELECT value FROM "{name}" WHERE key = ?' for name in names}  # noqa: S608
-        self._scan = {name: f'SELECT key, value FROM "{name}" ORDER BY key' for name in names}  # noqa: S608
+        self._scan = {name: f'SELECT key, value FROM "{name}" WHERE key > ? ORDER BY key' for name in names}  # noqa: S608
         self._put = {(name, size): _put(name, size) for name in names for size in PORTIONS}
         self._remove = {(name, size): _remove(name, size) for name in names for size in PORTIONS}
 
@@ -107,7 +107,8 @@ class Store:
     def commit(self, batch: Sequence[Commit]) -> None:
         """Make the files of the batch durable, then all its puts in one transaction.
 
-        A batch without files or puts costs nothing.  KeyError for a table that the schema lacks.
+        A batch without files or puts costs nothing.  KeyError for a table that the schema lacks.  Where a row is not as
+        it is expected, nothing of the batch happens.
         """
         self._check_usable()
         # The transaction is all or nothing, so of several puts to one key only the last is written.
@@ -116,16 +117,22 @@ class Store:
             for put in commit.puts:
                 rows.setdefault(put.table, {})[put.key] = put.value
         statements = [statement for table, of_table in rows.items() for statement in self._statements(table, of_table)]
-        files = [file for commit in batch for file in commit.files]
         self._usable = False  # until the disk has done all of it
         with _sentences(f"cannot write to {self._directory}"):
-            self._files.write(files)
             if rows:
                 self._connection.execute("BEGIN IMMEDIATE")
+            if (found := unmet(batch, self._read)) is not None:
+                raise StoreError(f"a row of {found.table} is not as this node left it", hint="let no other write there")
+            self._files.write(file for commit in batch for file in commit.files)
+            if rows:
                 for sql, parameters in statements:
                     self._connection.execute(sql, parameters)
                 self._connection.execute("COMMIT")
         self._usable = True
+
+    def _read(self, table: str, key: bytes) -> bytes | None:
+        row = next(self._connection.execute(self._get[table], (key,)), None)
+        return None if row is None else bytes(row[0])
 
     def _statements(self, table: str, rows: dict[bytes, bytes | None]) -> Iterator[tuple[str, list[bytes]]]:
         put = [(key, value) for key, value in rows.items() if value is not None]
@@ -137,17 +144,16 @@ class Store:
     def get(self, table: str, key: bytes) -> bytes | None:
         self._check_usable()
         with _sentences(f"cannot read {self._directory / DATABASE}"):
-            row = next(self._connection.execute(self._get[table], (key,)), None)
-        return None if row is None else bytes(row[0])
+            return self._read(table, key)
 
-    def scan(self, table: str) -> Iterator[tuple[bytes, bytes]]:
-        """(key, value) of every row, ordered by key, read as it is asked for.
+    def scan(self, table: str, after: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        """(key, value) of every row past `after`, ordered by key, read as it is asked for.
 
         Finish or drop it before the next commit: until then it holds back the log's checkpoint.
         """
         self._check_usable()
         with _sentences(f"cannot read {self._directory / DATABASE}"):
-            yield from self._connection.execute(self._scan[table])
+            yield from self._connection.execute(self._scan[table], (after,))
 
     def close(self) -> None:
         """Copy the log back into the database and let go of the directory.  Closing twice is once."""

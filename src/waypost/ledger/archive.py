@@ -1,0 +1,143 @@
+"""A log on disk: full tiles and full bundles are files, what the last bundle has so far are rows.
+
+    <folder>/tile/<level>/<index>    as tiles.py names them, written in the Commit before the rows
+    prefix + "size"  -> uint64       how many entries there are
+    prefix + uint8   -> entry        at that place of the bundle that is not full; past the end of it what is left of
+                                     the one before, and no part of the log
+
+So an entry costs a row, and each 256th a few files.  Partial tiles are made from memory when they are asked for.  Only
+what settle() was told of is served: it is on disk.  Files without rows are those of a commit that failed; they are
+written again, with the same octets or others.
+
+Source: C2SP tlog-tiles 0.1.0; notes on the ledger, 2 and 5 (STORE-FIRST).
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Final
+
+from waypost.codec import u8, u64
+from waypost.engine import Put, PutFile, Rows
+from waypost.errors import StoreError, WireError
+from waypost.ledger.questions import ReadFile
+from waypost.ledger.tiles import ENTRIES, LEVELS, WIDTH, Tile, decode_bundle, encode_bundle
+from waypost.ledger.tree import Tree, leaf_hash
+
+SIZE: Final = b"size"
+
+
+class Archive:
+    """The log below `folder`, the rows of which begin with `prefix` in `table`.  `read` gives its files."""
+
+    def __init__(self, folder: str, table: str, prefix: bytes, read: ReadFile) -> None:
+        self.durable = 0  # entries that are on disk
+        self.tree = Tree(self._read_tile)
+        self._folder = folder
+        self._table = table
+        self._prefix = prefix
+        self._read = read
+        self._tail: list[bytes] = []  # entries of the last bundle, while it is not full
+        self._under_way: dict[Tile, bytes] = {}  # what a commit writes
+
+    def restore(self, rows: Rows) -> None:
+        """Raises StoreError if something is missing; whoever knows the root compares it."""
+        size = int.from_bytes(rows.get(self._table, self._prefix + SIZE) or b"", "big")
+        for place in range(size % WIDTH):
+            entry = rows.get(self._table, self._prefix + u8(place))
+            if entry is None:
+                raise StoreError(f"entry {size - size % WIDTH + place} of {self._folder} is missing")
+            self._tail.append(entry)
+        self.tree.restore(size, [leaf_hash(entry) for entry in self._tail])
+        self.settle(size)
+
+    @property
+    def size(self) -> int:
+        """Entries, also those that are on their way to the disk."""
+        return self.tree.size
+
+    def extend(self, entries: Sequence[bytes]) -> tuple[tuple[PutFile, ...], tuple[Put, ...]]:
+        """What to write, in one Commit; settle() once it is durable.  Each entry has ENTRY_MAX octets at most."""
+        old = self.size
+        self.tree.extend(entries)
+        files = {}
+        for index, (start, stop) in enumerate(_bundles(old, self.size), old // WIDTH):
+            bundle = [*self._tail, *entries[max(start, old) - old : stop - old]]
+            files[Tile(ENTRIES, index, WIDTH)] = encode_bundle(bundle)
+            self._tail = []
+        self._tail += entries[max(self.size - self.size % WIDTH, old) - old :]
+        for level in range(LEVELS):
+            for index in range(old >> 8 * (level + 1), self.size >> 8 * (level + 1)):
+                files[Tile(level, index, WIDTH)] = self.tree.tile(level, index, WIDTH)
+        self._under_way |= files
+        first = max(old - (self.size - self.size % WIDTH), 0)
+        puts = [self._put(u8(place), self._tail[place]) for place in range(first, len(self._tail))]
+        puts.append(self._put(SIZE, u64(self.size)))
+        return tuple(PutFile(self._name(tile), data) for tile, data in files.items()), tuple(puts)
+
+    def settle(self, size: int) -> None:
+        """The first `size` entries are on disk."""
+        self.durable = size
+        self.tree.settle(size)
+        for tile in [tile for tile in self._under_way if tile.is_within(size)]:
+            del self._under_way[tile]
+
+    def entry(self, index: int) -> bytes:
+        """Raises StoreError if the disk has another."""
+        return self.entries(index, index + 1)[0]
+
+    def entries(self, start: int, stop: int) -> list[bytes]:
+        """Raises StoreError if the disk has others."""
+        assert 0 <= start <= stop <= self.size
+        found: list[bytes] = []
+        for index in range(start // WIDTH, -(-stop // WIDTH)):
+            first = index * WIDTH
+            found += self._bundle(index)[max(start - first, 0) : stop - first]
+        return found
+
+    def serve(self, path: str) -> bytes | None:
+        """A tile or a bundle as it was at any size so far; None, there is none of that name.  Raises StoreError."""
+        try:
+            tile = Tile.decode(path)
+        except WireError:
+            return None
+        if not tile.is_within(self.durable):
+            return None
+        if tile.level == ENTRIES:
+            return encode_bundle(self._bundle(tile.index)[: tile.width])
+        return self.tree.tile(tile.level, tile.index, tile.width)
+
+    def _bundle(self, index: int) -> list[bytes]:
+        """What there is of it, as the tree has it."""
+        if index == self.size // WIDTH:
+            return self._tail
+        tile = Tile(ENTRIES, index, WIDTH)
+        try:
+            entries = decode_bundle(self._file(tile), WIDTH)
+        except WireError as error:
+            raise self._damaged(tile) from error
+        if b"".join(map(leaf_hash, entries)) != self.tree.tile(0, index, WIDTH):
+            raise self._damaged(tile)
+        return entries
+
+    def _read_tile(self, level: int, index: int) -> bytes:
+        return self._file(Tile(level, index, WIDTH))
+
+    def _file(self, tile: Tile) -> bytes:
+        data = self._under_way.get(tile) or self._read(self._name(tile))
+        if data is None:
+            raise StoreError(f"{self._name(tile)} is missing", hint="put back a backup")
+        return data
+
+    def _damaged(self, tile: Tile) -> StoreError:
+        return StoreError(f"{self._name(tile)} is damaged", hint="put back a backup")
+
+    def _name(self, tile: Tile) -> str:
+        return f"{self._folder}/{tile.path}"
+
+    def _put(self, key: bytes, value: bytes) -> Put:
+        return Put(self._table, self._prefix + key, value)
+
+
+def _bundles(old: int, new: int) -> list[tuple[int, int]]:
+    """First entry and end of those that become full."""
+    return list(pairwise(range(old - old % WIDTH, new + 1, WIDTH)))
