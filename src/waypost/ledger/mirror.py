@@ -1,0 +1,362 @@
+"""A copy of each peer's log: who holds the entries can prove a fork between two sizes, and give a node back its own.
+
+Follows the heads that this node's witness holds.  A chunk of bundles at a time is fetched, with the few tiles of hashes
+that connect it to the head, and kept only if together they have the head's root: nothing of it is trusted before.  The
+log's own node is asked first, then the mirrors of the others.  What was wrong or missing is counted, and proves nothing
+against anybody.  An origin that is frozen is followed no further, and served up to where it stood.
+
+Source: C2SP tlog-tiles; notes on the ledger, L4 and 5.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Final, Protocol
+
+from waypost.engine import Apply, Ask, Commit, Deadlines, Effect, Put, Rows
+from waypost.errors import WireError
+from waypost.ledger.archive import Archive
+from waypost.ledger.checkpoint import Head, read_head
+from waypost.ledger.peaks import Peaks, Place, places
+from waypost.ledger.questions import ROOM, Call, Notary, Reply
+from waypost.ledger.tiles import ENTRIES, ENTRY_MAX, WIDTH, Tile, decode_bundle
+from waypost.ledger.tree import HASH_SIZE, Tree, leaf_hash
+from waypost.record import Change, Kind
+
+TABLE: Final = "ledger_mirror"
+CHUNK_BUNDLES: Final = 16  # fetched, checked and written together
+CHUNK_OCTETS: Final = 4 << 20  # of entries, after which a chunk has no further bundle
+UNDER_WAY_MAX: Final = 4  # origins fetched from at once
+RETRY_S: Final = 10.0  # after nobody had what is missing; twice as long after each time more
+RETRY_MAX_S: Final = 600.0
+BUNDLE_OCTETS_MAX: Final = WIDTH * (2 + ENTRY_MAX)
+NOT_FOUND: Final = Reply(404, b"there is no such file\n")
+_ORIGIN: Final = b"/origin"  # rows beside those of the archive, after the digest
+_HEAD: Final = b"/head"
+_WRITTEN: Final = b"mirror/"  # the key of a change, before the origin
+
+
+class Log(Protocol):
+    @property
+    def node(self) -> str: ...
+
+
+class Logs(Protocol):
+    """The nodes of the network, and which log is whose."""
+
+    @property
+    def known(self) -> Mapping[str, Log]: ...
+    def of_origin(self, origin: str) -> Log | None: ...
+
+
+class Frozen(Protocol):
+    """There is evidence against an origin: what is larger than `size` counts for nothing."""
+
+    @property
+    def size(self) -> int: ...
+
+
+@dataclass(slots=True)
+class _Transfer:
+    """A chunk on its way: `entries` from leaf `first` on, up to leaf `stop` at most, and what connects it to `head`.
+
+    `asked` is the tile under way, in one width or another; `source` is the node that is asked.
+    """
+
+    origin: str
+    head: Head
+    first: int
+    stop: int
+    peaks: Peaks
+    source: str
+    prefix: str
+    entries: list[bytes] = field(default_factory=list)
+    octets: int = 0
+    hashes: dict[Tile, bytes] = field(default_factory=dict)
+    asked: Tile | None = None
+
+    @property
+    def at(self) -> int:
+        return self.first + len(self.entries)
+
+    def next(self) -> Tile | None:
+        """What is missing, of the width that it has under the head; None if nothing is."""
+        if self.at < self.stop:
+            index = self.at // WIDTH
+            return Tile(ENTRIES, index, min(WIDTH, self.head.size - index * WIDTH))
+        tiles = (place.tile(self.head.size) for place in self.rest())
+        return next((tile for tile in tiles if tile not in self.hashes), None)
+
+    def rest(self) -> Iterator[Place]:
+        return places(self.at, self.head.size)
+
+    def took(self, wanted: Tile, body: bytes) -> None:
+        """Raises WireError."""
+        assert self.asked is not None
+        if wanted.level == ENTRIES:
+            self._took_entries(decode_bundle(body, self.asked.width)[self.at % WIDTH : wanted.width])
+            return
+        if len(body) != self.asked.width * HASH_SIZE:
+            raise WireError("a tile has another width than its name says")
+        self.hashes[wanted] = body[: wanted.width * HASH_SIZE]
+
+    def is_of_head(self) -> bool:
+        """All is there: has it the head's root?"""
+        for place in self.rest():
+            self.peaks.push(place.root(self.hashes[place.tile(self.head.size)]), place.level)
+        return self.peaks.root() == self.head.root
+
+    def _took_entries(self, entries: list[bytes]) -> None:
+        for entry in entries:
+            self.peaks.push(leaf_hash(entry))
+            self.octets += len(entry)
+        self.entries += entries
+        if self.octets >= CHUNK_OCTETS:
+            self.stop = self.at
+
+
+@dataclass(slots=True)
+class _Copy:
+    """Of one origin.  `head` is the last one of which all is here, `next` one of which all is on its way to the disk.
+
+    `tried` counts who was asked in vain.
+    """
+
+    digest: bytes
+    archive: Archive
+    head: Head | None = None
+    next: Head | None = None
+    is_known: bool = False  # its origin is on the disk
+    tried: int = 0
+    wait_s: float = RETRY_S
+    rests: bool = False  # until it is time to ask again
+
+
+class Mirror:
+    """`ids` numbers its questions; `heads` are what this node's witness holds, `logs` say whose they are."""
+
+    def __init__(
+        self,
+        notary: Notary,
+        ids: Iterator[int],
+        *,
+        heads: Mapping[str, Head],
+        logs: Logs,
+        frozen: Callable[[str], Frozen | None],
+    ) -> None:
+        self._notary = notary
+        self._ids = ids
+        self._heads = heads
+        self._logs = logs
+        self._frozen = frozen
+        self._copies: dict[str, _Copy] = {}  # by origin, the one that was served longest ago first
+        self._origins: dict[str, str] = {}  # by the hex digest
+        self._under_way: dict[str, int] = {}  # by origin; 0 while it is being written
+        self._transfers: dict[int, _Transfer] = {}
+        self._retries: Deadlines[str] = Deadlines()
+        self._effects: list[Effect] = []
+        self._read: list[tuple[str, int, list[bytes]]] = []
+        self._wrong = self._missing = 0
+
+    def restore(self, rows: Rows, now: float) -> None:
+        """Raises StoreError."""
+        for key, value in rows.scan(TABLE):
+            if key[32:] == _ORIGIN:
+                copy = self._copy(value.decode())
+                copy.is_known = True
+                copy.archive.restore(rows)
+                whole = rows.get(TABLE, copy.digest + _HEAD)
+                copy.head = read_head(whole) if whole is not None else None
+
+    def size(self, origin: str) -> int:
+        copy = self._copies.get(origin)
+        return copy.archive.size if copy is not None else 0
+
+    def tree(self, origin: str) -> Tree | None:
+        copy = self._copies.get(origin)
+        return copy.archive.tree if copy is not None else None
+
+    def root_at(self, origin: str, size: int) -> bytes | None:
+        """Of the first `size` leaves, if they are here.  Raises StoreError."""
+        tree = self.tree(origin)
+        return tree.root(size) if tree is not None and size <= tree.size else None
+
+    def entries(self, origin: str, start: int, stop: int) -> list[bytes]:
+        """Those of them that are here.  Raises StoreError."""
+        stop = min(stop, self.size(origin))
+        return self._copies[origin].archive.entries(start, stop) if start < stop else []
+
+    def serve(self, digest: str, path: str) -> Reply:
+        """GET of mirror/<digest>/<path>; `digest` is that of the origin, in hex."""
+        origin = self._origins.get(digest)
+        if origin is None:
+            return NOT_FOUND
+        copy, size = self._copies[origin], self._stop(origin)
+        if path == "checkpoint":
+            if copy.head is None or (size is not None and copy.head.size > size):
+                return NOT_FOUND
+            return Reply(200, copy.head.note.encode())
+        try:
+            tile = Tile.decode(path)
+        except WireError:
+            return NOT_FOUND
+        if size is not None and not tile.is_within(size):
+            return Reply(403, f"the log is frozen at {size}\n".encode())
+        data = copy.archive.serve(path)
+        return Reply(200, data, "application/octet-stream") if data is not None else NOT_FOUND
+
+    def follow(self, now: float) -> None:
+        """Begin with what is behind its head; to be called when there are new heads."""
+        for origin in self._heads:
+            self._copy(origin)
+        for origin in list(self._copies):
+            if len(self._under_way) >= UNDER_WAY_MAX:
+                return
+            self._begin(origin, now)
+
+    def answered(self, id: int, result: object, now: float) -> bool:
+        transfer = self._transfers.pop(id, None)
+        if transfer is None:
+            return False
+        reply = result if isinstance(result, Reply) else None
+        wanted, asked = transfer.next(), transfer.asked
+        assert wanted is not None
+        assert asked is not None
+        if self._stop(transfer.origin) is not None:
+            self._end(transfer.origin, now)
+        elif reply is not None and reply.status == 200:
+            self._took(transfer, wanted, reply.body, now)
+        elif reply is not None and reply.status == 404 and asked.width < WIDTH:
+            self._ask(transfer, asked.full)  # a partial tile may go when it is full
+        else:
+            self._missing += 1
+            self._try_another(transfer, now)
+        return True
+
+    def applied(self, change: Change, now: float) -> bool:
+        """A chunk is durable."""
+        if change.room != ROOM or not change.key.startswith(_WRITTEN):
+            return False
+        origin = change.key.removeprefix(_WRITTEN).decode()
+        assert isinstance(change.version, int)
+        copy = self._copies[origin]
+        copy.archive.settle(change.version)
+        copy.head, copy.next = copy.next or copy.head, None
+        self._end(origin, now)
+        return True
+
+    def handle_timer(self, now: float) -> None:
+        for origin in self._retries.pop_due(now):
+            self._copies[origin].rests = False
+        self.follow(now)
+
+    def next_timer(self) -> float | None:
+        return self._retries.next()
+
+    def take_effects(self) -> list[Effect]:
+        effects, self._effects = self._effects, []
+        return effects
+
+    def take_read(self) -> list[tuple[str, int, list[bytes]]]:
+        """Origin, index of the first, and entries that were checked and are being kept."""
+        read, self._read = self._read, []
+        return read
+
+    def counters(self) -> dict[str, int]:
+        return {"ledger_mirror_wrong": self._wrong, "ledger_mirror_missing": self._missing}
+
+    def gauges(self, now: float) -> dict[str, int]:
+        return {"ledger_mirrored": sum(copy.archive.size for copy in self._copies.values())}
+
+    def _copy(self, origin: str) -> _Copy:
+        copy = self._copies.get(origin)
+        if copy is None:
+            digest = sha256(origin.encode()).digest()
+            folder = f"tiles/mirror/{digest.hex()}"
+            copy = self._copies[origin] = _Copy(digest, Archive(folder, TABLE, digest, self._notary.read))
+            self._origins[digest.hex()] = origin
+        return copy
+
+    def _stop(self, origin: str) -> int | None:
+        frozen = self._frozen(origin)
+        return None if frozen is None else frozen.size
+
+    def _begin(self, origin: str, now: float) -> None:
+        head, copy = self._heads.get(origin), self._copies[origin]
+        is_held = origin in self._under_way or copy.rests or self._stop(origin) is not None
+        if head is None or is_held or head.size <= copy.archive.size:
+            return
+        sources = self._sources(origin)
+        if not sources:
+            return
+        first = copy.archive.size
+        stop = min(head.size, (first // WIDTH + CHUNK_BUNDLES) * WIDTH)
+        peaks = Peaks.read(first, copy.archive.tree.tile)
+        prefix = "" if copy.tried == 0 else f"mirror/{copy.digest.hex()}/"
+        transfer = _Transfer(origin, head, first, stop, peaks, sources[copy.tried % len(sources)], prefix)
+        self._copies[origin] = self._copies.pop(origin)
+        self._proceed(transfer, now)
+
+    def _sources(self, origin: str) -> list[str]:
+        """Whom to ask: the node whose log it is, then the others; nobody if it is nobody's."""
+        log = self._logs.of_origin(origin)
+        if log is None:
+            return []
+        return [log.node, *(name for name in self._logs.known if name != log.node)]
+
+    def _proceed(self, transfer: _Transfer, now: float) -> None:
+        wanted = transfer.next()
+        if wanted is not None:
+            self._ask(transfer, wanted)
+        elif transfer.is_of_head():
+            self._keep(transfer)
+        else:
+            self._wrong += 1
+            self._try_another(transfer, now)
+
+    def _ask(self, transfer: _Transfer, tile: Tile) -> None:
+        id = next(self._ids)
+        transfer.asked = tile
+        self._transfers[id] = transfer
+        self._under_way[transfer.origin] = id
+        octets = BUNDLE_OCTETS_MAX if tile.level == ENTRIES else WIDTH * HASH_SIZE
+        call = Call(transfer.source, "GET", transfer.prefix + tile.path, octets_max=octets)
+        self._effects.append(Ask(id, call))
+
+    def _took(self, transfer: _Transfer, wanted: Tile, body: bytes, now: float) -> None:
+        try:
+            transfer.took(wanted, body)
+        except WireError:
+            self._wrong += 1
+            self._try_another(transfer, now)
+        else:
+            self._proceed(transfer, now)
+
+    def _keep(self, transfer: _Transfer) -> None:
+        origin, head = transfer.origin, transfer.head
+        copy = self._copies[origin]
+        files, puts = copy.archive.extend(transfer.entries)
+        if not copy.is_known:
+            copy.is_known = True
+            puts = (*puts, Put(TABLE, copy.digest + _ORIGIN, origin.encode()))
+        if copy.archive.size == head.size:
+            copy.next, copy.tried = head, 0
+            puts = (*puts, Put(TABLE, copy.digest + _HEAD, head.note.encode()))
+        written = Change(0, Kind.PUT, ROOM, _WRITTEN + origin.encode(), copy.archive.size, b"", 0, b"")
+        self._effects.append(Commit(files, puts, (Apply(written),)))
+        self._under_way[origin] = 0
+        self._read.append((origin, transfer.first, transfer.entries))
+        copy.wait_s = RETRY_S
+
+    def _try_another(self, transfer: _Transfer, now: float) -> None:
+        copy = self._copies[transfer.origin]
+        copy.tried += 1
+        if copy.tried >= len(self._sources(transfer.origin)):
+            copy.tried, copy.rests = 0, True
+            self._retries.set(transfer.origin, now + copy.wait_s)
+            copy.wait_s = min(2 * copy.wait_s, RETRY_MAX_S)
+        self._end(transfer.origin, now)
+
+    def _end(self, origin: str, now: float) -> None:
+        self._under_way.pop(origin, None)
+        self.follow(now)

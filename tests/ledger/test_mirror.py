@@ -1,0 +1,402 @@
+"""Mirrors of others' logs, call by call: nothing is kept that does not have the root of a head that was signed."""
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+from random import Random
+
+import pytest
+
+from waypost.engine import Answer, Apply, Ask, Commit
+from waypost.ledger.checkpoint import Checkpoint, Head, sign_head
+from waypost.ledger.mirror import CHUNK_BUNDLES, RETRY_S, UNDER_WAY_MAX, Mirror
+from waypost.ledger.note import Algorithm, Key
+from waypost.ledger.questions import Call, Notary, Reply
+from waypost.ledger.tiles import ENTRIES, Tile, encode_bundle
+from waypost.ledger.tree import Tree
+from waypost.sim import Disk
+from waypost.sim.people import fast, public_of
+
+Responder = Callable[[str], Reply | None]
+
+
+def key_of(name: str) -> Key:
+    return Key(name, Algorithm.ED25519, bytes.fromhex(public_of(name)))
+
+
+class History:
+    """A log somewhere else, and how its node serves it; `calls` are the paths it was asked for."""
+
+    def __init__(self, node: str, entries: list[bytes]) -> None:
+        self.node, self.origin = node, f"waypost/{node}"
+        self.tree, self.entries = Tree(), entries
+        self.tree.extend(entries)
+        self.calls: list[str] = []
+        self.gone: set[str] = set()
+
+    def grow(self, entries: list[bytes]) -> None:
+        self.entries = [*self.entries, *entries]
+        self.tree.extend(entries)
+
+    def head(self, size: int | None = None) -> Head:
+        size = len(self.entries) if size is None else size
+        checkpoint = Checkpoint(self.origin, size, self.tree.root(size))
+        return sign_head(checkpoint, key_of(self.origin), fast(self.origin).sign)
+
+    def serve(self, path: str) -> Reply:
+        self.calls.append(path)
+        tile = Tile.decode(path)
+        if path in self.gone or not tile.is_within(len(self.entries)):
+            return Reply(404)
+        if tile.level == ENTRIES:
+            start = 256 * tile.index
+            return Reply(200, encode_bundle(self.entries[start : start + tile.width]))
+        return Reply(200, self.tree.tile(tile.level, tile.index, tile.width))
+
+
+@dataclass
+class Stop:
+    size: int
+
+
+@dataclass(frozen=True)
+class Owner:
+    node: str
+
+
+class Logs:
+    def __init__(self, nodes: list[str]) -> None:
+        self.known = {name: Owner(name) for name in nodes}
+
+    def of_origin(self, origin: str) -> Owner | None:
+        return self.known.get(origin.removeprefix("waypost/"))
+
+
+class Story:
+    """Anna's mirror of what others keep; `nodes` answer her, and `calls` counts what she asked of each."""
+
+    def __init__(self, *histories: History, others: tuple[str, ...] = ()) -> None:
+        self.disk = Disk(Random(1))
+        self.heads: dict[str, Head] = {}
+        self.frozen: dict[str, Stop] = {}
+        self.nodes: dict[str, Responder] = {history.node: history.serve for history in histories}
+        self.logs = Logs([*self.nodes, *others])
+        self.asked: list[Call] = []
+        self.waiting: list[Ask] = []
+        self.now = 0.0
+        self.most_written = 0
+        self.start()
+
+    def start(self) -> None:
+        """Again, from the disk."""
+        self.disk.recover()
+        own = [Key("waypost/anna", kind, bytes.fromhex(public_of(f"anna/{kind}"))) for kind in Algorithm]
+        notary = Notary(
+            name="anna",
+            origin="waypost/anna",
+            key=own[0],
+            sign=fast("anna/1").sign,
+            cosigner=own[1],
+            cosign=fast("anna/4").sign,
+            sign_as_node=fast("anna").sign,
+            verify=fast("anna").verify,
+            read=self.disk.read_file,
+        )
+        self.mirror = Mirror(
+            notary, itertools.count(1), heads=self.heads, logs=self.logs, frozen=lambda origin: self.frozen.get(origin)
+        )
+        self.mirror.restore(self.disk, self.now)
+        self.waiting.clear()
+
+    def follow(self, *heads: Head) -> None:
+        self.heads.update({head.origin: head for head in heads})
+        self.mirror.follow(self.now)
+        self.run()
+
+    def run(self, steps: int = 100_000) -> None:
+        """Answer what is asked, one at a time."""
+        for _ in range(steps):
+            self.carry_out()
+            if not self.waiting:
+                return
+            ask = self.waiting.pop(0)
+            assert isinstance(ask.body, Call)
+            responder = self.nodes.get(ask.body.node)
+            assert self.mirror.answered(ask.id, responder(ask.body.path) if responder else None, self.now)
+
+    def carry_out(self) -> None:
+        for effect in self.mirror.take_effects():
+            match effect:
+                case Commit():
+                    self.most_written = max(self.most_written, sum(len(file.data) for file in effect.files))
+                    self.disk.begin([effect])
+                    self.disk.finish()
+                    for then in effect.then:
+                        assert isinstance(then, Apply)
+                        assert self.mirror.applied(then.change, self.now)
+                    self.carry_out()
+                case Ask(body=Call() as call):
+                    self.asked.append(call)
+                    self.waiting.append(effect)
+                case _:
+                    assert not isinstance(effect, Answer)
+
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+        due = self.mirror.next_timer()
+        if due is not None and due <= self.now:
+            self.mirror.handle_timer(self.now)
+        self.run()
+
+    def holds(self, history: History) -> bool:
+        size = self.mirror.size(history.origin)
+        same = self.mirror.entries(history.origin, 0, size) == history.entries[:size]
+        return same and size == len(history.entries)
+
+
+def entries(count: int, first: int = 0) -> list[bytes]:
+    return [b"entry %d" % number for number in range(first, first + count)]
+
+
+def digest_of(history: History) -> str:
+    return sha256(history.origin.encode()).hexdigest()
+
+
+@pytest.mark.parametrize("count", [1, 255, 256, 257, 1000, 256 * CHUNK_BUNDLES + 1, 70_000])
+def test_a_log_of_any_size_is_mirrored_whole(count: int) -> None:
+    berta = History("berta", entries(count))
+    story = Story(berta)
+    story.follow(berta.head())
+    assert story.holds(berta)
+    assert story.mirror.root_at(berta.origin, count) == berta.head().root
+    assert story.mirror.root_at(berta.origin, count + 1) is None
+
+
+def test_what_is_mirrored_is_not_fetched_again() -> None:
+    berta = History("berta", entries(1000))
+    story = Story(berta)
+    story.follow(berta.head())
+    before = len(berta.calls)
+    berta.grow(entries(30, 1000))
+    story.follow(berta.head())
+    assert story.holds(berta)
+    assert berta.calls[before:] == ["tile/entries/003", "tile/entries/004.p/6"]
+    story.follow(berta.head())
+    assert len(berta.calls) == before + 2
+
+
+def test_a_mirror_goes_on_after_a_restart_where_it_was() -> None:
+    berta = History("berta", entries(10_000))
+    story = Story(berta)
+    story.heads[berta.origin] = berta.head()
+    story.mirror.follow(0.0)
+    story.run(steps=30)  # one chunk and something
+    story.disk.cut_power()
+    story.start()
+    size = story.mirror.size(berta.origin)
+    assert size == 256 * CHUNK_BUNDLES
+    berta.calls.clear()
+    story.follow(berta.head())
+    assert story.holds(berta)
+    assert berta.calls[0] == "tile/entries/016"
+
+
+def test_what_is_written_at_once_has_a_limit() -> None:
+    berta = History("berta", [bytes(60_000) for _ in range(1024)])
+    story = Story(berta)
+    story.follow(berta.head())
+    assert story.holds(berta)
+    assert story.most_written < 16 << 20
+
+
+@pytest.mark.parametrize("count", [300, 5000])
+def test_a_wrong_entry_is_not_kept(count: int) -> None:
+    berta = History("berta", entries(count))
+    liar = History("berta", [*entries(200), b"another", *entries(count - 201, 201)])
+    story = Story(berta)
+    story.nodes["berta"] = liar.serve
+    story.follow(berta.head())
+    assert story.mirror.size(berta.origin) == 0
+    assert story.disk.files == {}
+    assert story.mirror.counters()["ledger_mirror_wrong"] == 1
+    story.nodes["berta"] = berta.serve
+    story.wait(RETRY_S)
+    assert story.holds(berta)
+
+
+def test_a_wrong_tile_of_hashes_lets_nothing_be_kept() -> None:
+    berta = History("berta", entries(9000))
+    story = Story(berta)
+
+    def lie(path: str) -> Reply:
+        reply = berta.serve(path)
+        return reply if "entries" in path else Reply(reply.status, bytes(len(reply.body)))
+
+    story.nodes["berta"] = lie
+    story.follow(berta.head())
+    assert story.mirror.size(berta.origin) == 0
+    assert story.mirror.counters()["ledger_mirror_wrong"] == 1
+
+
+@pytest.mark.parametrize("body", [b"", b"\x00", b"\xff\xff", bytes(8192), bytes(8193), encode_bundle(entries(257))])
+def test_octets_that_are_no_bundle_are_counted(body: bytes) -> None:
+    berta = History("berta", entries(300))
+    story = Story(berta)
+    story.nodes["berta"] = lambda path: Reply(200, body)
+    story.follow(berta.head())
+    assert story.mirror.size(berta.origin) == 0
+    assert story.mirror.counters() == {"ledger_mirror_wrong": 1, "ledger_mirror_missing": 0}
+
+
+def test_another_mirror_is_asked_when_the_node_is_silent() -> None:
+    berta = History("berta", entries(5000))
+    story = Story(berta, others=("carla", "dora"))
+    below = f"mirror/{digest_of(berta)}/"
+    story.nodes["berta"] = lambda path: None
+    story.nodes["dora"] = lambda path: berta.serve(path.removeprefix(below)) if path.startswith(below) else None
+    story.follow(berta.head())
+    assert story.holds(berta)
+    assert [call.node for call in story.asked[:3]] == ["berta", "carla", "dora"]
+    assert {call.node for call in story.asked[3:]} == {"dora"}, "who has it is asked for the rest"
+    assert story.mirror.counters()["ledger_mirror_missing"] == 2
+
+
+def test_another_mirror_is_asked_when_the_node_lies() -> None:
+    berta = History("berta", entries(500))
+    story = Story(berta, others=("carla",))
+    story.nodes["berta"] = History("berta", entries(500, 1)).serve
+    story.nodes["carla"] = lambda path: berta.serve(path.partition("/")[2].partition("/")[2])
+    story.follow(berta.head())
+    assert story.holds(berta)
+    assert story.mirror.counters()["ledger_mirror_wrong"] == 1
+
+
+def test_who_is_silent_is_asked_again_less_and_less_often() -> None:
+    berta = History("berta", entries(5))
+    story = Story(berta)
+    story.nodes.clear()
+    story.follow(berta.head())
+    for _ in range(20):
+        story.follow(berta.head())
+    assert len(story.asked) == 1
+    for _ in range(600):
+        story.wait(6.0)
+    assert 5 < len(story.asked) < 15
+
+
+def test_a_partial_tile_that_is_gone_is_found_in_the_full_one() -> None:
+    berta = History("berta", entries(1000))
+    head = berta.head(300)
+    berta.grow(entries(1000, 1000))
+    berta.gone = {"tile/entries/001.p/44"}
+    story = Story(berta)
+    story.follow(head)
+    assert story.mirror.size(berta.origin) == 300
+    assert berta.calls[-2:] == ["tile/entries/001.p/44", "tile/entries/001"]
+    assert story.mirror.counters() == {"ledger_mirror_wrong": 0, "ledger_mirror_missing": 0}
+
+
+def test_a_partial_tile_of_hashes_that_is_gone_is_found_in_the_full_one() -> None:
+    berta = History("berta", entries(70_000))
+    head = berta.head(5000)
+    berta.gone = {"tile/0/019.p/136", "tile/1/000.p/19"}
+    story = Story(berta)
+    story.follow(head)
+    assert story.mirror.size(berta.origin) == 5000
+    assert {"tile/0/019", "tile/1/000"} <= set(berta.calls)
+
+
+def test_a_frozen_origin_is_followed_no_further() -> None:
+    berta = History("berta", entries(300))
+    story = Story(berta)
+    story.follow(berta.head())
+    berta.grow(entries(300, 300))
+    story.frozen[berta.origin] = Stop(200)
+    story.follow(berta.head())
+    assert story.mirror.size(berta.origin) == 300
+
+
+def test_of_a_frozen_origin_is_served_what_lies_below() -> None:
+    berta = History("berta", entries(700))
+    story = Story(berta)
+    story.follow(berta.head(300))
+    story.follow(berta.head())
+    story.frozen[berta.origin] = Stop(600)
+    serve, digest = story.mirror.serve, digest_of(berta)
+    assert serve(digest, "tile/entries/001").body == encode_bundle(berta.entries[256:512])
+    assert serve(digest, "tile/0/002.p/88").body == berta.tree.tile(0, 2, 88)
+    assert serve(digest, "tile/1/000.p/2").status == 200
+    for path in ("tile/entries/002.p/89", "tile/0/002.p/188"):
+        assert serve(digest, path).status == 403
+    assert serve(digest, "checkpoint").status == 404, "the head that is whole here is above"
+
+
+def test_a_freeze_ends_a_transfer() -> None:
+    berta = History("berta", entries(9000))
+    story = Story(berta)
+    story.heads[berta.origin] = berta.head()
+    story.mirror.follow(0.0)
+    story.run(steps=3)
+    story.frozen[berta.origin] = Stop(10)
+    story.run()
+    assert story.mirror.size(berta.origin) == 0
+
+
+def test_a_mirror_serves_what_it_has() -> None:
+    berta = History("berta", entries(1000))
+    story = Story(berta)
+    story.follow(berta.head())
+    serve, digest = story.mirror.serve, digest_of(berta)
+    assert serve(digest, "checkpoint").body == berta.head().note.encode()
+    for path in ("tile/entries/000", "tile/entries/003.p/232", "tile/entries/003.p/1", "tile/0/003.p/232"):
+        assert serve(digest, path) == Reply(200, berta.serve(path).body, "application/octet-stream")
+    for path in ("tile/entries/003.p/233", "tile/entries/004", "tile/0/x", "", "keys", "tile/entries/000/"):
+        assert serve(digest, path).status == 404
+    assert serve("00" * 32, "checkpoint").status == 404
+
+
+def test_a_head_is_served_once_all_of_it_is_there() -> None:
+    berta = History("berta", entries(9000))
+    story = Story(berta)
+    story.heads[berta.origin] = berta.head()
+    story.mirror.follow(0.0)
+    story.run(steps=25)
+    assert story.mirror.size(berta.origin) > 0
+    assert story.mirror.serve(digest_of(berta), "checkpoint").status == 404
+    story.run()
+    assert story.mirror.serve(digest_of(berta), "checkpoint").body == berta.head().note.encode()
+    story.start()
+    assert story.mirror.serve(digest_of(berta), "checkpoint").body == berta.head().note.encode()
+
+
+def test_few_logs_are_fetched_at_once_and_all_in_turn() -> None:
+    histories = [History(f"node{number}", entries(600)) for number in range(3 * UNDER_WAY_MAX)]
+    story = Story(*histories)
+    story.heads.update({history.origin: history.head() for history in histories})
+    story.mirror.follow(0.0)
+    story.carry_out()
+    assert len(story.waiting) == UNDER_WAY_MAX
+    story.run()
+    assert all(story.holds(history) for history in histories)
+
+
+def test_what_was_checked_is_given_to_be_read_once() -> None:
+    berta = History("berta", entries(5000))
+    story = Story(berta)
+    story.follow(berta.head())
+    read = story.mirror.take_read()
+    assert [entry for _, _, some in read for entry in some] == berta.entries
+    assert [(origin, first) for origin, first, _ in read] == [(berta.origin, 0), (berta.origin, 4096)]
+    assert story.mirror.take_read() == []
+
+
+def test_a_log_of_nobody_in_the_network_is_not_followed() -> None:
+    berta = History("berta", entries(10))
+    story = Story()
+    story.follow(berta.head())
+    assert story.asked == []
+
+
+def test_answers_to_others_questions_are_left_to_them() -> None:
+    assert not Story().mirror.answered(7, Reply(200), 0.0)
