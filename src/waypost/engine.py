@@ -148,7 +148,7 @@ class Rows(Protocol):
 
     def get(self, table: str, key: bytes) -> bytes | None: ...
     def scan(self, table: str, after: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
-        """(key, value) of every row whose key is greater than `after`, ordered by key; no key is empty."""
+        """(key, value) of every row, or of those whose key is greater than `after`, ordered by key."""
         ...
 
 

@@ -169,3 +169,18 @@ def test_the_disk_agrees_with_a_dict_through_every_sequence_of_faults(
         expected = {"commit": [after], "fails": [known], "fails, yet happens": [after]}
         assert rows(disk) in expected.get(happening, [known, after])
         known = rows(disk)
+
+
+def test_a_batch_that_expects_another_row_does_not_happen() -> None:
+    disk = Disk(Random(1))
+    commit(disk, Commit(puts=(Put("t", b"head", b"1"),), expects=(Put("t", b"head", None),)))
+    for expected in (None, b"2"):
+        disk.begin([put(b"a", b"1"), Commit((PutFile("f", b"1"),), expects=(Put("t", b"head", expected),))])
+        with pytest.raises(StoreError):
+            disk.finish()
+        disk.recover()
+        assert (rows(disk), disk.read_file("f")) == ({b"head": b"1"}, None)
+    commit(disk, Commit((PutFile("f", b"1"),), expects=(Put("t", b"head", b"1"),)))
+    assert disk.read_file("f") == b"1"
+    assert list(disk.scan("t", after=b"head")) == []
+    assert list(disk.scan("t", after=b"hea")) == [(b"head", b"1")]

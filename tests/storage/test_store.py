@@ -83,6 +83,8 @@ def test_scan_is_ordered_by_the_octets_of_the_key(store: Store) -> None:
     keys = [b"", b"\x00", b"\x00\x00", b"\x7f", b"\x80", b"\xff", b"\xff\x00"]
     store.commit([put(key, b"") for key in reversed(keys)])
     assert [key for key, _ in store.scan("directory")] == keys
+    assert [key for key, _ in store.scan("directory", after=b"\x7f")] == keys[4:]
+    assert list(store.scan("directory", after=keys[-1])) == []
 
 
 def test_a_commit_of_nothing_is_a_barrier_that_writes_nothing(tmp_path: Path) -> None:
@@ -234,3 +236,37 @@ def test_any_batches_leave_what_a_dict_says_also_after_opening_again(written: li
             for table, rows in model.items():
                 assert list(store.scan(table)) == sorted(rows.items())
                 assert all(store.get(table, key) == rows.get(key) for key in [*rows, b"a", b"b", b"c"])
+
+
+class TestExpecting:
+    """A commit that says which rows it builds on."""
+
+    def test_a_row_as_it_is_expected_is_written(self, store: Store) -> None:
+        store.commit([Commit(puts=(Put("directory", b"head", b"1"),), expects=(Put("directory", b"head", None),))])
+        store.commit([Commit(puts=(Put("directory", b"head", b"2"),), expects=(Put("directory", b"head", b"1"),))])
+        assert store.get("directory", b"head") == b"2"
+
+    @pytest.mark.parametrize("expected", [None, b"other", b""])
+    def test_where_it_is_another_nothing_of_the_batch_happens(self, tmp_path: Path, expected: bytes | None) -> None:
+        with closing(Store.open(tmp_path)) as store:
+            store.commit([put(b"head", b"1")])
+            batch = [
+                put(b"before", b""),
+                Commit((PutFile("tiles/one", b"1"),), expects=(Put("directory", b"head", expected),)),
+            ]
+            with pytest.raises(StoreError, match="directory"):
+                store.commit(batch)
+            with pytest.raises(StoreError, match="failed"):
+                store.commit([put(b"after", b"")])
+        assert not (tmp_path / "tiles").exists()
+        with closing(Store.open(tmp_path)) as store:
+            assert list(store.scan("directory")) == [(b"head", b"1")]
+
+    def test_what_the_same_batch_wrote_before_counts(self, store: Store) -> None:
+        def onwards(before: bytes | None, after: bytes) -> Commit:
+            return Commit(puts=(Put("directory", b"head", after),), expects=(Put("directory", b"head", before),))
+
+        store.commit([onwards(None, b"1"), onwards(b"1", b"2")])
+        assert store.get("directory", b"head") == b"2"
+        with pytest.raises(StoreError):
+            store.commit([onwards(b"2", b"3"), onwards(b"2", b"4")])

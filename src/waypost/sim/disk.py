@@ -65,7 +65,7 @@ class Disk:
         return self.files.get(name)
 
     def scan(self, table: str, after: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
-        return iter(sorted(row for row in self._tables.get(table, {}).items() if row[0] > after))
+        return iter(sorted(row for row in self._tables.get(table, {}).items() if not after or row[0] > after))
 
     @property
     def size(self) -> int:

@@ -63,7 +63,8 @@ class Store:
         # Names from our own schema, quoted; parameters cannot name a table.
         names = tables(connection)
         self._get = {name: f'SELECT value FROM "{name}" WHERE key = ?' for name in names}  # noqa: S608
-        self._scan = {name: f'SELECT key, value FROM "{name}" WHERE key > ? ORDER BY key' for name in names}  # noqa: S608
+        self._scan = {name: f'SELECT key, value FROM "{name}" ORDER BY key' for name in names}  # noqa: S608
+        self._after = {name: f'SELECT key, value FROM "{name}" WHERE key > ? ORDER BY key' for name in names}  # noqa: S608
         self._put = {(name, size): _put(name, size) for name in names for size in PORTIONS}
         self._remove = {(name, size): _remove(name, size) for name in names for size in PORTIONS}
 
@@ -147,13 +148,16 @@ class Store:
             return self._read(table, key)
 
     def scan(self, table: str, after: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
-        """(key, value) of every row past `after`, ordered by key, read as it is asked for.
+        """(key, value) of every row, or of those past `after`, ordered by key, read as it is asked for.
 
         Finish or drop it before the next commit: until then it holds back the log's checkpoint.
         """
         self._check_usable()
         with _sentences(f"cannot read {self._directory / DATABASE}"):
-            yield from self._connection.execute(self._scan[table], (after,))
+            if after:
+                yield from self._connection.execute(self._after[table], (after,))
+            else:
+                yield from self._connection.execute(self._scan[table])
 
     def close(self) -> None:
         """Copy the log back into the database and let go of the directory.  Closing twice is once."""
