@@ -1,0 +1,322 @@
+"""What this node has seen of others' logs: it cosigns a head that extends the last one that it cosigned, and no other.
+
+For each origin the whole signed checkpoint is kept, with our cosignature, for a witness that keeps only size and root
+can notice a fork but not show it.  What was refused though the log signed it is kept as well, REFUSED_MAX for an
+origin, and handed to the court.
+
+An answer leaves once what it says is on disk, and a second request for an origin is judged by what the first one
+led to, durable or not: to check and to store is one step.
+
+Source: C2SP tlog-witness, tlog-cosignature; notes on the ledger, 2 and 5 (MONOTONE-WITNESS, EVIDENCE-KEPT,
+LINK-VERIFIED).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Final, Protocol
+
+from waypost.codec import u64
+from waypost.engine import Answer, Apply, Commit, Deadlines, Effect, Put, Rows
+from waypost.errors import StoreError, WireError
+from waypost.ledger.checkpoint import Head, cosign, read_head, require_signed
+from waypost.ledger.note import Key, Note
+from waypost.ledger.questions import ROOM, Notary, Reply
+from waypost.ledger.submission import SIZE_MEDIA, Submission
+from waypost.ledger.tree import EMPTY, verify_consistency
+from waypost.record import Change, Kind
+
+TABLE: Final = "ledger_witness"
+REFUSED: Final = "ledger_refused"  # u64 in order of their coming -> the note
+REFUSED_MAX: Final = 64  # of one origin; the oldest goes
+TEXT_MAX: Final = 8 << 10  # octets of a checkpoint without signatures, so that it fits an entry
+AGAIN_S: Final = 5  # the same head is cosigned anew after so long; before, its cosignature is told again
+LINK_EVERY_S: Final = 5.0  # for one origin
+_WITNESSED: Final = b"witnessed/"  # and the origin -> the note
+_LINKED: Final = b"linked/"  # and the origin -> u64 size
+
+
+class Frozen(Protocol):
+    """There is evidence against an origin, of that digest: what is larger than `size` counts for nothing."""
+
+    @property
+    def size(self) -> int: ...
+    @property
+    def digest(self) -> str: ...
+
+
+@dataclass(slots=True)
+class Seen:
+    """The last head that was cosigned for an origin, with the log's line and ours, and when, in POSIX time."""
+
+    head: Head
+    time_s: int
+
+
+class Witness:
+    """`key_of` says whose heads are witnessed; `frozen` which origins are; `root_at` the root of a mirrored log at a
+    size, or None.
+
+    The engine hands add-checkpoint to add_checkpoint(), and what comes by Apply to applied().  `heads` are durable, and
+    `told` counts how often one of them changed.  take_heads() is what the court should consider; take_links() what our
+    log should hold, each entered with linking() as the rows of its Commit.
+    """
+
+    def __init__(
+        self,
+        notary: Notary,
+        *,
+        key_of: Callable[[str], Key | None],
+        frozen: Callable[[str], Frozen | None],
+        root_at: Callable[[str, int], bytes | None],
+    ) -> None:
+        self._notary = notary
+        self._key_of = key_of
+        self._frozen = frozen
+        self._root_at = root_at
+        self.heads: dict[str, Head] = {}
+        self.told = 0
+        self._seen: dict[str, Seen] = {}  # what the next one must extend
+        self._origins: dict[str, str] = {}  # by the SHA-256 of each, in hexadecimal
+        self._refused: dict[str, dict[bytes, tuple[int, Head]]] = {}  # by the SHA-256 of the text
+        self._next = 0
+        self._linked: dict[str, int] = {}  # sizes
+        self._linked_at: dict[str, float] = {}
+        self._links: Deadlines[str] = Deadlines()
+        self._saw: list[tuple[Head, str]] = []
+        self._effects: list[Effect] = []
+        self._counters = {"cosigned": 0, "denied": 0, "malformed": 0, "stale": 0, "unproved": 0, "unknown": 0}
+
+    def restore(self, rows: Rows, now: float) -> None:
+        """Raises StoreError."""
+        try:
+            for key, value in rows.scan(TABLE):
+                if key.startswith(_WITNESSED):
+                    head = read_head(value)
+                    self._seen[head.origin] = Seen(head, _time_of(head, self._notary.cosigner))
+                    self._keep(head)
+                else:
+                    self._linked[key.removeprefix(_LINKED).decode()] = int.from_bytes(value, "big")
+            for key, value in rows.scan(REFUSED):
+                head, self._next = read_head(value), int.from_bytes(key, "big") + 1
+                self._refused.setdefault(head.origin, {})[_digest(head)] = (self._next - 1, head)
+                self._saw.append((head, ""))
+        except (UnicodeDecodeError, WireError) as error:
+            raise StoreError("what was witnessed cannot be read") from error
+        for origin in self.heads:
+            self._link(origin, now)
+
+    def add_checkpoint(self, id: int, body: bytes, now: float, time_s: int, source: str = "") -> None:
+        """Answer(id, Reply) follows.  `time_s` is POSIX time; `source` the node that asks, or ""."""
+        try:
+            submission = Submission.decode(body)
+            if len(submission.head.note.text.encode()) > TEXT_MAX:
+                raise WireError("the checkpoint is too large")
+        except WireError as error:
+            self._answer(id, self._refuse("malformed", 400, str(error)))
+            return
+        denied = self._deny(submission.head)
+        if denied is not None:
+            self._answer(id, denied)
+            return
+        self._consider(id, submission, time_s, source)
+
+    def monitor(self, digest: str) -> Reply:
+        """The last head cosigned for the origin of that SHA-256, in hexadecimal."""
+        origin = self._origins.get(digest)
+        if origin is None:
+            return Reply(404, b"no head of that origin was cosigned here\n")
+        return Reply(200, self.heads[origin].note.encode())
+
+    def refused(self, origin: str) -> list[Head]:
+        """What its log signed and was not cosigned, in the order of its coming."""
+        return [head for _, head in self._refused.get(origin, {}).values()]
+
+    def hear(self, head: Head, source: str) -> bool:
+        """A head that `source` told of, for the court; False if its log's key did not sign it.
+
+        No signature is checked of what was seen before, or is of no log that is witnessed.
+        """
+        is_ours = head.origin == self._notary.origin
+        key = self._notary.key if is_ours else self._key_of(head.origin)
+        seen = self._seen.get(head.origin)
+        if key is None or (seen and seen.head.note.text == head.note.text):
+            return True
+        bare = _by(head, key)
+        if not bare.note.lines or _digest(head) in self._refused.get(head.origin, {}):
+            return bool(bare.note.lines)
+        try:
+            require_signed(bare, key, self._notary.verify)
+        except WireError:
+            return False
+        self._saw.append((head, source))
+        return True
+
+    def applied(self, change: Change, now: float) -> bool:
+        """A head of ours is durable."""
+        if not change.key.startswith(_WITNESSED) or change.value is None:
+            return False
+        head = read_head(change.value)
+        self._keep(head)
+        self.told += 1
+        self._link(head.origin, now)
+        return True
+
+    def take_heads(self) -> list[tuple[Head, str]]:
+        """All that was seen signed, refused or not, and which node it came from."""
+        saw, self._saw = self._saw, []
+        return saw
+
+    def take_links(self, now: float) -> list[Head]:
+        """One for each origin that grew, as its log signed it."""
+        due = [origin for origin in self._links.pop_due(now) if self.heads[origin].size > self._linked.get(origin, 0)]
+        for origin in due:
+            self._linked[origin], self._linked_at[origin] = self.heads[origin].size, now
+        return [self.heads[origin] for origin in due]
+
+    def linked(self, origin: str) -> int:
+        """The size last entered in our log."""
+        return self._linked.get(origin, 0)
+
+    def linking(self, head: Head) -> tuple[Put, ...]:
+        return (Put(TABLE, _LINKED + head.origin.encode(), u64(head.size)),)
+
+    def next_timer(self) -> float | None:
+        """When there is something for take_links()."""
+        return self._links.next()
+
+    def take_effects(self) -> list[Effect]:
+        effects, self._effects = self._effects, []
+        return effects
+
+    def check(self) -> None:
+        """MONOTONE-WITNESS: what is durable was cosigned, and never is ahead of what the next one must extend."""
+        for origin, head in self.heads.items():
+            assert head.size <= self._seen[origin].head.size
+            assert self._linked.get(origin, 0) <= head.size
+        assert all(len(refused) <= REFUSED_MAX for refused in self._refused.values())
+
+    def counters(self) -> dict[str, int]:
+        return {f"ledger_witness_{name}": count for name, count in self._counters.items()}
+
+    def gauges(self, now: float) -> dict[str, int]:
+        refused = sum(map(len, self._refused.values()))
+        return {"ledger_witnessed": len(self.heads), "ledger_refused_kept": refused}
+
+    def _deny(self, head: Head) -> Reply | None:
+        """The refusals that come before anything is said of sizes; the signature is checked last, for it costs most."""
+        key, frozen = self._key_of(head.origin), self._frozen(head.origin)
+        if key is None:
+            return self._refuse("unknown", 404, "this origin is not witnessed here")
+        if frozen is not None and head.size > frozen.size:
+            return self._refuse("denied", 403, f"there is evidence against this log: {frozen.digest}")
+        lines = tuple(dict.fromkeys(line for line in head.note.lines if line.is_by(key)))
+        if not lines:
+            return self._refuse("denied", 403, "the log has not signed it")
+        try:
+            require_signed(Head(head.checkpoint, Note(head.note.text, lines)), key, self._notary.verify)
+        except WireError as error:
+            return self._refuse("denied", 403, str(error))
+        return None
+
+    def _consider(self, id: int, submission: Submission, time_s: int, source: str) -> None:
+        """Of a head that its log signed."""
+        head, seen = submission.head, self._seen.get(submission.head.origin)
+        self._saw.append((head, source))
+        if submission.old > head.size:
+            reply = self._refuse("malformed", 400, "the old size is larger than the checkpoint's")
+        elif submission.old != (seen.head.size if seen else 0):
+            self._counters["stale"] += 1
+            reply = Reply(409, b"%d\n" % (seen.head.size if seen else 0), SIZE_MEDIA)
+        elif not _extends(submission, seen.head if seen else None):
+            reply = self._refuse("unproved", 422, "the proof does not lead from the old tree to this one")
+        else:
+            self._cosign(id, head, seen, time_s)
+            return
+        self._store(*self._keep_refused(head), then=(Answer(id, reply),))
+
+    def _cosign(self, id: int, head: Head, seen: Seen | None, time_s: int) -> None:
+        key = self._key_of(head.origin)
+        assert key is not None
+        self._counters["cosigned"] += 1
+        if seen and seen.head.note.text == head.note.text and time_s < seen.time_s + AGAIN_S:
+            line = seen.head.note.by(self._notary.cosigner)
+            if line is not None:
+                self._store(then=(Answer(id, Reply(200, line.encode().encode())),))
+                return
+        time_s = max(time_s, seen.time_s if seen else 0)
+        bare = _by(head, key)
+        line = cosign(bare, self._notary.cosigner, self._notary.cosign, time_s)
+        whole = Head(head.checkpoint, bare.note.signed(line))
+        self._seen[head.origin] = Seen(whole, time_s)
+        row, value = _WITNESSED + head.origin.encode(), whole.note.encode()
+        change = Change(0, Kind.PUT, ROOM, row, head.size, value, time_s * 1000, b"")
+        settled = self._forget_refused(head.origin, _digest(head))
+        answer = Answer(id, Reply(200, line.encode().encode()))
+        expected = Put(TABLE, row, seen.head.note.encode() if seen else None)
+        self._store(Put(TABLE, row, value), *settled, then=(Apply(change), answer), expects=(expected,))
+
+    def _keep_refused(self, head: Head) -> tuple[Put, ...]:
+        """Unless it is what was cosigned, is kept already, or agrees with what is mirrored."""
+        origin, digest, seen = head.origin, _digest(head), self._seen.get(head.origin)
+        kept = self._refused.setdefault(origin, {})
+        is_cosigned = seen is not None and seen.head.note.text == head.note.text
+        if is_cosigned or digest in kept or self._root_at(origin, head.size) == head.root:
+            return ()
+        oldest = self._forget_refused(origin, next(iter(kept))) if len(kept) >= REFUSED_MAX else ()
+        key = self._key_of(origin)
+        assert key is not None
+        bare, number = _by(head, key), self._next
+        self._next += 1
+        kept[digest] = (number, bare)
+        return (*oldest, Put(REFUSED, u64(number), bare.note.encode()))
+
+    def _forget_refused(self, origin: str, digest: bytes) -> tuple[Put, ...]:
+        number, _ = self._refused.get(origin, {}).pop(digest, (None, None))
+        return () if number is None else (Put(REFUSED, u64(number), None),)
+
+    def _keep(self, head: Head) -> None:
+        self.heads[head.origin] = head
+        self._origins[sha256(head.origin.encode()).hexdigest()] = head.origin
+
+    def _link(self, origin: str, now: float) -> None:
+        if self.heads[origin].size > self._linked.get(origin, 0):
+            self._links.set(origin, max(now, self._linked_at.get(origin, now - LINK_EVERY_S) + LINK_EVERY_S))
+
+    def _refuse(self, counter: str, status: int, sentence: str) -> Reply:
+        self._counters[counter] += 1
+        return Reply(status, f"{sentence}\n".encode())
+
+    def _answer(self, id: int, reply: Reply) -> None:
+        """At once: it tells nothing that a crash could make untrue."""
+        self._effects.append(Answer(id, reply))
+
+    def _store(self, *puts: Put, then: tuple[Effect, ...], expects: tuple[Put, ...] = ()) -> None:
+        self._effects.append(Commit(puts=puts, then=then, expects=expects))
+
+
+def _extends(submission: Submission, seen: Head | None) -> bool:
+    """RFC 6962, 2.1.2, but for a tree of nothing, of which every tree is an extension that needs no proof."""
+    head, old = submission.head, submission.old
+    if head.size == 0 and head.root != EMPTY:
+        return False
+    if old == 0 or seen is None:
+        return not submission.proof
+    if old == head.size:
+        return not submission.proof and head.root == seen.root
+    return verify_consistency(old, head.size, seen.root, head.root, submission.proof)
+
+
+def _by(head: Head, key: Key) -> Head:
+    """With no signature but the first of that key."""
+    line = head.note.by(key)
+    return Head(head.checkpoint, Note(head.note.text, (line,) if line else ()))
+
+
+def _digest(head: Head) -> bytes:
+    return sha256(head.note.text.encode()).digest()
+
+
+def _time_of(head: Head, cosigner: Key) -> int:
+    line = head.note.by(cosigner)
+    return int.from_bytes(line.signature[:8], "big") if line else 0
