@@ -4,7 +4,7 @@ import asyncio
 import itertools
 from collections.abc import Iterator
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from embedded import Embedded
 from handmade import Rows
@@ -23,6 +23,7 @@ from waypost.drip.rules import Rules
 from waypost.drip.voter import Credentials
 from waypost.engine import Answer, Ask, Commit, Effect
 from waypost.identity.keys import verifies
+from waypost.ledger.questions import LedgerQuestion
 from waypost.record import ROSTER, Creator, Member, Policy, Record, Roster, network_of
 from waypost.record.feed import Feed
 from waypost.record.vote import founding
@@ -38,21 +39,27 @@ def made(value: str | None, before: Record | None = None, **more: Any) -> Record
     return record(value, before, **{"author": CREATOR, "holder": CREATOR, "network": NETWORK} | more)
 
 
-MESH: Final = (Claim, Consult, Settle, ShowPeers, ShowVotes)
+MESH: Final = Claim | Consult | Settle | ShowPeers | ShowVotes
+
+
+class Network(Protocol):
+    async def ask(self, question: Any) -> object: ...
+
+    def after(self, table: str, key: bytes, limit: int) -> list[tuple[bytes, bytes]]: ...
 
 
 class Whole:
-    """A directory, and beside it a network of one voter."""
+    """A directory, and beside it a network of one voter, perhaps with its log."""
 
-    def __init__(self, directory: Embedded, network: "Lone") -> None:
+    def __init__(self, directory: Embedded, network: Network) -> None:
         self._directory = directory
         self._network = network
 
     async def ask(self, question: Any) -> object:
-        return await (self._network if isinstance(question, MESH) else self._directory).ask(question)
+        return await (self._network if isinstance(question, MESH | LedgerQuestion) else self._directory).ask(question)
 
     def after(self, table: str, key: bytes, limit: int) -> list[tuple[bytes, bytes]]:
-        return (self._network if table.startswith("drip_") else self._directory).after(table, key, limit)
+        return (self._network if table.startswith(("drip_", "ledger_")) else self._directory).after(table, key, limit)
 
 
 class Lone:

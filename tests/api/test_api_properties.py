@@ -10,7 +10,8 @@ import pytest
 from embedded import Embedded
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lone import Lone, Whole, made
+from logbook import Logbook
+from lone import Whole, made
 from serving import Answer, Api, serving
 
 from waypost.api import openapi
@@ -27,7 +28,7 @@ def embedded() -> Embedded:
 
 @pytest.fixture(scope="module")
 def api(embedded: Embedded) -> Iterator[Api]:
-    with serving(Whole(embedded, Lone()).ask) as api:
+    with serving(Whole(embedded, Logbook()).ask) as api:
         yield api
 
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from embedded import Embedded
+from logbook import Logbook
 from lone import POLICY, Lone, Whole
 from people import member
 from people import record as signed
@@ -29,7 +30,7 @@ class House:
         self.policy = policy()
         self.asker = "operator"
         self.node = Embedded()
-        self.mesh = Lone(wall_ms(), FOUNDERS)
+        self.log = Logbook(Lone(wall_ms(), FOUNDERS))
         self.records: dict[str, Record] = {}
         self.locations: dict[str, str] = {}
         self.begin()
@@ -42,9 +43,13 @@ class House:
             made = self.put(Register(thing, SECTORS[thing], 600, "coap://h", "", (), links, "192.0.2.1", who))
             assert isinstance(made, Registered)
             self.locations[thing] = made.location
-        self.mesh = Lone(wall_ms(), FOUNDERS)
+        self.log = Logbook(Lone(wall_ms(), FOUNDERS))
         for thing in sorted(THINGS):
-            self.records[thing] = self.mesh.put(self.record(thing))
+            self.records[thing] = self.log.put(self.record(thing))
+
+    @property
+    def mesh(self) -> Lone:
+        return self.log.mesh
 
     def record(self, thing: str, before: Record | None = None) -> Record:
         return signed(thing, before, place=(SECTORS[thing], thing), network=network_of(FOUNDERS), wall_ms=wall_ms())
@@ -53,13 +58,13 @@ class House:
         return asyncio.run(self.node.ask(question))
 
     async def ask(self, question: Any) -> object:
-        return await Whole(self.node, self.mesh).ask(question)
+        return await Whole(self.node, self.log).ask(question)
 
     async def identify(self, _: object) -> Identity:
         return ASKERS[self.asker]
 
     def after(self, table: str, key: bytes, limit: int) -> list[tuple[bytes, bytes]]:
-        return Whole(self.node, self.mesh).after(table, key, limit)
+        return Whole(self.node, self.log).after(table, key, limit)
 
     def path(self, path: str, thing: str) -> str:
         """Of a route, about that thing."""

@@ -8,6 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 from embedded import Embedded
+from logbook import EVIDENCE
+from people import key_of, public_of
 from rights import ASKERS, SECTORS, THINGS, may, policy
 from serving import JSON, JSONL, Api
 
@@ -16,10 +18,12 @@ from waypost.api import moving
 from waypost.api.problem import Refusal
 from waypost.api.sights import of_records
 from waypost.api.watching import Feed
+from waypost.cli.keys import wall_ms
 from waypost.drip.questions import Open
 from waypost.errors import StateError
 from waypost.identity import OPERATOR
 from waypost.identity.policy import Policy, default
+from waypost.ledger.statement import Statement
 from waypost.rd.questions import Evict, Register, Remove
 from waypost.record import Ballot
 
@@ -36,6 +40,8 @@ def api() -> Iterator[Api]:
 WHOLE = {
     ("GET", "/v1/status"): "status",
     ("GET", "/v1/peers"): "status",
+    ("GET", "/v1/log"): "status",
+    ("POST", "/v1/log/resume"): "administer",
     ("POST", "/v1/peers/forced"): "administer",
     ("GET", "/metrics"): "status",
     ("GET", "/v1/openapi.json"): "discover",
@@ -84,11 +90,19 @@ RECORDS = {
     ("GET", "/v1/votes"): "status",
 }
 BATCH = {("POST", "/v1/import"): "import"}
+# About the log, which has no parts: who may do it to all things may do it to the log.
+LOG: dict[tuple[str, str], str] = {
+    ("GET", "/v1/log/entries"): "read",
+    ("GET", "/v1/log/entries/{id}/proof"): "read",
+    ("GET", "/v1/log/evidence/{id}"): "read",
+    ("POST", "/v1/log/statements"): "administer",
+}
+PROOF = ("GET", "/v1/log/proof")  # of a record
 NOT_ROUTES = {"/.well-known/coap"}  # CoAP over WebSocket: who speaks it asks what the engine decides
 
 
 def test_every_route_has_a_row() -> None:
-    assert {(route.method, route.path) for route in EVERY} == {*WHOLE, *ONE, *RANGE, *RECORDS, *BATCH}
+    assert {(route.method, route.path) for route in EVERY} == {*WHOLE, *ONE, *RANGE, *RECORDS, *BATCH, *LOG, PROOF}
 
 
 def test_no_other_method_does_anything(api: Api) -> None:
@@ -180,6 +194,37 @@ def test_routes_about_a_range(api: Api, path: str, form: str, asker: str) -> Non
 
 
 @pytest.mark.parametrize("asker", ASKERS)
+@pytest.mark.parametrize("route", LOG)
+def test_the_log_is_for_those_who_may_see_all_of_it(api: Api, route: tuple[str, str], asker: str) -> None:
+    HOUSE.begin()
+    HOUSE.asker = asker
+    method, path = route
+    target = path.replace("evidence/{id}", f"evidence/{EVIDENCE}").replace("{id}", "0")
+    signer = key_of("operator")
+    statement = Statement(wall_ms(), {}, "example", "", public_of("operator")).signed(signer.sign)
+    body = msgspec.json.encode(statement) if method == "POST" else None
+    answer = api.ask(method, target, body, JSON if body else None)
+    assert refused(answer, asker) != (may(asker, LOG[route]) == THINGS), answer
+    assert refused(answer, asker) or answer.status < 300
+    assert (len(HOUSE.log.entries) == 4) == (method == "POST" and not refused(answer, asker))
+    if method == "GET":
+        assert api.ask("HEAD", target).status == answer.status
+
+
+@pytest.mark.parametrize("asker", ASKERS)
+def test_a_record_is_proven_to_those_who_may_read_it(api: Api, asker: str) -> None:
+    HOUSE.begin()
+    HOUSE.asker = asker
+    for thing in THINGS:
+        for version in ("", "&version=1"):
+            answer = api.ask("GET", f"{PROOF[1]}?namespace={SECTORS[thing]}&key={thing}{version}")
+            assert refused(answer, asker) != (thing in may(asker, "read")), (thing, answer)
+        answer = api.ask("GET", f"{PROOF[1]}?namespace={SECTORS[thing]}&key={thing}&version=7")
+        hidden = thing not in may(asker, "read")
+        assert answer.status == (404 if not hidden else 401 if asker == "anonymous" else 403)
+
+
+@pytest.mark.parametrize("asker", ASKERS)
 @pytest.mark.parametrize("form", ["", "namespace={1}", "namespace={1}&prefix={0}", "namespace={1}&prefix={0:.2}"])
 def test_the_list_of_records(api: Api, form: str, asker: str) -> None:
     HOUSE.begin()
@@ -191,6 +236,16 @@ def test_the_list_of_records(api: Api, form: str, asker: str) -> None:
             expected = {name for name in may(asker, "look-up") if SECTORS[name] == SECTORS[thing]}
         assert refused(answer, asker) or named(answer.body.decode().partition('"next"')[0]) == expected
         assert expected == set() or not refused(answer, asker)
+
+
+@pytest.mark.parametrize("asker", ASKERS)
+def test_a_record_as_it_stood(api: Api, asker: str) -> None:
+    """Who may read a record may know what it was."""
+    HOUSE.begin()
+    HOUSE.asker = asker
+    for thing in THINGS:
+        path = HOUSE.path(RECORD + "/history?at=2", thing)
+        assert refused(api.ask("GET", path), asker) != (thing in may(asker, "read"))
 
 
 @pytest.mark.parametrize("asker", ASKERS)

@@ -16,6 +16,7 @@ from waypost import __version__
 from waypost.api import lines, moving, reading, schemas, tokens
 from waypost.api.calls import query_text
 from waypost.api.joining import Joining
+from waypost.api.log import LogOperations
 from waypost.api.metrics import Metrics
 from waypost.api.moving import Ask, Exports
 from waypost.api.problem import Refusal
@@ -93,6 +94,7 @@ class Operations:
         self._joining = joining
         self._exports = Exports(ask)
         self.records = RecordOperations(ask, decide, feed)
+        self.log = LogOperations(ask, decide, feed)
 
     async def find_endpoints(self, request: Request) -> Reply:
         found, following = await self._find(Kind.ENDPOINTS, request, structured=True)

@@ -9,12 +9,13 @@ Source: notes on DRiP, 4.4 (client contract, reads), 4.7 (answers) and 4.10.
 import re
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import Final, TypeVar
+from typing import Final
 from urllib.parse import quote
 
 import msgspec
 
-from waypost.api import lines, paging, reading, voted
+from waypost.api import indexed, lines, logged, paging, reading, voted
+from waypost.api.answers import put, require
 from waypost.api.calls import query_text
 from waypost.api.moving import Ask
 from waypost.api.problem import Refusal
@@ -26,9 +27,8 @@ from waypost.drip.book import HISTORY, RECORDS, row_key
 from waypost.drip.outcome import Outcome, Reading, State
 from waypost.drip.questions import Claim, Consult, Force, Peers, Seen, Settle, ShowPeers, ShowVotes, Votes
 from waypost.errors import StateError, WireError
-from waypost.identity import ANONYMOUS, Identity
+from waypost.identity import Identity
 from waypost.identity.policy import ALL, Action, Decide, Span, Target
-from waypost.rd.questions import Busy
 from waypost.record import ROSTER, Committed, Place, Record, Roster, roster_in
 from waypost.record.wire import Name, Namespace, TransactionId, encode
 
@@ -36,8 +36,6 @@ ANYTHING: Final = Target(RECORDS_ROOM)
 RETRY_S: Final = 1
 BUSY: Final = "busy"  # the reason of an outcome: nothing was begun, for too much is under way
 TAG: Final = re.compile('"([0-9]{1,16})"')
-
-T = TypeVar("T")
 
 
 class RecordOperations:
@@ -59,7 +57,7 @@ class RecordOperations:
         held = before.current.record.version if before.current else 0
         _require_conditions(request, record, await self._more("denied", place, before.current), held)
         try:
-            outcome = await self._put(Claim(record), Outcome)
+            outcome = await put(self._ask, Claim(record), Outcome)
         except StateError as error:  # the node ends, and what it has sent may yet be committed by others
             outcome = Outcome(State.UNKNOWN, before.current, str(error))
         match outcome.state:
@@ -90,14 +88,27 @@ class RecordOperations:
     async def get_history(self, request: Request) -> Reply:
         place = _place(request)
         self._require(request.who, Action.READ, place)
-        named = reading.named(request.query, ("after", "count"))
+        named = reading.named(request.query, ("after", "count", "at"))
         after, count = reading.number(named, "after", 0, 0), reading.count(named)
+        if "at" in named:
+            return await self._history_at(place, named["at"])
         start = row_key(place) + b"\0"
         page = await paging.read(self._feed.rows, HISTORY, start, start + b"%016d" % after, count)
         if not page.items and not after:
             raise Refusal(404, f"nothing was ever voted on {place[1]!r} in {place[0]!r}")
         last = page.items[-1].record.version if page.more else 0
-        return Reply(200, voted.Records(page.items, _following(request, str(last), count) if last else None))
+        versions = await indexed.with_index(self._feed.rows, page.items)
+        return Reply(200, logged.Versions(versions, _following(request, str(last), count) if last else None))
+
+    async def _history_at(self, place: Place, at: str) -> Reply:
+        """The one version that stood then."""
+        moment = indexed.moment(at)
+        if moment is None:
+            raise Refusal(400, "at is an index of the log, or a time as in 2026-11-21T12:00:00Z")
+        version = await indexed.standing(self._feed.rows, place, moment)
+        if version is None:
+            raise Refusal(404, f"the log had no version of {place[1]!r} in {place[0]!r} then")
+        return Reply(200, logged.Versions((version,), None))
 
     async def list_records(self, request: Request) -> Reply:
         named = reading.named(request.query, ("namespace", "prefix", "after", "count"))
@@ -106,12 +117,10 @@ class RecordOperations:
         if prefix is not None and namespace is None:
             raise Refusal(400, "a prefix needs a namespace")
         target = Target(RECORDS_ROOM, ALL if namespace is None else Span(namespace), Span(prefix or "", True))
-        decision = self._decide(request.who, Action.LOOK_UP, target)
-        if not decision.allowed:
-            raise _not_allowed(request.who, decision.reason)
+        view = require(self._decide, request.who, Action.LOOK_UP, target)
         start = b"" if namespace is None else f"{namespace}\0{prefix or ''}".encode()
         begin = None if after is None else after.replace("/", "\0", 1).encode()
-        page = await paging.read(self._feed.rows, RECORDS, start, begin, count, decision.view)
+        page = await paging.read(self._feed.rows, RECORDS, start, begin, count, view)
         following = _following(request, "/".join(page.last), count) if page.more else None
         return Reply(200, voted.Records(page.items, following))
 
@@ -122,7 +131,7 @@ class RecordOperations:
         *_, number, txid = request.path.split("/")
         version = reading.number({"version": number}, "version", 0, 1)
         _valid(txid, TransactionId, "the transaction")
-        outcome = await self._put(Settle(place, version, txid), Outcome)
+        outcome = await put(self._ask, Settle(place, version, txid), Outcome)
         state = outcome.state
         if state is State.UNKNOWN:
             start = row_key(place) + b"\0"
@@ -145,7 +154,7 @@ class RecordOperations:
 
     async def get_peers(self, request: Request) -> Reply:
         reading.no_query(request.query)
-        peers = await self._put(ShowPeers(), Peers)
+        peers = await put(self._ask, ShowPeers(), Peers)
         shown = voted.Peers(
             peers.network,
             peers.name,
@@ -169,7 +178,7 @@ class RecordOperations:
             roster.record.require_sound()
         except (msgspec.MsgspecError, WireError) as error:
             raise Refusal(422, f"it is no roster with the operator's mark: {error}") from None
-        outcome = await self._put(Force(roster), Outcome)
+        outcome = await put(self._ask, Force(roster), Outcome)
         if outcome.state is not State.COMMITTED:
             raise Refusal(409, outcome.reason, more=await self._more("denied", ROSTER, outcome.current))
         return Reply(200, _claimed(roster.record, outcome))
@@ -177,7 +186,7 @@ class RecordOperations:
     async def get_votes(self, request: Request) -> Reply:
         """Whose records may not be read, of those no vote is shown."""
         reading.no_query(request.query)
-        votes = await self._put(ShowVotes(), Votes)
+        votes = await put(self._ask, ShowVotes(), Votes)
         decision = self._decide(request.who, Action.READ, ANYTHING)
 
         def shows(namespace: str, key: str) -> bool:
@@ -197,24 +206,15 @@ class RecordOperations:
     # what they share
 
     def _require(self, who: Identity, action: Action, place: Place) -> None:
-        decision = self._decide(who, action, Target(RECORDS_ROOM, Span(place[0]), Span(place[1])))
-        if not decision.allowed:
-            raise _not_allowed(who, decision.reason)
-
-    async def _put(self, question: object, kind: type[T]) -> T:
-        answer = await self._ask(question)
-        if isinstance(answer, Busy):
-            raise Refusal(503, answer.detail, retry_s=answer.retry_s)
-        assert isinstance(answer, kind), f"{answer!r} is no answer to {question!r}"
-        return answer
+        require(self._decide, who, action, Target(RECORDS_ROOM, Span(place[0]), Span(place[1])))
 
     async def _consult(self, place: Place, *, quorum: bool) -> Reading:
-        return await self._put(Consult(place, quorum), Reading)
+        return await put(self._ask, Consult(place, quorum), Reading)
 
     async def _next(self, place: Place, current: Committed | None) -> voted.Next:
         """What the version after `current` needs."""
         if not self._network:
-            self._network = (await self._put(ShowPeers(), Peers)).network
+            self._network = (await put(self._ask, ShowPeers(), Peers)).network
         roster = await self._current_roster()
         if current is None:
             return voted.Next(self._network, 1, "", roster.home(place))
@@ -328,10 +328,6 @@ def _seen(seen: Seen) -> voted.PeerSeen:
         seen.wire,
         seen.capabilities,
     )
-
-
-def _not_allowed(who: Identity, reason: str) -> Refusal:
-    return Refusal(401 if who == ANONYMOUS else 403, reason)
 
 
 def _tag(version: int) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The table of routes; `voting.py` has a part of it."""
+"""The table of routes; `voting.py` and `proving.py` have parts of it."""
 
 from typing import Annotated, Final
 
@@ -6,6 +6,7 @@ from msgspec import Meta, to_builtins
 
 from waypost.api import schemas
 from waypost.api.operations import Operations
+from waypost.api.proving import PROVING
 from waypost.api.reading import COUNT_DEFAULT, COUNT_MAX
 from waypost.api.route import Answer, Parameter, Route
 from waypost.api.schemas import EVENT_STREAM, JSON, JSONL, LINK_FORMAT, TEXT
@@ -290,6 +291,7 @@ ROUTES: Final = (
         ),
     ),
     *VOTING,
+    *PROVING,
     Route(
         "GET",
         "/v1/status",

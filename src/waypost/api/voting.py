@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 from msgspec import Meta
 
-from waypost.api import voted
+from waypost.api import logged, voted
 from waypost.api.operations import Operations
 from waypost.api.reading import COUNT_DEFAULT, COUNT_MAX
 from waypost.api.records import ANYTHING as RECORDS
@@ -37,6 +37,7 @@ _RECORD: Final = Record(
 _MATTER: Final = Matter("names", "lamp", 1, "", _HASH, Ballot(3, 0, "node-1"))
 _CERTIFICATE: Final = Certificate(_MATTER, (Mark("node-1", 1, 17, "6e" * 64), Mark("node-2", 1, 9, "6f" * 64)))
 _COMMITTED: Final = Committed(_RECORD, _CERTIFICATE)
+_VERSION: Final = logged.Version(_RECORD, _CERTIFICATE, 1041, 1_795_000_000_120)
 _NEXT: Final = voted.Next("2a" * 32, 2, _HASH, "node-1")
 _MEMBER: Final = Member("node-1", 1, _KEY, "https://node-1.example:8481", "example")
 _ROSTER: Final = Roster(1, (_MEMBER,), (), Policy(_KEY, 0, ()))
@@ -148,8 +149,18 @@ VOTING: Final = (
         _of(RecordOperations.get_history),
         (Action.READ, RECORDS),
         "List the versions of a key",
-        {200: Answer("Those that this node has, oldest first.", {JSON: voted.Records((_COMMITTED,), None)})},
-        (*_PLACE, Parameter("after", "The version after which to begin.", Annotated[int, Meta(ge=0)], 0), _COUNT),
+        {
+            200: Answer(
+                "Those that this node has, oldest first, each with the entry of the log that it is.",
+                {JSON: logged.Versions((_VERSION,), None)},
+            )
+        },
+        (
+            *_PLACE,
+            Parameter("after", "The version after which to begin.", Annotated[int, Meta(ge=0)], 0),
+            Parameter("at", "An index of the log, or a time: only the version that stood then.", str, "2026-11-21"),
+            _COUNT,
+        ),
         refusals=(404,),
     ),
     Route(
