@@ -73,8 +73,10 @@ class Assembly:
             settings = replace(settings, node=installation.name, record_octets_max=VALUE_MAX)
         self._directory = Directory(rng, ids, settings, decide)
         self._network = Network(rng, ids, self._feed, installation) if installation else None
-        notary = installation.notary if installation else None
-        self._ledger = LedgerEngine(rng, ids, notary, self._network) if notary and self._network else None
+        self._ledger = None
+        if installation is not None and installation.notary is not None and self._network is not None:
+            key = bytes.fromhex(installation.key)
+            self._ledger = LedgerEngine(rng, ids, installation.notary, key, self._network)
         self._embedded = Carrier(self._feed)
         carries = self._network is not None and installation is not None and installation.carries
         self._carrier = self._network if carries and self._network is not None else self._embedded

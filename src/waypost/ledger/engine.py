@@ -6,54 +6,317 @@ Source: notes on the ledger, 5; design, Contracts, 1, 3 and 4.
 """
 
 from collections.abc import Iterator, Mapping
+from functools import partial
+from hashlib import sha256
 from random import Random
+from typing import Final
 
-from waypost.engine import Answer, Effect, Rows
-from waypost.ledger.questions import Held, LedgerQuestion, Notary, Reply
-from waypost.record import Change
+from waypost.codec import u64
+from waypost.engine import Answer, Apply, Effect, Put, Rows
+from waypost.ledger import entry
+from waypost.ledger.checkpoint import Head
+from waypost.ledger.log import NODE, Log
+from waypost.ledger.mirror import Mirror
+from waypost.ledger.note import Algorithm, Key
+from waypost.ledger.peers import Peers
+from waypost.ledger.proof import ProofFile
+from waypost.ledger.questions import (
+    ROOM,
+    Enter,
+    Entered,
+    Held,
+    LedgerQuestion,
+    Linked,
+    Notary,
+    Prove,
+    Reply,
+    Resume,
+    Serve,
+    ShowEntry,
+    ShowLog,
+    Shown,
+)
+from waypost.ledger.rounds import Rounds
+from waypost.ledger.witness import Frozen, Witness
+from waypost.record import Change, Kind
+
+INDEX: Final = (
+    "ledger_index"  # key of the change NUL u64 version, or NUL SHA-256 of a statement -> u64 index, u64 wall_ms
+)
+CURSOR: Final = b"cursor"
+ENTERED: Final = b"entered/"  # of the changes of statements, before their SHA-256
+OCTETS: Final = "application/octet-stream"
+NOT_FOUND: Final = Reply(404, b"there is nothing of that name\n")
+NOT_ALLOWED: Final = Reply(405, b"that is not done here\n")
 
 
 class LedgerEngine:
-    """`ids` numbers what is asked and answered.  `cursor` is the last change of the feed that is in the log."""
+    """`ids` numbers what is asked and answered; `public` is the node's key, which vouches for those of its log.
 
-    def __init__(self, rng: Random, ids: Iterator[int], notary: Notary, held: Held) -> None:
+    `cursor` is the last change of the feed that is in the log.
+    """
+
+    def __init__(self, rng: Random, ids: Iterator[int], notary: Notary, public: bytes, held: Held) -> None:
         self._ids = ids
+        self._notary = notary
+        own = Key(notary.name, Algorithm.ED25519, public)
+        self._log = Log(notary)
+        self._peers = Peers(rng, ids, notary, own)
+        self._witness = Witness(
+            notary,
+            key_of=self._peers.key_of,
+            frozen=self._frozen,
+            root_at=lambda origin, size: self._mirror.root_at(origin, size),
+        )
+        self._mirror = Mirror(notary, ids, heads=self._witness.heads, logs=self._peers, frozen=self._frozen)
+        self._rounds = Rounds(
+            ids,
+            notary,
+            self._peers,
+            self._witness,
+            head=lambda: self._log.head if self._log.may_sign else None,
+            consistency=lambda old, new: self._log.tree.consistency(old, new),
+        )
+        self._members: Mapping[str, str] = {}
+        self._entering: dict[bytes, list[int]] = {}  # by the SHA-256 of a statement, who waits for it
+        self._network = ""
+        self._now = 0.0
+        self._wall_ms = 0
+        self._read_at = 0.0
+        self._is_idle = True
+        self._has_dropped = False  # entries of the feed, which the next start finds again
         self._effects: list[Effect] = []
         self.cursor = 0
 
     def restore(self, rows: Rows, network: str, now: float) -> None:
         """Raises StoreError if what is on disk is not the log that its head says."""
+        self._begin(now)
+        self._network = network
+        self._log.restore(rows)
+        self._log.may_sign = True
+        for organ in (self._peers, self._witness, self._mirror, self._rounds):
+            organ.restore(rows, now)
+        self.cursor = int.from_bytes(rows.get(NODE, CURSOR) or b"", "big")
 
-    def handle_clock(self, now: float, wall_ms: int) -> None: ...
+    def handle_clock(self, now: float, wall_ms: int) -> None:
+        self._begin(now)
+        self._wall_ms, self._read_at = wall_ms, now
 
     def set_members(self, members: Mapping[str, str]) -> None:
         """The other nodes of the network: their node keys, by name."""
+        if members is not self._members:
+            self._is_idle = False
+            self._members = members
+            self._peers.set_members(members, self._now)
 
     def apply(self, change: Change, now: float) -> None:
         """A record was voted on, or something of the ledger's own is durable."""
+        self._begin(now)
+        if change.room != ROOM:
+            self._follow(change)
+        elif change.key.startswith(ENTERED):
+            self._has_entered(change)
+        elif not (self._log.applied(change) or self._witness.applied(change, now) or self._rounds.applied(change, now)):
+            self._mirror.applied(change, now)
 
     def ask(self, question: LedgerQuestion, now: float) -> int:
         """Answer(id, …) follows, as questions.py says."""
+        self._begin(now)
         id = next(self._ids)
-        self._effects.append(Answer(id, Reply(404)))
+        match question:
+            case Serve():
+                reply = self._serve(id, question)
+                if reply is not None:
+                    self._effects.append(Answer(id, reply))
+            case Enter():
+                self._enter(id, question.statement)
+            case ShowEntry():
+                self._effects.append(Answer(id, self._log.entry(question.index)))
+            case Prove():
+                self._effects.append(Answer(id, self._prove(question)))
+            case ShowLog() | Resume():
+                self._effects.append(Answer(id, self._shown()))
         return id
 
     def answered(self, id: int, result: object, now: float) -> None:
         """What the world says to a Call: a Reply or None."""
+        self._begin(now)
+        organs = (self._peers, self._rounds, self._mirror)
+        assert any(organ.answered(id, result, now) for organ in organs), f"nobody asked {id}"
 
-    def handle_timer(self, now: float) -> None: ...
+    def handle_timer(self, now: float) -> None:
+        self._begin(now)
+        for organ in (self._peers, self._rounds, self._mirror):
+            organ.handle_timer(now)
 
     def next_timer(self) -> float | None:
-        return None
+        organs = (self._peers, self._witness, self._rounds, self._mirror)
+        return min((when for organ in organs if (when := organ.next_timer()) is not None), default=None)
 
     def take_effects(self) -> list[Effect]:
+        if self._is_idle:
+            return []
+        self._is_idle = True
+        self._hand_on()
         effects, self._effects = self._effects, []
-        return effects
+        for organ in (self._peers, self._witness, self._rounds, self._mirror):
+            effects += organ.take_effects()
+        return effects + self._log.take_effects(self._wall())
 
-    def check(self) -> None: ...
+    def check(self) -> None:
+        self._log.check()
+        self._witness.check()
 
     def counters(self) -> dict[str, int]:
-        return {}
+        organs = (self._peers, self._witness, self._rounds, self._mirror)
+        return {name: count for organ in organs for name, count in organ.counters().items()}
 
     def gauges(self, now: float) -> dict[str, int]:
-        return {}
+        organs = (self._peers, self._witness, self._rounds, self._mirror)
+        own = {"ledger_size": self._log.size, "ledger_signing": int(self._log.may_sign)}
+        return own | {name: value for organ in organs for name, value in organ.gauges(now).items()}
+
+    # what is entered
+
+    def _follow(self, change: Change) -> None:
+        """A record that was voted on is an entry."""
+        if self._has_dropped or self._log.is_full:
+            self._has_dropped = True
+            return
+        assert change.value is not None
+        assert isinstance(change.version, int)
+        where = Put(INDEX, b"%b\0%b" % (change.key, u64(change.version)), None)
+        puts = partial(_indexed, where.key, change.wall_ms, (Put(NODE, CURSOR, u64(change.seq)),))
+        self._log.add(entry.commit(self._network, change.value), puts)
+        self._rounds.entered(self._now)
+
+    def _enter(self, id: int, statement: bytes) -> None:
+        refused = self._refusal(statement)
+        if refused is not None:
+            self._effects.append(Answer(id, refused))
+            return
+        digest = sha256(statement).digest()
+        waiting = self._entering.setdefault(digest, [])
+        waiting.append(id)
+        if len(waiting) > 1:
+            return
+        wall_ms = self._wall()
+        self._log.add(
+            statement,
+            partial(_indexed, b"\0" + digest, wall_ms, ()),
+            lambda index, _: (Apply(Change(0, Kind.PUT, ROOM, ENTERED + digest, index, b"", wall_ms, b"")),),
+        )
+        self._rounds.entered(self._now)
+
+    def _refusal(self, statement: bytes) -> Reply | None:
+        if not self._log.may_sign:
+            return Reply(503, f"{self._state()}\n".encode())
+        if self._log.is_full:
+            return Reply(503, b"the disk is behind\n")
+        return None
+
+    def _has_entered(self, change: Change) -> None:
+        assert self._log.head is not None
+        assert isinstance(change.version, int)
+        entered = Entered(change.version, self._log.head)
+        for id in self._entering.pop(change.key.removeprefix(ENTERED)):
+            self._effects.append(Answer(id, entered))
+
+    # what is told
+
+    def _serve(self, id: int, question: Serve) -> Reply | None:
+        """None: the answer comes once it is durable."""
+        node = question.node if question.node in self._members else ""
+        match question.method, question.path.split("/"):
+            case "GET", ["checkpoint"]:
+                published = self._rounds.published
+                return Reply(200, published.note.encode()) if published else NOT_FOUND
+            case "GET", ["tile", *_]:
+                tile = self._log.serve(question.path)
+                return NOT_FOUND if tile is None else Reply(200, tile, OCTETS)
+            case "GET", ["keys"]:
+                return self._peers.keys()
+            case "GET", ["witness", digest, "checkpoint"]:
+                return self._witness.monitor(digest)
+            case "GET", ["mirror", digest, *rest]:
+                return self._mirror.serve(digest, "/".join(rest))
+            case "POST", ["add-checkpoint"]:
+                self._witness.add_checkpoint(id, question.body, self._now, self._wall() // 1000, node)
+            case "POST", ["heads"]:
+                self._rounds.hear_heads(id, question.body, node)
+            case _, ["checkpoint" | "tile" | "keys" | "witness" | "mirror" | "add-checkpoint" | "heads", *_]:
+                return NOT_ALLOWED
+            case _:
+                return NOT_FOUND
+        return None
+
+    def _prove(self, question: Prove) -> bytes | None:
+        head = self._rounds.published
+        if head is None or not 0 <= question.index < head.size or question.size not in (0, head.size):
+            return None
+        octets = self._log.entry(question.index)
+        assert octets is not None
+        proof = self._log.tree.inclusion(question.index, head.size)
+        return ProofFile(question.index, proof, head, octets).encode()
+
+    def _shown(self) -> Shown:
+        notary = self._notary
+        return Shown(
+            notary.origin,
+            notary.key,
+            notary.cosigner,
+            self._state(),
+            self._log.size,
+            self._log.head,
+            self._rounds.published,
+            self._rounds.quorum,
+            self._rounds.cosigners,
+            tuple(map(self._linked, self._peers.known)),
+            notary.outside,
+            (),
+            "",
+        )
+
+    def _linked(self, node: str) -> Linked:
+        log = self._peers.known[node]
+        head, frozen = self._witness.heads.get(log.origin), self._frozen(log.origin)
+        return Linked(
+            node,
+            log.origin,
+            log.key,
+            log.cosigner,
+            head.size if head else 0,
+            self._mirror.size(log.origin),
+            self._witness.linked(log.origin),
+            frozen.size if frozen else None,
+        )
+
+    def _state(self) -> str:
+        return "signing" if self._log.may_sign else "it is not known which head other nodes saw last"
+
+    def _frozen(self, origin: str) -> Frozen | None:
+        return None
+
+    # handing on
+
+    def _hand_on(self) -> None:
+        """What one organ has made for another."""
+        self._witness.take_heads()
+        for head in self._witness.take_links(self._now):
+            linked = entry.encode(entry.Kind.PEER_HEAD, head.note.encode())
+            self._log.add(linked, partial(self._linking, head))
+        self._mirror.follow(self._now)
+        self._mirror.take_read()
+
+    def _linking(self, head: Head, _: int) -> tuple[Put, ...]:
+        return self._witness.linking(head)
+
+    def _begin(self, now: float) -> None:
+        self._now, self._is_idle = now, False
+
+    def _wall(self) -> int:
+        return self._wall_ms + int((self._now - self._read_at) * 1000)
+
+
+def _indexed(key: bytes, wall_ms: int, more: tuple[Put, ...], index: int) -> tuple[Put, ...]:
+    return (*more, Put(INDEX, key, u64(index) + u64(wall_ms)))
