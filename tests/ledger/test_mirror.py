@@ -10,10 +10,11 @@ import pytest
 
 from waypost.engine import Answer, Apply, Ask, Commit
 from waypost.ledger.checkpoint import Checkpoint, Head, sign_head
-from waypost.ledger.mirror import CHUNK_BUNDLES, RETRY_S, UNDER_WAY_MAX, Mirror
+from waypost.ledger.mirror import RETRY_S, UNDER_WAY_MAX, Mirror
 from waypost.ledger.note import Algorithm, Key
 from waypost.ledger.questions import Call, Notary, Reply
 from waypost.ledger.tiles import ENTRIES, Tile, encode_bundle
+from waypost.ledger.transfer import CHUNK_BUNDLES
 from waypost.ledger.tree import Tree
 from waypost.sim import Disk
 from waypost.sim.people import fast, public_of

@@ -9,7 +9,7 @@ Source: C2SP tlog-tiles; notes on the ledger, L4 and 5.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final, Protocol
 
@@ -17,19 +17,17 @@ from waypost.engine import Apply, Ask, Commit, Deadlines, Effect, Put, Rows
 from waypost.errors import WireError
 from waypost.ledger.archive import Archive
 from waypost.ledger.checkpoint import Head, read_head
-from waypost.ledger.peaks import Peaks, Place, places
-from waypost.ledger.questions import ROOM, Call, Notary, Reply
-from waypost.ledger.tiles import ENTRIES, ENTRY_MAX, WIDTH, Tile, decode_bundle
-from waypost.ledger.tree import HASH_SIZE, Tree, leaf_hash
+from waypost.ledger.peaks import Peaks
+from waypost.ledger.questions import ROOM, Notary, Reply
+from waypost.ledger.tiles import WIDTH, Tile
+from waypost.ledger.transfer import CHUNK_BUNDLES, Transfer
+from waypost.ledger.tree import Tree
 from waypost.record import Change, Kind
 
 TABLE: Final = "ledger_mirror"
-CHUNK_BUNDLES: Final = 16  # fetched, checked and written together
-CHUNK_OCTETS: Final = 4 << 20  # of entries, after which a chunk has no further bundle
 UNDER_WAY_MAX: Final = 4  # origins fetched from at once
 RETRY_S: Final = 10.0  # after nobody had what is missing; twice as long after each time more
 RETRY_MAX_S: Final = 600.0
-BUNDLE_OCTETS_MAX: Final = WIDTH * (2 + ENTRY_MAX)
 NOT_FOUND: Final = Reply(404, b"there is no such file\n")
 _ORIGIN: Final = b"/origin"  # rows beside those of the archive, after the digest
 _HEAD: Final = b"/head"
@@ -54,65 +52,6 @@ class Frozen(Protocol):
 
     @property
     def size(self) -> int: ...
-
-
-@dataclass(slots=True)
-class _Transfer:
-    """A chunk on its way: `entries` from leaf `first` on, up to leaf `stop` at most, and what connects it to `head`.
-
-    `asked` is the tile under way, in one width or another; `source` is the node that is asked.
-    """
-
-    origin: str
-    head: Head
-    first: int
-    stop: int
-    peaks: Peaks
-    source: str
-    prefix: str
-    entries: list[bytes] = field(default_factory=list)
-    octets: int = 0
-    hashes: dict[Tile, bytes] = field(default_factory=dict)
-    asked: Tile | None = None
-
-    @property
-    def at(self) -> int:
-        return self.first + len(self.entries)
-
-    def next(self) -> Tile | None:
-        """What is missing, of the width that it has under the head; None if nothing is."""
-        if self.at < self.stop:
-            index = self.at // WIDTH
-            return Tile(ENTRIES, index, min(WIDTH, self.head.size - index * WIDTH))
-        tiles = (place.tile(self.head.size) for place in self.rest())
-        return next((tile for tile in tiles if tile not in self.hashes), None)
-
-    def rest(self) -> Iterator[Place]:
-        return places(self.at, self.head.size)
-
-    def took(self, wanted: Tile, body: bytes) -> None:
-        """Raises WireError."""
-        assert self.asked is not None
-        if wanted.level == ENTRIES:
-            self._took_entries(decode_bundle(body, self.asked.width)[self.at % WIDTH : wanted.width])
-            return
-        if len(body) != self.asked.width * HASH_SIZE:
-            raise WireError("a tile has another width than its name says")
-        self.hashes[wanted] = body[: wanted.width * HASH_SIZE]
-
-    def is_of_head(self) -> bool:
-        """All is there: has it the head's root?"""
-        for place in self.rest():
-            self.peaks.push(place.root(self.hashes[place.tile(self.head.size)]), place.level)
-        return self.peaks.root() == self.head.root
-
-    def _took_entries(self, entries: list[bytes]) -> None:
-        for entry in entries:
-            self.peaks.push(leaf_hash(entry))
-            self.octets += len(entry)
-        self.entries += entries
-        if self.octets >= CHUNK_OCTETS:
-            self.stop = self.at
 
 
 @dataclass(slots=True)
@@ -152,7 +91,7 @@ class Mirror:
         self._copies: dict[str, _Copy] = {}  # by origin, the one that was served longest ago first
         self._origins: dict[str, str] = {}  # by the hex digest
         self._under_way: dict[str, int] = {}  # by origin; 0 while it is being written
-        self._transfers: dict[int, _Transfer] = {}
+        self._transfers: dict[int, Transfer] = {}
         self._retries: Deadlines[str] = Deadlines()
         self._effects: list[Effect] = []
         self._read: list[tuple[str, int, list[bytes]]] = []
@@ -293,7 +232,7 @@ class Mirror:
         stop = min(head.size, (first // WIDTH + CHUNK_BUNDLES) * WIDTH)
         peaks = Peaks.read(first, copy.archive.tree.tile)
         prefix = "" if copy.tried == 0 else f"mirror/{copy.digest.hex()}/"
-        transfer = _Transfer(origin, head, first, stop, peaks, sources[copy.tried % len(sources)], prefix)
+        transfer = Transfer(origin, head, first, stop, peaks, sources[copy.tried % len(sources)], prefix)
         self._copies[origin] = self._copies.pop(origin)
         self._proceed(transfer, now)
 
@@ -304,7 +243,7 @@ class Mirror:
             return []
         return [log.node, *(name for name in self._logs.known if name != log.node)]
 
-    def _proceed(self, transfer: _Transfer, now: float) -> None:
+    def _proceed(self, transfer: Transfer, now: float) -> None:
         wanted = transfer.next()
         if wanted is not None:
             self._ask(transfer, wanted)
@@ -314,16 +253,13 @@ class Mirror:
             self._wrong += 1
             self._try_another(transfer, now)
 
-    def _ask(self, transfer: _Transfer, tile: Tile) -> None:
+    def _ask(self, transfer: Transfer, tile: Tile) -> None:
         id = next(self._ids)
-        transfer.asked = tile
         self._transfers[id] = transfer
         self._under_way[transfer.origin] = id
-        octets = BUNDLE_OCTETS_MAX if tile.level == ENTRIES else WIDTH * HASH_SIZE
-        call = Call(transfer.source, "GET", transfer.prefix + tile.path, octets_max=octets)
-        self._effects.append(Ask(id, call))
+        self._effects.append(Ask(id, transfer.ask(tile)))
 
-    def _took(self, transfer: _Transfer, wanted: Tile, body: bytes, now: float) -> None:
+    def _took(self, transfer: Transfer, wanted: Tile, body: bytes, now: float) -> None:
         try:
             transfer.took(wanted, body)
         except WireError:
@@ -332,7 +268,7 @@ class Mirror:
         else:
             self._proceed(transfer, now)
 
-    def _keep(self, transfer: _Transfer) -> None:
+    def _keep(self, transfer: Transfer) -> None:
         origin, head = transfer.origin, transfer.head
         copy = self._copies[origin]
         files, puts = copy.archive.extend(transfer.entries)
@@ -348,7 +284,7 @@ class Mirror:
         self._read.append((origin, transfer.first, transfer.entries))
         copy.wait_s = RETRY_S
 
-    def _try_another(self, transfer: _Transfer, now: float) -> None:
+    def _try_another(self, transfer: Transfer, now: float) -> None:
         copy = self._copies[transfer.origin]
         copy.tried += 1
         if copy.tried >= len(self._sources(transfer.origin)):
