@@ -74,7 +74,6 @@ def test_leaves_come_one_by_one_or_in_batches_or_as_hashes(tree: Tree, batches: 
     grown = Tree()
     for number, count in enumerate(batches):
         start, stop = grown.size, min(grown.size + count, len(ENTRIES))
-        assert grown.root_after(HASHES[start:stop]) == tree.root(stop)
         if number % 3 == 0:
             grown.extend(ENTRIES[start:stop])
         elif number % 3 == 1:

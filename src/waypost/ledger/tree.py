@@ -15,7 +15,7 @@ Source: RFC 6962, 2.1; RFC 9162, 2.1.3 and 2.1.4 (verification); notes on the le
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from typing import Final
 
@@ -136,17 +136,6 @@ class Tree:
         size = self._had(size)
         return self._peaks(size, size) if size else EMPTY
 
-    def root_after(self, hashes: Iterable[bytes]) -> bytes:
-        """The root that the tree would have with these leaves, by their hashes, added to it."""
-        size = self.size
-        peaks = [(level, self._node(level, (size >> level) - 1)) for level in _bits(size)][::-1]
-        for hash in hashes:
-            peak = (0, hash)
-            while peaks and peaks[-1][0] == peak[0]:
-                peak = (peak[0] + 1, node_hash(peaks.pop()[1], peak[1]))
-            peaks.append(peak)
-        return _fold([hash for _, hash in reversed(peaks)]) if peaks else EMPTY
-
     def inclusion(self, index: int, size: int | None = None) -> tuple[bytes, ...]:
         """That the leaf at `index` is in the tree of `size` leaves: hashes from the leaf upwards."""
         size = self._had(size)
@@ -165,13 +154,13 @@ class Tree:
         return (*seed, *self._path(level, last, new))
 
     def tile(self, level: int, index: int, width: int) -> bytes:
-        """The hash tile as it was or is; `Tile(level, index, width).is_within(size)` says whether there is one."""
+        """The hash tile as it was or is; `Tile(level, index, width).is_within(size)` says whether there is one.
+
+        Raises StoreError, as do root() and the proofs, if the disk has another.
+        """
         assert Tile(level, index, width).is_within(self.size)
-        if index < self._settled[level]:
-            return self._full(level, index)[: width * HASH_SIZE]
-        place = index - self._settled[level]
-        if place < len(self._kept[level]):
-            return self._kept[level][place][-TILE_SIZE:][: width * HASH_SIZE]
+        if index < self.size >> 8 * (level + 1):
+            return self._expanded(level, index)[-TILE_SIZE:][: width * HASH_SIZE]
         return bytes(self._rows[8 * level][: width * HASH_SIZE])
 
     def _had(self, size: int | None) -> int:
