@@ -216,7 +216,8 @@ def _guard(metrics: Metrics, hosts: Collection[str]) -> Middleware:
             response = _problem(request, error)
         streamed = response.prepared
         if not streamed:
-            response.headers.update(HEADERS)
+            for name, value in HEADERS.items():
+                response.headers.setdefault(name, value)
         resource = request.match_info.route.resource
         route = None if resource is None else resource.canonical
         # What was streamed took as long as its reader liked.

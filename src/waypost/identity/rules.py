@@ -23,7 +23,7 @@ from waypost.identity import KINDS, NAME, ROLES
 
 RULES_MAX: Final = 1_000
 KINDS_OF_RULE: Final = ("allow", "deny")
-ROOMS: Final = ("node", "rd", "records")
+ROOMS: Final = ("node", "rd", "records", "log")
 OWN_NAME: Final = "{name}"
 NAMELESS: Final = ("anyone", "anonymous", "operator")  # of who, without a colon
 
