@@ -30,7 +30,8 @@ def pytest_configure() -> None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """`@pytest.mark.peer("tshark")`: without tshark the test is skipped, and fails where CI=true.
 
-    `peer("npm:coap")` and `peer("pip:DTLSSocket")` are packages that `./dev test` takes from npm and builds with pip;
+    `peer("npm:coap")` and `peer("pip:DTLSSocket")` are packages that `./dev test` takes from npm and builds with pip,
+    `peer("path:/usr/share/gocode")` is what a package of Debian has;
     `peer("unshare:net")` is leave to make networks, `peer("device:/dev/net/tun")` to open a device,
     `peer("user:root")` to become another user.
     """
@@ -48,6 +49,8 @@ def has_peer(name: str) -> bool:
             return (NODE_MODULES / package).is_dir()
         case "pip":
             return (PIP / package).is_dir()
+        case "path":
+            return Path(package).exists()
         case "device":
             return os.access(package, os.R_OK | os.W_OK)
         case "user":

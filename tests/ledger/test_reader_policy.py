@@ -168,14 +168,16 @@ def test_a_policy_survives_the_way_to_octets_and_back(data: st.DataObject) -> No
 def test_a_quorum_is_as_many_witnesses_as_it_says() -> None:
     policy = policy_of("group g 3 w1 w2 w3 w4\nquorum g\n")
     a, b, c, d = WITNESSES
-    for witnesses in ((), (a,), (a, b), (b, d)):
+    few: list[tuple[Signer, ...]] = [(), (a,), (a, b), (b, d)]
+    for witnesses in few:
         verdict = judged(policy, by(*witnesses))
         assert not verdict.met
         with pytest.raises(
             ProofError, match=r"the quorum of witnesses is not met: cosigned by (nobody|w1|w1, w2|w2, w4)$"
         ):
             verdict.require()
-    for witnesses in ((a, b, c), (b, c, d), (a, b, c, d)):
+    enough: list[tuple[Signer, ...]] = [(a, b, c), (b, c, d), (a, b, c, d)]
+    for witnesses in enough:
         verdict = judged(policy, by(*witnesses))
         assert verdict.met
         assert verdict.log == LOG.key
