@@ -11,6 +11,7 @@ from urllib.parse import quote
 import msgspec
 
 from waypost.api.calls import Call, RefusedError, query_text
+from waypost.api.logged import Versions
 from waypost.api.resuming import INCOMPLETE, Stream
 from waypost.api.voted import Claimed, Contested, Next, Peers, RecordEvent, Records, Standing, Votes
 from waypost.record import Committed, Place, Record, Sign, Stamp
@@ -32,8 +33,8 @@ def outcome(place: Place, version: int, txid: str) -> Call[Claimed]:
     return Call("GET", f"{_path(place)}/transactions/{version}/{txid}", Claimed, slow_s=VOTE_S)
 
 
-def history(place: Place, count: int) -> Call[Records]:
-    return Call("GET", f"{_path(place)}/history?count={count}", Records)
+def history(place: Place, count: int) -> Call[Versions]:
+    return Call("GET", f"{_path(place)}/history?count={count}", Versions)
 
 
 def records(namespace: str | None, prefix: str, count: int) -> Call[Records]:

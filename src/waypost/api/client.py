@@ -6,13 +6,14 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import ExitStack, aclosing
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, TypeVar, assert_never, overload
+from typing import TYPE_CHECKING, Literal, TypeVar, assert_never, overload
 
 import aiohttp
 from yarl import URL
 
-from waypost.api import calls, claims
+from waypost.api import calls, claims, proofs
 from waypost.api.calls import COUNT, TIMEOUT_S, Call, Page, Pairs
+from waypost.api.logged import Entered, Entry, Log, Version
 from waypost.api.resuming import ENDPOINTS, SILENCE_S, AnyEvent, Watch
 from waypost.api.schemas import (
     Endpoint,
@@ -30,6 +31,9 @@ from waypost.api.voted import Claimed, Peers, RecordEvent, Standing, Votes
 from waypost.errors import RemoteError, StateError, UnreachableError
 from waypost.record import Committed, Record
 from waypost.runtime import local
+
+if TYPE_CHECKING:
+    from waypost.ledger.statement import Statement
 
 T = TypeVar("T")
 E = TypeVar("E", bound=AnyEvent)
@@ -229,11 +233,11 @@ class Client:
         """What became of the record with that txid, which was to be that version: committed, lost or unknown."""
         return await self._call(claims.outcome((namespace, key), version, txid))
 
-    async def history(self, namespace: str, key: str, *, count: int = COUNT) -> AsyncGenerator[Committed, None]:
-        """The versions of a key, oldest first."""
+    async def history(self, namespace: str, key: str, *, count: int = COUNT) -> AsyncGenerator[Version, None]:
+        """The versions of a key, oldest first, each with its entry of the node's log."""
         async for page in self._pages(claims.history((namespace, key), count)):
-            for committed in page.records:
-                yield committed
+            for version in page.records:
+                yield version
 
     async def records(
         self, namespace: str | None = None, prefix: str = "", *, count: int = COUNT
@@ -251,6 +255,40 @@ class Client:
         async with aclosing(self._watch(watch)) as events:
             async for event in events:
                 yield event
+
+    async def record_at(self, namespace: str, key: str, at: int | str) -> Version:
+        """A voted record as it stood at an index of the node's log, or a time as in 2026-11-21T12:00:00Z."""
+        return (await self._call(proofs.stood((namespace, key), str(at)))).records[0]
+
+    async def log(self) -> Log:
+        """How the node's log is, and those that it witnesses."""
+        return await self._call(proofs.log())
+
+    async def entries(self, first: int = 0, *, count: int = COUNT) -> AsyncGenerator[Entry, None]:
+        """The entries of the log from an index on, read page by page, `count` at a time."""
+        async for page in self._pages(proofs.entries(first, count)):
+            for entry in page.entries:
+                yield entry
+
+    async def prove(self, namespace: str, key: str, version: int | None = None) -> bytes:
+        """A proof file, that a voted record is in the log; refused with 503 while no published head has it."""
+        return (await self._call(proofs.record((namespace, key), version))).encode()
+
+    async def prove_entry(self, index: int, *, size: int | None = None) -> bytes:
+        """A proof file, by the head of that size; refused with 503 while no published head has the entry."""
+        return (await self._call(proofs.entry(index, size))).encode()
+
+    async def enter(self, statement: "Statement") -> Entered:
+        """Have a signed statement entered in the log.  To send the same one again is safe."""
+        return await self._call(proofs.enter(statement))
+
+    async def evidence(self, digest: str) -> bytes:
+        """The proof that a log, a witness or a signer has lied, by its SHA-256."""
+        return (await self._call(proofs.evidence(digest))).encode()
+
+    async def resume_log(self) -> Log:
+        """The operator's word: sign, though no other node has said which head of the log it saw last."""
+        return await self._call(proofs.resume())
 
     async def peers(self) -> Peers:
         """Who is in the network."""

@@ -7,10 +7,11 @@ from contextlib import closing
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, TypeVar, assert_never, overload
+from typing import TYPE_CHECKING, Literal, TypeVar, assert_never, overload
 
-from waypost.api import calls, claims
+from waypost.api import calls, claims, proofs
 from waypost.api.calls import COUNT, TIMEOUT_S, Call, Page, Pairs
+from waypost.api.logged import Entered, Entry, Log, Version
 from waypost.api.resuming import ENDPOINTS, SILENCE_S, AnyEvent, Watch
 from waypost.api.schemas import (
     Endpoint,
@@ -28,6 +29,9 @@ from waypost.api.voted import Claimed, Peers, RecordEvent, Standing, Votes
 from waypost.errors import RemoteError, UnreachableError
 from waypost.record import Committed, Record
 from waypost.runtime import local
+
+if TYPE_CHECKING:
+    from waypost.ledger.statement import Statement
 
 T = TypeVar("T")
 E = TypeVar("E", bound=AnyEvent)
@@ -198,8 +202,8 @@ class SyncClient:
         """What became of the record with that txid, which was to be that version: committed, lost or unknown."""
         return self._call(claims.outcome((namespace, key), version, txid))
 
-    def history(self, namespace: str, key: str, *, count: int = COUNT) -> Iterator[Committed]:
-        """The versions of a key, oldest first."""
+    def history(self, namespace: str, key: str, *, count: int = COUNT) -> Iterator[Version]:
+        """The versions of a key, oldest first, each with its entry of the node's log."""
         return (item for page in self._pages(claims.history((namespace, key), count)) for item in page.records)
 
     def records(self, namespace: str | None = None, prefix: str = "", *, count: int = COUNT) -> Iterator[Committed]:
@@ -211,6 +215,38 @@ class SyncClient:
     ) -> Generator[RecordEvent, None, None]:
         """Voted records, without end, as watch() tells of endpoints."""
         return self._watch(Watch(claims.STREAM, claims.within(namespace, prefix), since))
+
+    def record_at(self, namespace: str, key: str, at: int | str) -> Version:
+        """A voted record as it stood at an index of the node's log, or a time as in 2026-11-21T12:00:00Z."""
+        return (self._call(proofs.stood((namespace, key), str(at)))).records[0]
+
+    def log(self) -> Log:
+        """How the node's log is, and those that it witnesses."""
+        return self._call(proofs.log())
+
+    def entries(self, first: int = 0, *, count: int = COUNT) -> Iterator[Entry]:
+        """The entries of the log from an index on, read page by page, `count` at a time."""
+        return (entry for page in self._pages(proofs.entries(first, count)) for entry in page.entries)
+
+    def prove(self, namespace: str, key: str, version: int | None = None) -> bytes:
+        """A proof file, that a voted record is in the log; refused with 503 while no published head has it."""
+        return (self._call(proofs.record((namespace, key), version))).encode()
+
+    def prove_entry(self, index: int, *, size: int | None = None) -> bytes:
+        """A proof file, by the head of that size; refused with 503 while no published head has the entry."""
+        return (self._call(proofs.entry(index, size))).encode()
+
+    def enter(self, statement: "Statement") -> Entered:
+        """Have a signed statement entered in the log.  To send the same one again is safe."""
+        return self._call(proofs.enter(statement))
+
+    def evidence(self, digest: str) -> bytes:
+        """The proof that a log, a witness or a signer has lied, by its SHA-256."""
+        return (self._call(proofs.evidence(digest))).encode()
+
+    def resume_log(self) -> Log:
+        """The operator's word: sign, though no other node has said which head of the log it saw last."""
+        return self._call(proofs.resume())
 
     def peers(self) -> Peers:
         """Who is in the network."""

@@ -13,6 +13,7 @@ from waypost.cli.claiming import (
     before,
     deadline_option,
     key_argument,
+    logged,
     place_in,
     put,
     shown,
@@ -25,7 +26,7 @@ from waypost.cli.output import emit, output_option, rows
 from waypost.errors import RemoteError
 from waypost.record import Committed, Place
 
-HISTORY = ("version", "time", "value", "holder", "voters")
+HISTORY = ("version", "time", "value", "holder", "voters", "entry", "logged")
 
 
 class Holder(click.ParamType[str]):
@@ -129,13 +130,13 @@ def transfer(
 @node_option
 @output_option
 def history(key: str, namespace: str | None, limit: int, at: At, output: str) -> None:
-    """List the versions of KEY, oldest first, and who voted for each.
+    """List the versions of KEY, oldest first, who voted for each, and which entry of the log it is since when.
 
     JSON has each version with its certificate.
     """
     with at.client() as node:
         versions = list(islice(node.history(*place_in(key, namespace), count=min(limit, 1000)), limit))
-    emit(versions, output, rows([shown(version) for version in versions], HISTORY))
+    emit(versions, output, rows([shown(version) | logged(version) for version in versions], HISTORY))
 
 
 def _elsewhere(place: Place, expected: int, current: Committed | None) -> Claimed:

@@ -18,6 +18,7 @@ from msgspec import to_builtins
 
 from waypost.api import claims
 from waypost.api.calls import RefusedError
+from waypost.api.logged import Version
 from waypost.api.sync import SyncClient
 from waypost.api.voted import Claimed, Next
 from waypost.cli.ending import Exit
@@ -213,7 +214,17 @@ def shown(committed: Committed) -> dict[str, Any]:
     """A row of a table."""
     record: dict[str, Any] = to_builtins(committed.record)
     certificate = committed.certificate
-    moment = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(committed.record.hlc.wall_ms / 1000))
+    moment = at(committed.record.hlc.wall_ms)
     voters = " ".join(mark.voter for mark in certificate.marks) if certificate else ""
     gone = {"value": "(nothing)"} if committed.record.value is None else {}
     return record | gone | {"key": _name(committed.record.place), "time": moment, "voters": voters}
+
+
+def logged(version: Version) -> dict[str, Any]:
+    """Where the log has it: more of the row."""
+    return {"entry": version.index, "logged": None if version.logged_ms is None else at(version.logged_ms)}
+
+
+def at(wall_ms: int) -> str:
+    """In UTC."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(wall_ms / 1000))

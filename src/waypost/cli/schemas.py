@@ -9,10 +9,9 @@ from typing import Any, Final, get_args, get_origin
 
 import msgspec
 
+from waypost.api import logged, voted
 from waypost.api import schemas as api
-from waypost.api import voted
 from waypost.cli import reports, scenes
-from waypost.record import Committed
 
 LINE: Final = "line"  # in $defs: of a line
 DEFINITION: Final = "#/$defs/{name}"
@@ -33,7 +32,7 @@ REPORTS: Final[dict[str, tuple[Any, ...]]] = {
     "import": (reports.Taken,),
     "claim": (voted.Claimed,),
     "transfer": (voted.Claimed,),
-    "history": (list[Committed],),
+    "history": (list[logged.Version],),
     "peers list": (voted.Peers,),
     "peers promote": (voted.Claimed,),
     "peers remove": (voted.Claimed,),
