@@ -15,6 +15,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import load_pem_x509_csr
 from inputs import VECTORS, Builder, document, extended, inputs, message, vector_documents, vector_messages
+from lies import a_statement_of_sue, entries_of_logs, evidence_of_lies
 from said import Tongue, bodies
 
 from waypost.api import reading
@@ -30,6 +31,8 @@ from waypost.errors import ConfigError, DeniedError, UnreachableError, WireError
 from waypost.identity.certificates import identity_of, is_issued_by, read_certificate, read_request
 from waypost.identity.jwt import Tokens
 from waypost.identity.shared import read_shared
+from waypost.ledger import entry, exhibit
+from waypost.ledger.statement import Statement
 from waypost.rd import questions
 from waypost.record import Change, Hlc, Kind, canonical, parse_canonical
 
@@ -66,6 +69,22 @@ def a_change(data: bytes) -> None:
 
 def a_canonical_value(data: bytes) -> None:
     assert canonical(parse_canonical(data)) == data
+
+
+def a_log_entry(data: bytes) -> None:
+    read = entry.decode(data)
+    assert read.encode() == data
+    if read.kind is entry.Kind.COMMIT:
+        committed = entry.read_commit(read.body)
+        assert entry.commit(committed.network, committed.committed.encode()) == data
+
+
+def a_statement(data: bytes) -> None:
+    assert Statement.decode(data).encode() == data
+
+
+def a_piece_of_evidence(data: bytes) -> None:
+    assert exhibit.encode(exhibit.decode(data)) == data
 
 
 def a_connection(data: bytes) -> None:
@@ -270,6 +289,9 @@ DECODERS: Final = {
         ],
     ),
     "what nodes say": Decoder(what_nodes_say, bodies("00" * 32, lambda message: bytes(64)), nodes_saying),
+    "entry of a log": Decoder(a_log_entry, entries_of_logs()),
+    "statement": Decoder(a_statement, [a_statement_of_sue().encode()]),
+    "evidence": Decoder(a_piece_of_evidence, evidence_of_lies()),
     "JWT": Decoder(
         a_jwt,
         [

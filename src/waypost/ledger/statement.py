@@ -5,9 +5,9 @@
     signature, 128 hexadecimal digits, newline
 
 Signed are the first two lines without the newline at the end, and their SHA-256 is the statement's name.  `prev` names
-the last statement of the same signer, "" before the first: who signs two with one `prev` has said two things at once,
-and the two together prove it, whichever logs they are in.  Whoever was refused sends the same octets again; to date
-them anew is to sign twice.
+the last statement that the same signer signed, entered or not, "" before the first: who signs two with one `prev` has
+said two things at once, and the two together prove it, whichever logs they are in.  Whoever was refused sends the same
+octets again, or goes on from them; to date them anew is to sign twice.
 
 A log takes a statement that is dated at most SKEW_S from its own clock, and from what its own links show to be later:
 so no honest log can be shown to hold one that was dated back.
