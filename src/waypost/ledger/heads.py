@@ -1,12 +1,13 @@
 """Which heads the nodes have seen of each other's logs, told to each other: how a split view is found within a round.
 
-POST heads takes a JSON array of notes as strings, TOLD_MAX at most, each with the cosignature of the node that tells
-it.  What a node was told, or told us, is not told to it again; what did not arrive goes with the next.
+POST heads takes a JSON array of notes as strings, TOLD_MAX at most: what the witness holds, each with the cosignature
+of the node that tells it, and that node's own published head with all of them, so that everybody can see how far a
+quorum agreed.  What a node was told, or told us, is not told to it again; what did not arrive goes with the next.
 
 Source: notes on the ledger, 5 (COMPLETE-EVIDENCE).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import msgspec
@@ -27,20 +28,29 @@ _decoder = msgspec.json.Decoder(list[str])
 
 
 class Heads:
-    """tell() at each round; hear() for each POST heads of a node.
+    """tell() at each round; hear() for each POST heads of a node; has_published() when `published` has changed.
 
     What changes between rounds is told `round_s` after it was last told.
     """
 
-    def __init__(self, ids: Iterator[int], notary: Notary, peers: Peers, witness: Witness) -> None:
+    def __init__(
+        self,
+        ids: Iterator[int],
+        notary: Notary,
+        peers: Peers,
+        witness: Witness,
+        published: Callable[[], Head | None],
+    ) -> None:
         self._ids = ids
         self._notary = notary
         self._peers = peers
         self._witness = witness
-        self._told: dict[str, dict[str, str]] = {}  # by node and origin, the text
+        self._published = published
+        self._told: dict[str, dict[str, bytes]] = {}  # by node and origin, what of the head (_mark)
         self._asked: dict[int, tuple[str, list[Head]]] = {}
         self._told_at = 0.0
-        self._changes = 0  # of the witness, when they were last told
+        self._has_published = False  # since they were last told
+        self._changes = 0  # of the witness, then
         self._effects: list[Effect] = []
         self._counters = {"told": 0, "heard": 0, "refused": 0}
 
@@ -49,7 +59,7 @@ class Heads:
 
     def tell(self, now: float) -> None:
         """To every node what it has not heard yet, one call at a time."""
-        self._told_at, self._changes = now, self._witness.told
+        self._told_at, self._changes, self._has_published = now, self._witness.changes, False
         self._told = {node: self._told.get(node, {}) for node in self._peers.known}
         busy = {node for node, _ in self._asked.values()}
         for node in self._told:
@@ -59,6 +69,9 @@ class Heads:
     def hear(self, id: int, body: bytes, node: str) -> None:
         """Answer(id, Reply) follows.  What is behind the first head that its log did not sign is not looked at."""
         self._effects.append(Answer(id, self._hear(body, node)))
+
+    def has_published(self) -> None:
+        self._has_published = True
 
     def answered(self, id: int, result: object, now: float) -> bool:
         if id not in self._asked:
@@ -81,8 +94,8 @@ class Heads:
             self.tell(now)
 
     def next_timer(self) -> float | None:
-        is_news = self._witness.told != self._changes and bool(self._peers.known)
-        return self._told_at + self._notary.round_s if is_news else None
+        is_news = self._has_published or self._witness.changes != self._changes
+        return self._told_at + self._notary.round_s if is_news and self._peers.known else None
 
     def take_effects(self) -> list[Effect]:
         effects, self._effects = self._effects, []
@@ -92,22 +105,27 @@ class Heads:
         return {f"ledger_heads_{name}": count for name, count in self._counters.items()}
 
     def _tell(self, node: str) -> None:
-        told, origin = self._told[node], self._peers.known[node].origin
+        told, published = self._told[node], self._published()
         heads: list[Head] = []
-        size = 0
-        for head in self._witness.heads.values():
-            if head.origin != origin and told.get(head.origin) != head.note.text and len(heads) < TOLD_MAX:
-                size += 2 * len(head.note.text)
-                if size > OCTETS_MAX // 2:
-                    break
-                heads.append(head)
+        octets = 0
+        for head in (*([published] if published else []), *self._witness.heads.values()):
+            if head.origin == self._peers.known[node].origin or told.get(head.origin) == self._mark(head):
+                continue
+            octets += 2 * len(head.note.encode())  # with what JSON escapes
+            if len(heads) == TOLD_MAX or octets > OCTETS_MAX:
+                break
+            heads.append(head)
         if not heads:
             return
-        told.update((head.origin, head.note.text) for head in heads)
+        told.update((head.origin, self._mark(head)) for head in heads)
         id = next(self._ids)
         self._asked[id] = (node, heads)
         body = _encode([head.note.encode().decode() for head in heads])
         self._effects.append(Ask(id, Call(node, "POST", PATH, body)))
+
+    def _mark(self, head: Head) -> bytes:
+        """What makes it worth telling: of our own head also who cosigned it, of others' only what they cosigned."""
+        return head.note.encode() if head.origin == self._notary.origin else head.note.text.encode()
 
     def _hear(self, body: bytes, node: str) -> Reply:
         if node not in self._peers.known:
@@ -127,5 +145,5 @@ class Heads:
                 return Reply(400, f"a head of {head.origin} is not signed by its log\n".encode())
             self._counters["heard"] += 1
             if self._peers.key_of(head.origin) is not None:
-                told[head.origin] = head.note.text
+                told[head.origin] = self._mark(head)
         return Reply(200)

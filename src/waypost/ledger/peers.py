@@ -1,19 +1,23 @@
 """The logs of the other nodes: with which keys they sign and cosign.
 
-Each node tells its two keys in a note that its node key signed, which the roster vouches for:
+Each node tells its two keys in a note:
 
     waypost/log-keys@v1 newline
     name of the node newline
     vkey of the log newline                       its name is the origin
     vkey of the cosigner newline
 
-They are pinned when first seen.  A log has one key for ever, so another one that the node names later is refused and
-counted: whoever could change it could have two histories.
+Its node key has signed that, which the roster vouches for, and so have both keys, the cosigner's as of the time 0:
+nobody can take another's for its own.
+
+They are pinned when first seen.  An origin has one key for ever, so another one that is named later is refused and
+counted: whoever could change it could have two histories.  A node begins another log, of another origin, only after
+there is evidence against the one before, or once the network has voted another key for the node.
 
 Source: notes on the ledger, 5; C2SP signed-note.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from random import Random
 from typing import Final
@@ -21,16 +25,19 @@ from typing import Final
 from waypost.engine import Ask, Commit, Deadlines, Effect, Put, Rows
 from waypost.errors import StoreError, WireError
 from waypost.ledger import note
-from waypost.ledger.note import Algorithm, Key, Note, Verify
+from waypost.ledger.checkpoint import cosigner_of
+from waypost.ledger.note import Algorithm, Key, Line, Note, Verify
 from waypost.ledger.questions import Call, Notary, Reply
 
 PATH: Final = "keys"
-TABLE: Final = "ledger_peer"  # name of the node -> its note
+TABLE: Final = "ledger_peer"  # name of the node -> its note; of a log before, name NUL origin
 FIRST_LINE: Final = "waypost/log-keys@v1"
 KEYS_MAX: Final = 16 << 10  # octets
 RETRY_MIN_S: Final = 1.0
 RETRY_MAX_S: Final = 60.0
 AGAIN_S: Final = 3600.0  # to see whether a node now says something else
+FORMER_MAX: Final = 8  # logs that a node had before
+_AT: Final = bytes(8)  # the time 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,21 +51,33 @@ class PeerLog:
 
 
 class Peers:
-    """`own` is this node's key, as a key of notes.
+    """`own` is this node's key, as a key of notes; `frozen` says of an origin whether there is evidence against it.
 
     The engine tells set_members() who the others are, and they are asked for their keys; answered() brings them.
-    `known` are the logs of members by the node's name; key_of() says whose heads are witnessed, of_origin() whose log
-    it is.  keys() is what others are told about this node.
+    `known` are the logs of members by the node's name, and `revision` counts its changes; key_of() says whose heads are
+    witnessed, of_origin() whose log it is.  keys() is what others are told about this node.
     """
 
-    def __init__(self, rng: Random, ids: Iterator[int], notary: Notary, own: Key) -> None:
+    def __init__(
+        self,
+        rng: Random,
+        ids: Iterator[int],
+        notary: Notary,
+        own: Key,
+        frozen: Callable[[str], object | None] = lambda origin: None,
+    ) -> None:
         self._rng = rng
         self._ids = ids
         self._notary = notary
         self._own = own
+        self._frozen = frozen
         self.known: dict[str, PeerLog] = {}
+        self.revision = 0
         self._members: dict[str, str] = {}
         self._pinned: dict[str, PeerLog] = {}
+        self._notes: dict[str, Note] = {}  # that they were pinned from
+        self._former: list[PeerLog] = []
+        self._origins: dict[str, PeerLog] = {}  # of members
         self._strangers = {key.name: key for key in notary.witnessed}
         self._asked: dict[int, str] = {}
         self._misses: dict[str, int] = {}
@@ -70,28 +89,36 @@ class Peers:
         """Raises StoreError."""
         for key, value in rows.scan(TABLE):
             try:
-                self._pinned[key.decode()] = read_text(Note.decode(value).text)
+                name, _, former = key.decode().partition("\0")
+                read = Note.decode(value)
+                log = read_text(read.text)
             except (UnicodeDecodeError, WireError) as error:
                 raise StoreError(f"the pinned keys of {key!r} cannot be read") from error
+            if former:
+                self._former.append(log)
+            else:
+                self._pinned[name], self._notes[name] = log, read
 
     def set_members(self, members: Mapping[str, str], now: float) -> None:
         """The other nodes: their node keys in hexadecimal, by name."""
         if members == self._members:
             return
-        for name in self._members.keys() - members.keys():
-            self._deadlines.clear(name)
-            self._misses.pop(name, None)
-        for name in sorted(members.keys() - self._members.keys()):
-            self._deadlines.set(name, now)
+        for name in self._members:
+            if name not in members:
+                self._deadlines.clear(name)
+                self._misses.pop(name, None)
+        for name, key in members.items():
+            if self._members.get(name) != key:
+                self._deadlines.set(name, now)
         self._members = dict(members)
-        self.known = {name: self._pinned[name] for name in members if name in self._pinned}
+        self._index()
 
     def keys(self) -> Reply:
         return Reply(200, make_keys(self._notary, self._own))
 
     def of_origin(self, origin: str) -> PeerLog | None:
-        """Of a member."""
-        return next((log for log in self.known.values() if log.origin == origin), None)
+        """Of a member, also one that it has no more."""
+        return self._origins.get(origin)
 
     def key_of(self, origin: str) -> Key | None:
         """Of a log that is witnessed here: of a member, or of a stranger that the configuration names."""
@@ -134,23 +161,52 @@ class Peers:
 
     def _learn(self, name: str, data: bytes) -> bool:
         """Whether the answer is of use."""
+        public = bytes.fromhex(self._members[name])
+        pinned = self._pinned.get(name)
         try:
-            log = read_keys(data, name, bytes.fromhex(self._members[name]), self._notary.verify)
-            self._require_own(log)
+            log = read_keys(data, name, public, self._notary.verify)
+            if pinned != log:
+                self._require_own(log)
+                self._require_free(log, pinned, public)
         except WireError:
             self._refused += 1
             return False
-        if name not in self._pinned:
-            self._pinned[name] = self.known[name] = log
-            self._effects.append(Commit(puts=(Put(TABLE, name.encode(), data),)))
-        elif self._pinned[name] != log:
-            self._refused += 1
+        if pinned == log and self._is_vouched(name, public):
+            return True
+        read = Note.decode(data)
+        puts = [Put(TABLE, name.encode(), data)]
+        if pinned is not None and pinned != log:
+            self._former.append(pinned)
+            puts.append(Put(TABLE, f"{name}\0{pinned.origin}".encode(), self._notes[name].encode()))
+        self._pinned[name], self._notes[name] = log, read
+        self._effects.append(Commit(puts=tuple(puts)))
+        self._index()
         return True
+
+    def _require_free(self, log: PeerLog, pinned: PeerLog | None, public: bytes) -> None:
+        """Raises WireError if the node is bound to the log that it has."""
+        if pinned is None:
+            return
+        may_change = self._frozen(pinned.origin) is not None or not self._is_vouched(log.node, public)
+        before = sum(former.node == log.node for former in self._former)
+        if log.origin == pinned.origin or not may_change or before >= FORMER_MAX:
+            raise WireError(f"{log.node} has another log already")
+
+    def _is_vouched(self, name: str, public: bytes) -> bool:
+        """Whether this key of the node has signed what is pinned."""
+        return self._notes[name].by(Key(name, Algorithm.ED25519, public)) is not None
+
+    def _index(self) -> None:
+        self.revision += 1
+        self.known = {name: self._pinned[name] for name in self._members if name in self._pinned}
+        former = (log for log in self._former if log.node in self._members)
+        self._origins = {log.origin: log for log in (*former, *self.known.values())}
 
     def _require_own(self, log: PeerLog) -> None:
         """No two logs have one origin, and no key signs for two: each witness counts once.  Raises WireError."""
-        others = [other for name, other in self._pinned.items() if name != log.node]
+        others = [*self._former, *(other for name, other in self._pinned.items() if name != log.node)]
         origins = {self._notary.origin, *self._strangers, *(other.origin for other in others)}
+        origins.update(f"waypost/{name}" for name in self._members if name != log.node)  # what they have by default
         taken = {self._notary.key.public, self._notary.cosigner.public, self._own.public}
         taken.update(outside.key.public for outside in self._notary.outside)
         taken.update(key.public for other in others for key in (other.key, other.cosigner))
@@ -160,7 +216,9 @@ class Peers:
 
 def make_keys(notary: Notary, own: Key) -> bytes:
     text = "".join(f"{line}\n" for line in (FIRST_LINE, notary.name, notary.key.encode(), notary.cosigner.encode()))
-    return Note(text, (note.sign(text, own, notary.sign_as_node),)).encode()
+    cosigned = Line(notary.cosigner.name, notary.cosigner.id, _AT + notary.cosign(_to_cosign(text)))
+    signed = note.sign(text, own, notary.sign_as_node), note.sign(text, notary.key, notary.sign)
+    return Note(text, (*signed, cosigned)).encode()
 
 
 def read_keys(data: bytes, node: str, public: bytes, verify: Verify) -> PeerLog:
@@ -169,11 +227,14 @@ def read_keys(data: bytes, node: str, public: bytes, verify: Verify) -> PeerLog:
         raise WireError("the note is too large")
     read = Note.decode(data)
     log = read_text(read.text)
-    key = Key(node, Algorithm.ED25519, public)
-    if log.node != node or not note.signers(read, (key,), verify):
-        raise WireError(f"the keys are not signed by {node}")
-    if public in (log.key.public, log.cosigner.public):
-        raise WireError("the key of a log is not the node's")
+    if log.node != node or public in (log.key.public, log.cosigner.public):
+        raise WireError(f"these are not the keys of a log of {node}")
+    keys = (Key(node, Algorithm.ED25519, public), log.key)
+    cosigned = read.by(log.cosigner)
+    if cosigned is None or note.signers(read, keys, verify) != keys:
+        raise WireError(f"the keys are not signed by {node} and by themselves")
+    if cosigned.signature[:8] != _AT or not verify(log.cosigner.public, cosigned.signature[8:], _to_cosign(read.text)):
+        raise WireError(f"the signature of {log.cosigner.name} is wrong")
     return log
 
 
@@ -185,6 +246,11 @@ def read_text(text: str) -> PeerLog:
     node, key, cosigner = lines[1], Key.decode(lines[2]), Key.decode(lines[3])
     if key.algorithm != Algorithm.ED25519 or cosigner.algorithm != Algorithm.COSIGNATURE:
         raise WireError("a log has a key that signs and one that cosigns")
-    if key.public == cosigner.public:
-        raise WireError("the log and its cosigner have one key")
+    if key.public == cosigner.public or cosigner.name != cosigner_of(key.name):
+        raise WireError("the cosigner has the log's key, or another name than its own")
     return PeerLog(node, key.name, key, cosigner)
+
+
+def _to_cosign(text: str) -> bytes:
+    """No checkpoint is so written: its second line is a number, and its third a hash."""
+    return f"cosignature/v1\ntime 0\n{text}".encode()

@@ -33,6 +33,7 @@ TABLE: Final = "ledger_node"
 ROW: Final = b"published"
 WAIT_S: Final = 3.0
 ANSWER_MAX: Final = 64 << 10  # octets
+COUNTED: Final = ("begun", "published", "short", "cosigned", "refused", "wrong", "silent", "ahead")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,20 +47,30 @@ class Cosigner:
 
 @dataclass(slots=True)
 class Round:
-    """`lines` are what verified, by the name of the cosigner; `asked` who is still to answer."""
+    """`lines` are what verified, by the key of the cosigner."""
 
     head: Head
     until: float
-    asked: dict[int, tuple[Cosigner, int, bool]] = field(default_factory=dict)  # the size said, whether once more
     lines: dict[Key, Line] = field(default_factory=dict)
     is_published: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """`old` is the size that we took it to hold; `is_again`: it has told us."""
+
+    round: Round
+    cosigner: Cosigner
+    old: int
+    is_again: bool
 
 
 class Rounds:
     """`head` is the durable head of our log, None while it may not sign; `consistency` the proof between two sizes.
 
-    The engine calls entered() for each new entry that is no head of another log, and hands POST heads to hear_heads().
-    `published` is durable, with its cosignatures.  The heads that the witness holds are told to others at each round.
+    The engine calls entered() for each new entry that is no head of another log, and hands POST heads to hear_heads()
+    and what comes by Apply to applied().  `published` is durable, with its cosignatures.  The heads that the witness
+    holds are told to others at each round.
     """
 
     def __init__(
@@ -75,20 +86,25 @@ class Rounds:
         self._ids = ids
         self._notary = notary
         self._peers = peers
-        self._heads = Heads(ids, notary, peers, witness)
+        self._witness = witness
+        self._heads = Heads(ids, notary, peers, witness, lambda: self.published)
         self._head = head
         self._consistency = consistency
         self.published: Head | None = None
         self._round: Round | None = None
+        self._asked: dict[int, Asked] = {}  # of earlier rounds, too: a witness has one call under way
+        self._live: dict[str, None] = {}  # nodes that answered when they were last asked
         self._due: float | None = None
-        self._idle = 0.0
+        self._idle = self._began_at = self._started_at = 0.0
+        self._known = 0  # the peers' revision when the last round began
         self._cosigned: dict[Key, int] = {}  # the size that each witness cosigned last, as far as is known
         self._effects: list[Effect] = []
-        self._counters = {"begun": 0, "published": 0, "short": 0, "cosigned": 0, "wrong": 0, "silent": 0, "ahead": 0}
+        self._counters = dict.fromkeys(COUNTED, 0)
 
     def restore(self, rows: Rows, now: float) -> None:
         """Raises StoreError."""
-        self._idle = now
+        self._began_at = self._started_at = now
+        self._idle = now + self._notary.round_s  # by then the others' keys are known
         self._heads.restore(now)
         value = rows.get(TABLE, ROW)
         if value is None:
@@ -127,21 +143,31 @@ class Rounds:
         """Whether the published head has its quorum."""
         return self.published is not None and len(self.cosigners) >= self.quorum
 
+    def ages_s(self, now: float) -> dict[str, int]:
+        """LINK-FRESH: of each node that answers, how long ago our log was level with what we saw of its."""
+        live = (log for node, log in self._peers.known.items() if node in self._live)
+        return {log.node: int(now - self._witness.fresh_at.get(log.origin, self._started_at)) for log in live}
+
     def answered(self, id: int, result: object, now: float) -> bool:
         if self._heads.answered(id, result, now):
             return True
-        if self._round is None or id not in self._round.asked:
+        asked = self._asked.pop(id, None)
+        if asked is None:
             return False
-        cosigner, said, is_again = self._round.asked.pop(id)
-        self._hear(self._round, cosigner, said, is_again, result)
-        if not self._round.asked or self._round.is_published:
-            self._publish(self._round)
+        has_cosigned = self._hear(asked, result)
+        round = asked.round
+        if round is self._round:
+            is_over = not any(other.round is round for other in self._asked.values())
+            if has_cosigned if round.is_published else is_over:
+                self._publish(round)
         return True
 
     def applied(self, change: Change, now: float) -> bool:
+        """What was published is durable."""
         if change.key != ROW or change.value is None:
             return False
         self.published = read_head(change.value)
+        self._heads.has_published()
         return True
 
     def handle_timer(self, now: float) -> None:
@@ -169,71 +195,102 @@ class Rounds:
             "ledger_published_size": self.published.size if self.published else 0,
             "ledger_cosigners": len(self.cosigners),
             "ledger_quorum": self.quorum,
+            "ledger_link_age_seconds": max(self.ages_s(now).values(), default=0),
         }
 
     def _next(self) -> float:
-        return self._idle if self._due is None else min(self._due, self._idle)
+        """When the next round is due; whoever has become a witness since the last one is soon asked."""
+        timers = [self._idle]
+        if self._due is not None:
+            timers.append(self._due)
+        if self._known != self._peers.revision:
+            timers.append(self._began_at + self._notary.round_s)
+        return min(timers)
 
     def _begin(self, now: float) -> None:
+        self._began_at, self._known = now, self._peers.revision
         self._due, self._idle = None, now + self._notary.idle_round_s
         self._heads.tell(now)
+        self._live = {node: None for node in self._live if node in self._peers.known}
         head = self._head()
         if head is None:
+            self._idle = now + self._notary.round_s
             return
         if self._round is not None and not self._round.is_published:
             self._publish(self._round)
         self._counters["begun"] += 1
         self._round = Round(head, now + WAIT_S)
-        for cosigner in self.witnesses:
-            self._ask(self._round, cosigner, min(self._cosigned.get(cosigner.key, 0), head.size), is_again=False)
-        if not self._round.asked:
+        busy = {asked.cosigner.key for asked in self._asked.values()}
+        free = [cosigner for cosigner in self.witnesses if cosigner.key not in busy]
+        for cosigner in free:
+            self._ask(Asked(self._round, cosigner, min(self._held(cosigner.key), head.size), is_again=False))
+        if not free:
             self._publish(self._round)
 
-    def _ask(self, round: Round, cosigner: Cosigner, old: int, *, is_again: bool) -> None:
-        proof = self._consistency(old, round.head.size) if 0 < old < round.head.size else ()
+    def _held(self, key: Key) -> int:
+        """The size that the witness holds, as far as is known: what it cosigned last."""
+        published = self.published
+        before = published.size if published and published.note.by(key) else 0
+        return self._cosigned.get(key, before)
+
+    def _ask(self, asked: Asked) -> None:
+        head, old, cosigner = asked.round.head, asked.old, asked.cosigner
+        proof = self._consistency(old, head.size) if 0 < old < head.size else ()
         id = next(self._ids)
-        round.asked[id] = (cosigner, old, is_again)
-        body = Submission(old, proof, round.head).encode()
+        self._asked[id] = asked
+        body = Submission(old, proof, head).encode()
         call = Call(cosigner.node, "POST", submission.PATH, body, cosigner.url, ANSWER_MAX)
         self._effects.append(Ask(id, call))
 
-    def _hear(self, round: Round, cosigner: Cosigner, said: int, is_again: bool, result: object) -> None:
+    def _hear(self, asked: Asked, result: object) -> bool:
+        """Whether it has cosigned."""
+        cosigner, head = asked.cosigner, asked.round.head
         if not isinstance(result, Reply):
             self._counters["silent"] += 1
-            return
+            self._live.pop(cosigner.node, None)
+            return False
+        if cosigner.node in self._peers.known:
+            self._live[cosigner.node] = None
         try:
             if result.status == 200:
-                round.lines[cosigner.key] = self._line(round.head, cosigner.key, result.body)
-                self._cosigned[cosigner.key] = round.head.size
+                asked.round.lines[cosigner.key] = self._line(head, cosigner.key, result.body)
+                self._cosigned[cosigner.key] = head.size
                 self._counters["cosigned"] += 1
-                return
-            if result.status == 409 and not is_again and result.media.startswith(submission.SIZE_MEDIA):
-                old = read_size(result.body.decode("ascii").removesuffix("\n"))
-                if old <= round.head.size and old != said:
-                    self._cosigned[cosigner.key] = old
-                    self._ask(round, cosigner, old, is_again=True)
-                    return
-                self._counters["ahead"] += old > round.head.size
+                return True
+            if result.status == 409:
+                self._hear_size(asked, result)
+            else:
+                self._counters["refused"] += 1
         except (WireError, UnicodeDecodeError):
-            pass
-        self._counters["wrong"] += 1
+            self._counters["wrong"] += 1
+        return False
+
+    def _hear_size(self, asked: Asked, result: Reply) -> None:
+        """It holds another head than we took it to.  Raises WireError if it does not tell of what size."""
+        held = read_size(result.body.decode("ascii").removesuffix("\n"))
+        if held > asked.round.head.size:
+            self._counters["ahead"] += 1
+        elif asked.is_again or held == asked.old:
+            self._counters["wrong"] += 1
+        else:
+            self._cosigned[asked.cosigner.key] = held
+            if asked.round is self._round:
+                self._ask(Asked(asked.round, asked.cosigner, held, is_again=True))
 
     def _line(self, head: Head, key: Key, body: bytes) -> Line:
         """The cosignature in the answer.  Raises WireError."""
-        answered = Note.decode(head.note.text.encode() + b"\n" + body)
-        line = answered.by(key)
-        if (
-            line is None
-            or cosigned_at(Head(head.checkpoint, Note(head.note.text, (line,))), key, self._notary.verify) is None
-        ):
-            raise WireError("the witness has not cosigned it")
-        return line
+        line = Note.decode(head.note.text.encode() + b"\n" + body).by(key)
+        if line is not None:
+            alone = Head(head.checkpoint, Note(head.note.text, (line,)))
+            if cosigned_at(alone, key, self._notary.verify) is not None:
+                return line
+        raise WireError("the witness has not cosigned it")
 
     def _publish(self, round: Round) -> None:
-        lines = round.head.note.lines + tuple(round.lines.values())
-        self._counters["published"] += not round.is_published
-        self._counters["short"] += not round.is_published and len(round.lines) < self.quorum
+        if not round.is_published:
+            self._counters["published"] += 1
+            self._counters["short"] += len(round.lines) < self.quorum
         round.is_published = True
-        value = Note(round.head.note.text, lines).encode()
+        value = Note(round.head.note.text, (*round.head.note.lines, *round.lines.values())).encode()
         change = Change(0, Kind.PUT, ROOM, ROW, round.head.size, value, 0, b"")
         self._effects.append(Commit(puts=(Put(TABLE, ROW, value),), then=(Apply(change),)))

@@ -20,7 +20,7 @@ from waypost.codec import u64
 from waypost.engine import Answer, Apply, Commit, Deadlines, Effect, Put, Rows
 from waypost.errors import StoreError, WireError
 from waypost.ledger.checkpoint import Head, cosign, read_head, require_signed
-from waypost.ledger.note import Key, Note
+from waypost.ledger.note import Key, Line, Note
 from waypost.ledger.questions import ROOM, Notary, Reply
 from waypost.ledger.submission import SIZE_MEDIA, Submission
 from waypost.ledger.tree import EMPTY, verify_consistency
@@ -29,6 +29,7 @@ from waypost.record import Change, Kind
 TABLE: Final = "ledger_witness"
 REFUSED: Final = "ledger_refused"  # u64 in order of their coming -> the note
 REFUSED_MAX: Final = 64  # of one origin; the oldest goes
+HEARD_MAX: Final = 64  # of one origin, what was heard of lately and is not looked at again
 TEXT_MAX: Final = 8 << 10  # octets of a checkpoint without signatures, so that it fits an entry
 AGAIN_S: Final = 5  # the same head is cosigned anew after so long; before, its cosignature is told again
 LINK_EVERY_S: Final = 5.0  # for one origin
@@ -58,8 +59,9 @@ class Witness:
     size, or None.
 
     The engine hands add-checkpoint to add_checkpoint(), and what comes by Apply to applied().  `heads` are durable, and
-    `told` counts how often one of them changed.  take_heads() is what the court should consider; take_links() what our
-    log should hold, each entered with linking() as the rows of its Commit.
+    `changes` counts how often one of them changed.  take_heads() is what the court should consider; take_links() what
+    our log should hold, each entered with linking() as the rows of its Commit.  `fresh_at` says when an origin was last
+    seen to be no larger than what our log holds of it.
     """
 
     def __init__(
@@ -75,13 +77,15 @@ class Witness:
         self._frozen = frozen
         self._root_at = root_at
         self.heads: dict[str, Head] = {}
-        self.told = 0
+        self.changes = 0
         self._seen: dict[str, Seen] = {}  # what the next one must extend
         self._origins: dict[str, str] = {}  # by the SHA-256 of each, in hexadecimal
+        self._heard: dict[str, dict[bytes, None]] = {}  # by the SHA-256 of the note, the oldest first
         self._refused: dict[str, dict[bytes, tuple[int, Head]]] = {}  # by the SHA-256 of the text
         self._next = 0
         self._linked: dict[str, int] = {}  # sizes
         self._linked_at: dict[str, float] = {}
+        self.fresh_at: dict[str, float] = {}
         self._links: Deadlines[str] = Deadlines()
         self._saw: list[tuple[Head, str]] = []
         self._effects: list[Effect] = []
@@ -133,23 +137,24 @@ class Witness:
         return [head for _, head in self._refused.get(origin, {}).values()]
 
     def hear(self, head: Head, source: str) -> bool:
-        """A head that `source` told of, for the court; False if its log's key did not sign it.
+        """A head that `source` told of, for the court, with all its lines; False if its log's key did not sign it.
 
-        No signature is checked of what was seen before, or is of no log that is witnessed.
+        No signature is checked of what was seen before, or is of no log that is witnessed.  What the lines of
+        witnesses are worth is the court's to find out.
         """
         is_ours = head.origin == self._notary.origin
         key = self._notary.key if is_ours else self._key_of(head.origin)
-        seen = self._seen.get(head.origin)
-        if key is None or (seen and seen.head.note.text == head.note.text):
+        heard, digest = self._heard.setdefault(head.origin, {}) if key else {}, sha256(head.note.encode()).digest()
+        if key is None or digest in heard:
             return True
-        bare = _by(head, key)
-        if not bare.note.lines or _digest(head) in self._refused.get(head.origin, {}):
-            return bool(bare.note.lines)
-        try:
-            require_signed(bare, key, self._notary.verify)
-        except WireError:
+        line = self._verified(head, key)
+        if line is None:
             return False
-        self._saw.append((head, source))
+        if len(heard) >= HEARD_MAX:
+            del heard[next(iter(heard))]
+        heard[digest] = None
+        others = (other for other in head.note.lines if not other.is_by(key))
+        self._saw.append((Head(head.checkpoint, Note(head.note.text, (line, *others))), source))
         return True
 
     def applied(self, change: Change, now: float) -> bool:
@@ -158,7 +163,7 @@ class Witness:
             return False
         head = read_head(change.value)
         self._keep(head)
-        self.told += 1
+        self.changes += 1
         self._link(head.origin, now)
         return True
 
@@ -172,6 +177,7 @@ class Witness:
         due = [origin for origin in self._links.pop_due(now) if self.heads[origin].size > self._linked.get(origin, 0)]
         for origin in due:
             self._linked[origin], self._linked_at[origin] = self.heads[origin].size, now
+            self.fresh_at[origin] = now
         return [self.heads[origin] for origin in due]
 
     def linked(self, origin: str) -> int:
@@ -210,14 +216,26 @@ class Witness:
             return self._refuse("unknown", 404, "this origin is not witnessed here")
         if frozen is not None and head.size > frozen.size:
             return self._refuse("denied", 403, f"there is evidence against this log: {frozen.digest}")
+        if self._verified(head, key) is None:
+            return self._refuse("denied", 403, "the log has not signed it")
+        return None
+
+    def _verified(self, head: Head, key: Key) -> Line | None:
+        """The log's line, None if there is none, or one that is wrong.
+
+        A line that was verified before, and one that comes twice, is not verified again.
+        """
         lines = tuple(dict.fromkeys(line for line in head.note.lines if line.is_by(key)))
         if not lines:
-            return self._refuse("denied", 403, "the log has not signed it")
+            return None
+        seen = self._seen.get(head.origin)
+        if seen and seen.head.note.text == head.note.text and seen.head.note.by(key) == lines[0] and len(lines) == 1:
+            return lines[0]
         try:
             require_signed(Head(head.checkpoint, Note(head.note.text, lines)), key, self._notary.verify)
-        except WireError as error:
-            return self._refuse("denied", 403, str(error))
-        return None
+        except WireError:
+            return None
+        return lines[0]
 
     def _consider(self, id: int, submission: Submission, time_s: int, source: str) -> None:
         """Of a head that its log signed."""
@@ -280,7 +298,9 @@ class Witness:
         self._origins[sha256(head.origin.encode()).hexdigest()] = head.origin
 
     def _link(self, origin: str, now: float) -> None:
-        if self.heads[origin].size > self._linked.get(origin, 0):
+        if self.heads[origin].size <= self._linked.get(origin, 0):
+            self.fresh_at[origin] = now
+        else:
             self._links.set(origin, max(now, self._linked_at.get(origin, now - LINK_EVERY_S) + LINK_EVERY_S))
 
     def _refuse(self, counter: str, status: int, sentence: str) -> Reply:
