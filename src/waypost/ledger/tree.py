@@ -41,7 +41,7 @@ def node_hash(left: bytes, right: bytes) -> bytes:
 
 def verify_inclusion(index: int, size: int, leaf_hash: bytes, proof: Sequence[bytes], root: bytes) -> bool:
     """Whether the `proof` shows the leaf at `index` in the tree of that size and root."""
-    if not 0 <= index < size:
+    if not 0 <= index < size or not _are_hashes(leaf_hash, root, *proof):
         return False
     inner = (index ^ (size - 1)).bit_length()
     if len(proof) != inner + (index >> inner).bit_count():
@@ -54,7 +54,7 @@ def verify_consistency(old: int, new: int, old_root: bytes, new_root: bytes, pro
 
     Of an old tree without leaves it says no: whoever asks that has nothing to compare.
     """
-    if not 0 < old <= new:
+    if not 0 < old <= new or not _are_hashes(*proof):
         return False
     if old == new:
         return not proof and old_root == new_root
@@ -264,6 +264,10 @@ def _fold(peaks: Sequence[bytes]) -> bytes:
     for peak in peaks[1:]:
         root = node_hash(peak, root)
     return root
+
+
+def _are_hashes(*hashes: bytes) -> bool:
+    return set(map(len, hashes)) <= {HASH_SIZE}
 
 
 def _climb(index: int, inner: int, hash: bytes, proof: Sequence[bytes]) -> bytes:
