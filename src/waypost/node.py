@@ -32,13 +32,14 @@ from waypost.api.mesh import Hearing
 from waypost.api.renewing import Renewing
 from waypost.api.routes import PEER_ROUTES
 from waypost.api.server import application
+from waypost.api.tiles import Tiles
 from waypost.assembly.engine import Assembly
-from waypost.assembly.installation import Installation, Introduce, Introduced
+from waypost.assembly.installation import Installation, Introduce, Introduced, Reach
 from waypost.assembly.questions import Review
 from waypost.config import Config
 from waypost.drip.literal import Peer as LiteralPeer
 from waypost.drip.messages import PARCEL_MAX
-from waypost.engine import Endpoint
+from waypost.engine import Ask, Endpoint
 from waypost.errors import ConfigError
 from waypost.identity.admission import Gate
 from waypost.identity.anchors import Revoked
@@ -47,6 +48,8 @@ from waypost.identity.credentials import Credentials
 from waypost.identity.keys import verifies
 from waypost.identity.requests import Signatures
 from waypost.identity.token import Created, FirstToken
+from waypost.ledger.note import Algorithm, Key
+from waypost.ledger.questions import Call, Notary, Outside
 from waypost.rd.engine import Settings
 from waypost.record.verification import Remembering
 from waypost.runtime import associations, local
@@ -57,6 +60,7 @@ from waypost.runtime.figures import Figures, Labelled, LastError
 from waypost.runtime.host import Host, wall_clock_ms
 from waypost.runtime.http import HttpServer, Secured, serve, serve_locally
 from waypost.runtime.literal import calling
+from waypost.runtime.logs import Logs
 from waypost.runtime.mdns import announcing
 from waypost.runtime.peers import Peers
 from waypost.runtime.places import Places
@@ -67,6 +71,7 @@ from waypost.runtime.udp import UdpDriver, open_udp
 from waypost.runtime.websocket import WebSockets
 from waypost.runtime.writer import Writer
 from waypost.storage import Reader, Store
+from waypost.storage.files import place_of, read_file
 from waypost.storage.keyring import Keyring
 from waypost.storage.network import known_network, remember_network
 from waypost.storage.policy import NAME as POLICY
@@ -227,7 +232,9 @@ class Node:
         self._peers = Peers(installation.name, self._credentials, hear, reached, source, signs)
         undo.push_async_callback(self._peers.close)
         contacts = Contacts(self._keys, self.ask, self._peers.outside)
-        self._host.outside = lambda ask: contacts.outside(ask.body)
+        self._logs = Logs(installation.name, self._credentials, self._host.answered, source, signs)
+        undo.push_async_callback(self._logs.close)
+        self._host.outside = partial(_hand_out, contacts, self._logs)
         listeners = await undo.enter_async_context(AsyncExitStack())  # after the host: what was taken is still answered
         undo.push_async_callback(self._host.stop)
         await self._host.start(store)
@@ -288,6 +295,8 @@ class Node:
             application, self.ask, self._ready, measure=self._measure, joining=joining, hosts=config.http.hosts
         )
         app = made(identify, self._policy.decide, self._gate, rows=reader)
+        tiles = partial(Tiles, self.ask, partial(place_of, config.dir))
+        tiles(identify, self._policy.decide, self._gate).serve_in(app)
         over_websocket = "ws" in config.coap.transports
         if over_websocket:
             WebSockets(self._host, identify).serve_in(app)
@@ -311,10 +320,10 @@ class Node:
         keys = {peer.name: bytes.fromhex(peer.key) or None for peer in config.peers.drip_02}
         literal = Literal(self.name, keys, self.ask, identify, self._policy.decide, self._gate)
         signatures = Signatures(self._peers.key_of) if config.peers.signatures == "on" else None
-        Hearing(only, self._policy.decide, self._host.hear, network, literal.serve, signatures, self.name).serve_in(
-            peers
-        )
+        hearing = Hearing(only, self._policy.decide, self._host.hear, network, literal.serve, signatures, self.name)
+        hearing.serve_in(peers)
         literal.serve_in(peers)
+        tiles(hearing.identify, self._policy.decide, self._gate, network).serve_in(peers)
         await self._serve("peers", config.peers.listen, peers, secured, undo)
 
     async def _serve(
@@ -341,6 +350,7 @@ class Node:
                 "datagrams_unsent": self._host.unsent,
                 **counters(self._oscore),
                 **self._peers.counters(),
+                **self._logs.counters(),
                 "dtls_dropped": _by_reason(self._dtls, lambda driver: driver.associations.dropped),
                 "dtls_sessions_ended": _by_reason(self._dtls, lambda driver: driver.associations.ended),
                 "secure_handshakes": Labelled(
@@ -372,6 +382,7 @@ class Node:
                     {(name,): (ends - wall_clock_ms()) // 1_000 for name, ends in self._keys.ends_ms.items()},
                 ),
                 **self._peers.gauges(),
+                **self._logs.gauges(),
                 "commits_waiting": self._writer.pending,
                 "connections": _each(self._places, lambda places: places.taken),
                 "dtls_handshakes": _each(self._dtls, lambda driver: driver.associations.handshakes),
@@ -417,7 +428,37 @@ def open_network(config: Config, keyring: Keyring) -> Installation:
         known.contacts if known else {},
         carries=config.rd.carrier == "mesh",
         literal=tuple(LiteralPeer(peer.name, bool(peer.url)) for peer in config.peers.drip_02),
+        notary=open_log(config, keyring, name),
     )
+
+
+def open_log(config: Config, keyring: Keyring, name: str) -> Notary:
+    """The log of the node `name`.  Raises ConfigError."""
+    ledger, origin = config.ledger, config.ledger.origin or f"waypost/{name}"
+    return Notary(
+        name,
+        origin,
+        Key(origin, Algorithm.ED25519, keyring.log.public_key().public_bytes_raw()),
+        keyring.log.sign,
+        Key(f"{origin}/witness", Algorithm.COSIGNATURE, keyring.cosigner.public_key().public_bytes_raw()),
+        keyring.cosigner.sign,
+        keyring.node.sign,
+        verifies,
+        partial(read_file, config.dir),
+        tuple(Outside(Key.decode(witness.key), witness.url) for witness in ledger.witnesses),
+        tuple(map(Key.decode, ledger.witnessed)),
+        ledger.quorum,
+        ledger.round_s,
+        ledger.idle_round_s,
+    )
+
+
+def _hand_out(contacts: Contacts, logs: Logs, ask: Ask) -> None:
+    """What the engine asks of the world, to whoever brings it there."""
+    if isinstance(ask.body, Call | Reach):
+        logs.outside(ask)
+    if not isinstance(ask.body, Call):
+        contacts.outside(ask.body)
 
 
 def _each(listeners: Mapping[str, T], figure: Callable[[T], int]) -> Labelled:

@@ -120,7 +120,7 @@ def test_a_node_is_asked_below_its_log_by_the_certificates_of_both() -> None:
         assert other.requests == [("GET", "/log/checkpoint", b""), ("POST", "/log/add-checkpoint", b"old 0\n")]
         assert other.shown[0] is not None
         assert other.headers[0]["waypost-network"] == NETWORK
-        assert logs.counters() == {"log_calls_answered": 2, "log_calls_failed": 0, "log_calls_overflowed": 0}
+        assert logs.counters() == {"ledger_calls_answered": 2, "ledger_calls_failed": 0, "ledger_calls_overflowed": 0}
 
     asyncio.run(story())
 
@@ -188,7 +188,7 @@ def test_a_node_that_is_not_known_or_not_there_has_no_answer() -> None:
         async with home.calling(berta=url) as logs:
             assert await home.asks(logs, Call("berta", "GET", "checkpoint")) is None
             assert await home.asks(logs, Call("carla", "GET", "checkpoint"), 2) is None
-        assert logs.counters()["log_calls_failed"] == 2
+        assert logs.counters()["ledger_calls_failed"] == 2
 
     asyncio.run(story())
 
@@ -293,12 +293,12 @@ def test_only_so_many_calls_go_to_one_node_at_once_and_the_others_wait() -> None
         ):
             for id in range(calls):
                 logs.outside(Ask(id, Call("berta", "GET", f"tile/0/{id:03}")))
-            assert logs.gauges() == {"log_calls_waiting": calls}
+            assert logs.gauges() == {"ledger_calls_waiting": calls}
             assert await home.asks(logs, Call("carla", "GET", "checkpoint"), 1_000) is not None
             release.set()
             for id in range(calls):
                 assert isinstance(await home.answer(id), Reply)
-            assert logs.gauges() == {"log_calls_waiting": 0}
+            assert logs.gauges() == {"ledger_calls_waiting": 0}
         assert slow.most == CONNECTIONS_MAX
 
     asyncio.run(story())
@@ -342,7 +342,7 @@ def test_so_many_calls_wait_and_no_more() -> None:
             assert await home.answer(room) is None
             assert await home.answer(room + 1) is None
             assert set(home.answers) == {room, room + 1}
-            assert logs.counters()["log_calls_overflowed"] == 2
+            assert logs.counters()["ledger_calls_overflowed"] == 2
 
     asyncio.run(story())
 

@@ -53,8 +53,8 @@ class Hearing:
         self._network = network
         self._literal = literal
 
-    async def _who(self, request: web.Request) -> Identity:
-        """Raises Refusal."""
+    async def identify(self, request: web.Request) -> Identity:
+        """Who asks, by its certificate or by its signature.  Raises Refusal."""
         if self._signatures is None or "Signature-Input" not in request.headers:
             return await self._identify(request)
         fields = {name.lower(): ", ".join(request.headers.getall(name)) for name in request.headers}
@@ -76,7 +76,7 @@ class Hearing:
         network = request.headers.get(NETWORK)
         if network is None and self._literal is not None:
             return await self._literal(request)
-        who = await self._who(request)
+        who = await self.identify(request)
         decision = self._decide(who, Action.PEER, THE_NODE)
         if not decision.allowed:
             raise Refusal(403, decision.reason)

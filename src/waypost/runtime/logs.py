@@ -108,11 +108,11 @@ class Logs:
         await asyncio.gather(*(place.session.close() for place in places))
 
     def counters(self) -> dict[str, int]:
-        return {f"log_calls_{fate}": self.counts[fate] for fate in FATES}
+        return {f"ledger_calls_{fate}": self.counts[fate] for fate in FATES}
 
     def gauges(self) -> dict[str, int]:
         places = (*self._nodes.values(), *self._others.values())
-        return {"log_calls_waiting": sum(len(place.waiting) + place.under_way for place in places)}
+        return {"ledger_calls_waiting": sum(len(place.waiting) + place.under_way for place in places)}
 
     def outside(self, ask: Ask) -> None:
         match ask.body:
