@@ -64,28 +64,44 @@ class Eye:
         ice: Mapping[str, Ice] | None = None,
         mirrored: Mapping[str, Tree] | None = None,
     ) -> None:
+        self.keys = keys
         self.disk = disk or Disk()
+        self.verify = verify
         self.verified = 0
         self.now = 100.0
         self.time_s = POSIX
         self.answers: dict[int, object] = {}
         self.held: list[Commit] = []
         self.ice = dict(ice or {})
-        trees = mirrored or {}
-        self._verify = verify
+        self.mirrored = trees = mirrored or {}
         self._number = 0
 
         def root_at(origin: str, size: int) -> bytes | None:
             tree = trees.get(origin)
             return tree.root(size) if tree is not None and size <= tree.size else None
 
+        wanda = replace(notary(self.disk.read, "wanda"), verify=self._counting)
+        self.cosigner = wanda.cosigner
         self.witness = Witness(
-            replace(notary(self.disk.read, "wanda"), verify=self._counting),
+            wanda,
             key_of=keys.get,
             frozen=self.ice.get,
             root_at=root_at,
         )
         self.witness.restore(self.disk, self.now)
+
+    def again(self) -> "Eye":
+        """After a restart: what was held back is lost."""
+        disk = Disk()
+        disk.tables = {table: dict(rows) for table, rows in self.disk.tables.items()}
+        return Eye(self.keys, disk=disk, verify=self.verify, ice=self.ice, mirrored=self.mirrored)
+
+    def links(self) -> list[Head]:
+        """What is due, as it is entered in the log."""
+        heads = self.witness.take_links(self.now)
+        for head in heads:
+            self.disk.write(Commit(puts=self.witness.linking(head)))
+        return heads
 
     def submit(self, body: bytes | Submission, source: str = "") -> Reply:
         id = self.ask(body, source)
@@ -122,4 +138,4 @@ class Eye:
 
     def _counting(self, public: bytes, signature: bytes, message: bytes) -> bool:
         self.verified += 1
-        return self._verify(public, signature, message)
+        return self.verify(public, signature, message)
