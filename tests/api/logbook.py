@@ -53,7 +53,7 @@ class Logbook:
         self.mesh = mesh or Lone()
         self.entries: list[bytes] = []
         self.wall_ms = WALL_MS
-        self.witnesses = WITNESSES
+        self.witnesses: tuple[str, ...] = WITNESSES
         self.publishes = True
         self.state = "signing"
         self.published: Head | None = None

@@ -39,6 +39,7 @@ VERBS: dict[str, tuple[str, Callable[[str], list[str]]]] = {
 VERBS_RECORD: dict[str, tuple[tuple[str, ...], Callable[[str], list[str]]]] = {
     "find": (("read",), lambda thing: ["--record", f"{SECTORS[thing]}/{thing}"]),
     "history": (("read",), lambda thing: [f"{SECTORS[thing]}/{thing}"]),
+    "prove": (("read",), lambda thing: [f"{SECTORS[thing]}/{thing}", f"{thing}.proof"]),
     "claim": (("read", "claim"), lambda thing: [f"{SECTORS[thing]}/{thing}", thing]),
     "transfer": (("read", "claim"), lambda thing: [f"{SECTORS[thing]}/{thing}", "ab" * 32]),
 }
@@ -57,7 +58,7 @@ VERBS_WHOLE = {
 }
 # These ask nobody, or a node of their own; or say what they could not find out.
 ALONE = {
-    *("run", "init", "demo", "completion", "doctor", "report", "join", "token revoke"),
+    *("run", "init", "demo", "completion", "doctor", "report", "join", "token revoke", "verify"),
     *("ca issue", "ca list", "ca renew", "ca revoke", "ca rotate", "ca show", "ca trust add", "ca trust remove"),
     *("backup create", "backup verify", "restore"),
     *("policy check", "policy show", "policy test", "config check", "config reference", "config show"),
@@ -114,9 +115,16 @@ def signing(tmp_path: Path) -> str:
 @pytest.mark.parametrize("asker", ASKERS)
 @pytest.mark.parametrize("verb", VERBS_RECORD)
 def test_verbs_about_one_record(
-    api: Api, capsys: pytest.CaptureFixture[str], signing: str, verb: str, asker: str
+    api: Api,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    signing: str,
+    verb: str,
+    asker: str,
 ) -> None:
     actions, arguments = VERBS_RECORD[verb]
+    monkeypatch.chdir(tmp_path)
     key = ["--key", signing] if "claim" in actions else []
     for thing in THINGS:
         HOUSE.begin()

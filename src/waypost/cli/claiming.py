@@ -5,7 +5,6 @@ A record is signed once and sent until it is known what became of it; to send it
 Source: notes on DRiP, 4.4 (client contract).
 """
 
-import os
 import secrets
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +23,7 @@ from waypost.api.voted import Claimed, Next
 from waypost.cli.ending import Exit
 from waypost.cli.keys import operator_key, wall_ms, write_new
 from waypost.cli.output import emit, fields, note
+from waypost.cli.trusting import configuration_directory
 from waypost.errors import ConfigError, DeniedError, UnreachableError, WaypostError
 from waypost.record import ROSTER, Committed, Place, Record
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 NAMESPACE: Final = "names"
+HOLDER_KEY: Final = "holder.pem"  # in the configuration directory
 DEADLINE_S: Final = 30.0
 PAUSE_S: Final = 0.25  # before what could not be done is tried again, if the node does not say when
 EXITS: Final = {"committed": Exit.OK, "lost": Exit.DENIED, "denied": Exit.DENIED, "unknown": Exit.UNREACHABLE}
@@ -103,7 +104,7 @@ def place_in(key: str, namespace: str | None) -> Place:
 
 def author_of(file: Path | None) -> Author:
     """The holder's key; the default one is made if it is not there.  Raises ConfigError."""
-    path = file or _default_key()
+    path = file or configuration_directory() / HOLDER_KEY
     if file is None and not path.exists():
         from waypost.identity.keys import make_ed25519, write_private
 
@@ -114,12 +115,6 @@ def author_of(file: Path | None) -> Author:
     if path.stat().st_mode & 0o077:
         raise ConfigError(f"others may read {path}", hint=f"chmod 600 {path}")
     return author
-
-
-def _default_key() -> Path:
-    base = os.environ.get("XDG_CONFIG_HOME", "")
-    folder = Path(base) if base.startswith("/") else Path("~/.config").expanduser()  # XDG: a relative one is ignored
-    return folder / "waypost" / "holder.pem"
 
 
 def before(node: SyncClient, place: Place) -> tuple[Next, Committed | None]:

@@ -7,7 +7,9 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from waypost.api.logged import NewStatement
 from waypost.api.schemas import Imported
+from waypost.record import Committed
 
 Address = Annotated[str, Meta(description="Address and port; of local, a path.", examples=["127.0.0.1:5683"])]
 
@@ -262,6 +264,48 @@ class Decided(Struct, frozen=True):
     file: str
     asked: Asked
     rules: tuple[Rule, ...]
+
+
+class Proven(Struct, frozen=True):
+    """A proof was written into a file: of the entry `index` of a log of `size` entries."""
+
+    file: str
+    origin: str
+    index: int
+    size: int
+    cosigners: tuple[str, ...]
+
+
+class Verified(Struct, frozen=True):
+    """A proof that holds: `log` is the vkey that has signed, `cosigned` the policy's witnesses, and when, POSIX time.
+
+    `kind` is the entry's, null for one that is not ours; of a commit and of a statement the author's signature holds,
+    too.
+    """
+
+    file: str
+    origin: str
+    log: str
+    index: int
+    size: int
+    kind: str | None
+    cosigned: dict[str, int]
+    committed: Committed | None
+    statement: NewStatement | None
+
+
+class Convicted(Struct, frozen=True):
+    """Evidence that holds: `accused` is a vkey, or of a double statement the key of its signer.
+
+    Heads of the log `origin` that are smaller than `conflict` are not in dispute.
+    """
+
+    file: str
+    fault: str
+    accused: str
+    origin: str
+    conflict: int
+    digest: str
 
 
 class Described(Struct, frozen=True):

@@ -33,6 +33,8 @@ REPORTS: Final[dict[str, tuple[Any, ...]]] = {
     "claim": (voted.Claimed,),
     "transfer": (voted.Claimed,),
     "history": (list[logged.Version],),
+    "prove": (reports.Proven,),
+    "verify": (reports.Verified, reports.Convicted),
     "peers list": (voted.Peers,),
     "peers promote": (voted.Claimed,),
     "peers remove": (voted.Claimed,),
