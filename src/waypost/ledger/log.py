@@ -4,19 +4,24 @@ One commit is under way at a time; what comes meanwhile is in the next, under on
 rows, and a head is a row of the same transaction as its entries, compared with the one before it: two that write to one
 disk, or a disk put back under a running node, cannot both go on.  The signed head leaves in `then`, never before.
 
-It signs only while `may_sign` says so (opening.py); until then entries wait.
+It signs only while `may_sign` says so (opening.py); until then entries wait.  What others have of it and this node has
+lost is adopted, up to a head that it signed itself: nothing of that is in the log before all of it is on disk.  A
+commit that comes by the feed once more is in the log already: a row remembers each that was adopted and did not come.
 
 Source: notes on the ledger, 2, 4 (group commit) and 5 (APPEND-ONLY, ONE-HEAD, STORE-FIRST).
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from typing import Final
 
-from waypost.engine import Apply, Commit, Effect, Put, Rows
+from waypost.codec import u64
+from waypost.engine import Apply, Commit, Effect, Put, PutFile, Rows
 from waypost.errors import StoreError, WireError
 from waypost.ledger.archive import Archive
 from waypost.ledger.checkpoint import Checkpoint, Head, read_head, require_signed, sign_head
+from waypost.ledger.index import TABLE, found_in, is_statement
+from waypost.ledger.peaks import Peaks
 from waypost.ledger.questions import ROOM, Notary
 from waypost.ledger.tiles import ENTRY_MAX
 from waypost.ledger.tree import EMPTY, Tree
@@ -25,6 +30,7 @@ from waypost.record import Change, Kind
 NODE: Final = "ledger_node"
 TAIL: Final = "ledger_tail"
 HEAD: Final = b"head"  # in the table NODE: the last head that was signed, a note
+ADOPTED: Final = b"adopted/"  # and before the index key of a commit that the feed did not bring yet -> uint64 index
 FOLDER: Final = "tiles/log"
 BATCH_MAX: Final = 1_024  # entries of one commit
 BATCH_OCTETS_MAX: Final = 8 << 20
@@ -48,6 +54,16 @@ class _Waiting:
     entry: bytes
     puts: Puts
     then: Then
+    once: bytes
+
+
+@dataclass(slots=True)
+class _Adoption:
+    """`entries` are to be written next; `puts` wait until all up to `head` are."""
+
+    head: Head
+    entries: list[bytes] = field(default_factory=list)
+    puts: dict[tuple[str, bytes], Put] = field(default_factory=dict)
 
 
 class Log:
@@ -60,7 +76,9 @@ class Log:
         self._archive = Archive(FOLDER, TAIL, b"", notary.read)
         self._waiting: list[_Waiting] = []
         self._octets = 0  # of what waits
-        self._writing: Head | None = None
+        self._writing: tuple[int, Head | None] | None = None  # under way: the size, and what `head` is then
+        self._adoption: _Adoption | None = None
+        self._adopted: dict[bytes, int] = {}
 
     def restore(self, rows: Rows) -> None:
         """Raises StoreError if tiles and rows are not those of the head."""
@@ -74,11 +92,15 @@ class Log:
                 f"the log has {self._archive.size} entries that are not those of its head of size {size}",
                 hint="put back a backup of the whole state directory",
             )
+        for key, value in rows.scan(NODE, ADOPTED):
+            if not key.startswith(ADOPTED):
+                break
+            self._adopted[key.removeprefix(ADOPTED)] = int.from_bytes(value, "big")
 
     @property
     def size(self) -> int:
         """Entries that are durable."""
-        return self._archive.durable
+        return self.head.size if self.head else 0
 
     @property
     def tree(self) -> Tree:
@@ -90,29 +112,59 @@ class Log:
         return len(self._waiting) >= WAITING_MAX or self._octets >= WAITING_OCTETS_MAX
 
     @property
-    def is_idle(self) -> bool:
-        """Nothing waits, and nothing is on its way to the disk."""
-        return not self._waiting and self._writing is None
+    def is_writing(self) -> bool:
+        """A commit is under way, or entries that were adopted are to be written next."""
+        return self._writing is not None or (self._adoption is not None and bool(self._adoption.entries))
 
-    def add(self, entry: bytes, puts: Puts = no_puts, then: Then = nothing_then) -> None:
-        """Enter it, in the order of the calls.  Raises WireError if it is too long for a log."""
+    def add(self, entry: bytes, puts: Puts = no_puts, then: Then = nothing_then, *, once: bytes = b"") -> None:
+        """Enter it, in the order of the calls.  Raises WireError if it is too long for a log.
+
+        `once` is its key in the index, for what may have been adopted: then it is not entered again, and `puts` and
+        `then` are of where it is.
+        """
         if len(entry) > ENTRY_MAX:
             raise WireError(f"an entry of {len(entry)} octets is too long for a log: {ENTRY_MAX} at most")
-        self._waiting.append(_Waiting(entry, puts, then))
+        self._waiting.append(_Waiting(entry, puts, then, once))
         self._octets += len(entry)
 
+    @property
+    def adopted(self) -> int:
+        """Entries that are durable, with those that were adopted and wait for the rest."""
+        return self._archive.durable
+
+    def peaks(self) -> Peaks:
+        """Of the tree of those."""
+        assert self._writing is None
+        return Peaks.read(self._archive.size, self._archive.tree.tile)
+
+    def adopt(self, entries: list[bytes], head: Head) -> None:
+        """Take back entries that follow: they are in the log of `head`, which this node signed and has lost.
+
+        The caller has verified both.  Once they are durable (`adopted` says so) it brings the next.
+        """
+        assert not self.may_sign
+        assert self._writing is None
+        if self._adoption is None:
+            self._adoption = _Adoption(head)
+        assert self._adoption.head == head
+        self._adoption.entries = entries
+
     def take_effects(self, wall_ms: int) -> list[Effect]:
-        if not self._waiting or self._writing is not None or not self.may_sign:
+        if self._writing is not None:
             return []
-        return [self._commit(self._take(), wall_ms)]
+        if self._adoption is not None and self._adoption.entries:
+            return [self._adopt(self._adoption, wall_ms)]
+        if self._waiting and self.may_sign:
+            return [self._commit(self._take(), wall_ms)]
+        return []
 
     def applied(self, change: Change) -> bool:
-        """Whether it was said of this log that a head is durable."""
+        """Whether it was said of this log that something is durable."""
         if change.room != ROOM or change.key != HEAD:
             return False
         assert self._writing is not None
-        self.head, self._writing = self._writing, None
-        self._archive.settle(self.head.size)
+        (size, self.head), self._writing = self._writing, None
+        self._archive.settle(size)
         return True
 
     def entry(self, index: int) -> bytes | None:
@@ -127,9 +179,8 @@ class Log:
         return self._archive.serve(path)
 
     def check(self) -> None:
-        durable = self.head.size if self.head else 0
-        assert self._archive.durable == durable
-        assert self._archive.size == (self._writing.size if self._writing else durable)
+        assert self._archive.size == (self._writing[0] if self._writing else self._archive.durable)
+        assert self._adoption is not None or self._archive.durable == self.size
 
     def _take(self) -> list[_Waiting]:
         """What the next commit has of what waits."""
@@ -144,17 +195,61 @@ class Log:
         return taken
 
     def _commit(self, taken: list[_Waiting], wall_ms: int) -> Commit:
-        notary, first = self._notary, self._archive.size
-        files, puts = self._archive.extend([each.entry for each in taken])
+        first = self._archive.size
+        fresh: list[bytes] = []
+        puts: list[Put] = []
+        placed: list[tuple[int, Then]] = []
+        for each in taken:
+            index = self._adopted.pop(each.once, None)
+            if index is None:
+                index = first + len(fresh)
+                fresh.append(each.entry)
+            else:
+                puts.append(Put(NODE, ADOPTED + each.once, None))
+            puts += each.puts(index)
+            placed.append((index, each.then))
+        files, more = self._archive.extend(fresh)
+        head = self._sign() if fresh else self.head
+        assert head is not None
+        then = [effect for index, then in placed for effect in then(index, head)]
+        return self._write(files, (*more, *puts), head, then, wall_ms)
+
+    def _adopt(self, adoption: _Adoption, wall_ms: int) -> Commit:
+        entries, first = adoption.entries, self._archive.size
+        adoption.entries = []
+        files, puts = self._archive.extend(entries)
+        adoption.puts.update(((put.table, put.key), put) for put in puts)
+        for index, octets in enumerate(entries, first):
+            found = found_in(octets, index, wall_ms)
+            if found is not None:
+                key, row = found
+                adoption.puts[TABLE, key] = row.put(key)
+                if not is_statement(key):
+                    self._adopted[key] = index
+                    adoption.puts[NODE, ADOPTED + key] = Put(NODE, ADOPTED + key, u64(index))
+        if self._archive.size < adoption.head.size:
+            return self._write(files, (), self.head, (), wall_ms)
+        self._adoption = None
+        return self._write(files, tuple(adoption.puts.values()), adoption.head, (), wall_ms)
+
+    def _sign(self) -> Head:
+        notary = self._notary
         checkpoint = Checkpoint(notary.origin, self._archive.size, self._archive.tree.root())
-        head = self._writing = sign_head(checkpoint, notary.key, notary.sign)
-        note, before = head.note.encode(), self.head.note.encode() if self.head else None
-        rows = [put for index, each in enumerate(taken, first) for put in each.puts(index)]
-        then = [effect for index, each in enumerate(taken, first) for effect in each.then(index, head)]
-        durable = Apply(Change(0, Kind.PUT, ROOM, HEAD, head.size, note, wall_ms, b""))
-        return Commit(
-            files, (*puts, *rows, Put(NODE, HEAD, note)), (durable, *then), expects=(Put(NODE, HEAD, before),)
-        )
+        return sign_head(checkpoint, notary.key, notary.sign)
+
+    def _write(
+        self,
+        files: tuple[PutFile, ...],
+        puts: tuple[Put, ...],
+        head: Head | None,
+        then: Iterable[Effect],
+        wall_ms: int,
+    ) -> Commit:
+        self._writing = self._archive.size, head
+        before, after = (each.note.encode() if each else None for each in (self.head, head))
+        durable = Apply(Change(0, Kind.PUT, ROOM, HEAD, self._archive.size, after, wall_ms, b""))
+        puts = puts if after == before else (*puts, Put(NODE, HEAD, after))
+        return Commit(files, puts, (durable, *then), expects=(Put(NODE, HEAD, before),))
 
     def _read_head(self, data: bytes) -> Head:
         try:
