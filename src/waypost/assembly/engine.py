@@ -212,7 +212,8 @@ class Assembly:
         if self._network is not None:
             effects += self._network.take_effects()
             if self._ledger is not None:
-                self._ledger.set_members(self._network.others)
+                if self._network.others is not None:
+                    self._ledger.set_members(self._network.others)
                 effects += self._ledger.take_effects()
         return effects
 

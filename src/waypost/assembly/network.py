@@ -79,7 +79,7 @@ class Network:
         self._now = 0.0
         self._is_idle = True  # since the effects were taken: every datagram asks for them, and most concern nobody here
         self._epoch = 0  # the last one that the mesh was told of
-        self.others: Mapping[str, str] = {}  # the node keys of the other members
+        self.others: Mapping[str, str] | None = None  # the node keys of the other members, once they are known
         self._guests: dict[str, str] = {}
         self._missed: dict[str, float] = {}  # when a node could last not be reached
         self._reach: Reach | None = None  # as was told

@@ -13,11 +13,12 @@ from typing import Final
 
 from waypost.codec import u64
 from waypost.engine import Answer, Apply, Effect, Put, Rows
-from waypost.ledger import entry
+from waypost.ledger import entry, index
 from waypost.ledger.checkpoint import Head
 from waypost.ledger.log import NODE, Log
 from waypost.ledger.mirror import Mirror
 from waypost.ledger.note import Algorithm, Key
+from waypost.ledger.opening import Opening
 from waypost.ledger.peers import Peers
 from waypost.ledger.proof import ProofFile
 from waypost.ledger.questions import (
@@ -61,7 +62,8 @@ class LedgerEngine:
         self._notary = notary
         own = Key(notary.name, Algorithm.ED25519, public)
         self._log = Log(notary)
-        self._peers = Peers(rng, ids, notary, own)
+        self._opening = Opening(notary, self._log, ids)
+        self._peers = Peers(rng, ids, notary, own, self._frozen)
         self._witness = Witness(
             notary,
             key_of=self._peers.key_of,
@@ -93,8 +95,7 @@ class LedgerEngine:
         self._begin(now)
         self._network = network
         self._log.restore(rows)
-        self._log.may_sign = True
-        for organ in (self._peers, self._witness, self._mirror, self._rounds):
+        for organ in (self._opening, self._peers, self._witness, self._mirror, self._rounds):
             organ.restore(rows, now)
         self.cursor = int.from_bytes(rows.get(NODE, CURSOR) or b"", "big")
 
@@ -108,6 +109,7 @@ class LedgerEngine:
             self._is_idle = False
             self._members = members
             self._peers.set_members(members, self._now)
+            self._opening.set_members(members, self._now)
 
     def apply(self, change: Change, now: float) -> None:
         """A record was voted on, or something of the ledger's own is durable."""
@@ -116,8 +118,11 @@ class LedgerEngine:
             self._follow(change)
         elif change.key.startswith(ENTERED):
             self._has_entered(change)
-        elif not (self._log.applied(change) or self._witness.applied(change, now) or self._rounds.applied(change, now)):
-            self._mirror.applied(change, now)
+        elif self._log.applied(change):
+            self._opening.follow(now)
+        else:
+            organs = (self._witness, self._rounds, self._mirror)
+            assert any(organ.applied(change, now) for organ in organs), f"nobody wrote {change.key!r}"
 
     def ask(self, question: LedgerQuestion, now: float) -> int:
         """Answer(id, …) follows, as questions.py says."""
@@ -134,24 +139,29 @@ class LedgerEngine:
                 self._effects.append(Answer(id, self._log.entry(question.index)))
             case Prove():
                 self._effects.append(Answer(id, self._prove(question)))
-            case ShowLog() | Resume():
+            case Resume():
+                self._opening.resume(now)
+                self._effects.append(Answer(id, self._shown()))
+            case ShowLog():
                 self._effects.append(Answer(id, self._shown()))
         return id
 
     def answered(self, id: int, result: object, now: float) -> None:
         """What the world says to a Call: a Reply or None."""
         self._begin(now)
-        organs = (self._peers, self._rounds, self._mirror)
+        organs = (self._opening, self._peers, self._rounds, self._mirror)
         assert any(organ.answered(id, result, now) for organ in organs), f"nobody asked {id}"
 
     def handle_timer(self, now: float) -> None:
         self._begin(now)
-        for organ in (self._peers, self._rounds, self._mirror):
+        for organ in (self._opening, self._peers, self._rounds, self._mirror):
             organ.handle_timer(now)
 
     def next_timer(self) -> float | None:
-        organs = (self._peers, self._witness, self._rounds, self._mirror)
-        return min((when for organ in organs if (when := organ.next_timer()) is not None), default=None)
+        timers = [organ.next_timer() for organ in (self._opening, self._peers, self._rounds, self._mirror)]
+        if self._log.may_sign:
+            timers.append(self._witness.next_timer())
+        return min((when for when in timers if when is not None), default=None)
 
     def take_effects(self) -> list[Effect]:
         if self._is_idle:
@@ -159,7 +169,7 @@ class LedgerEngine:
         self._is_idle = True
         self._hand_on()
         effects, self._effects = self._effects, []
-        for organ in (self._peers, self._witness, self._rounds, self._mirror):
+        for organ in (self._opening, self._peers, self._witness, self._rounds, self._mirror):
             effects += organ.take_effects()
         return effects + self._log.take_effects(self._wall())
 
@@ -168,7 +178,7 @@ class LedgerEngine:
         self._witness.check()
 
     def counters(self) -> dict[str, int]:
-        organs = (self._peers, self._witness, self._rounds, self._mirror)
+        organs = (self._opening, self._peers, self._witness, self._rounds, self._mirror)
         return {name: count for organ in organs for name, count in organ.counters().items()}
 
     def gauges(self, now: float) -> dict[str, int]:
@@ -185,9 +195,9 @@ class LedgerEngine:
             return
         assert change.value is not None
         assert isinstance(change.version, int)
-        where = Put(INDEX, b"%b\0%b" % (change.key, u64(change.version)), None)
-        puts = partial(_indexed, where.key, change.wall_ms, (Put(NODE, CURSOR, u64(change.seq)),))
-        self._log.add(entry.commit(self._network, change.value), puts)
+        key = index.of_commit(change.key, change.version)
+        puts = partial(_indexed, key, change.wall_ms, (Put(NODE, CURSOR, u64(change.seq)),))
+        self._log.add(entry.commit(self._network, change.value), puts, once=key)
         self._rounds.entered(self._now)
 
     def _enter(self, id: int, statement: bytes) -> None:
@@ -203,14 +213,14 @@ class LedgerEngine:
         wall_ms = self._wall()
         self._log.add(
             statement,
-            partial(_indexed, b"\0" + digest, wall_ms, ()),
-            lambda index, _: (Apply(Change(0, Kind.PUT, ROOM, ENTERED + digest, index, b"", wall_ms, b"")),),
+            partial(_indexed, index.of_statement(statement), wall_ms, ()),
+            lambda place, _: (Apply(Change(0, Kind.PUT, ROOM, ENTERED + digest, place, b"", wall_ms, b"")),),
         )
         self._rounds.entered(self._now)
 
     def _refusal(self, statement: bytes) -> Reply | None:
         if not self._log.may_sign:
-            return Reply(503, f"{self._state()}\n".encode())
+            return Reply(503, f"nothing is entered: {self._opening.state}\n".encode())
         if self._log.is_full:
             return Reply(503, b"the disk is behind\n")
         return None
@@ -265,7 +275,7 @@ class LedgerEngine:
             notary.origin,
             notary.key,
             notary.cosigner,
-            self._state(),
+            self._opening.state,
             self._log.size,
             self._log.head,
             self._rounds.published,
@@ -291,9 +301,6 @@ class LedgerEngine:
             frozen.size if frozen else None,
         )
 
-    def _state(self) -> str:
-        return "signing" if self._log.may_sign else "it is not known which head other nodes saw last"
-
     def _frozen(self, origin: str) -> Frozen | None:
         return None
 
@@ -301,10 +308,14 @@ class LedgerEngine:
 
     def _hand_on(self) -> None:
         """What one organ has made for another."""
-        self._witness.take_heads()
-        for head in self._witness.take_links(self._now):
-            linked = entry.encode(entry.Kind.PEER_HEAD, head.note.encode())
-            self._log.add(linked, partial(self._linking, head))
+        for head, _ in self._witness.take_heads():
+            if head.origin == self._notary.origin:
+                self._opening.hear(head, self._now)
+        for octets in self._opening.take_entries():
+            self._log.add(octets)
+            self._rounds.entered(self._now)
+        for head in self._witness.take_links(self._now) if self._log.may_sign else ():
+            self._log.add(entry.encode(entry.Kind.PEER_HEAD, head.note.encode()), partial(self._linking, head))
         self._mirror.follow(self._now)
         self._mirror.take_read()
 
@@ -318,5 +329,5 @@ class LedgerEngine:
         return self._wall_ms + int((self._now - self._read_at) * 1000)
 
 
-def _indexed(key: bytes, wall_ms: int, more: tuple[Put, ...], index: int) -> tuple[Put, ...]:
-    return (*more, Put(INDEX, key, u64(index) + u64(wall_ms)))
+def _indexed(key: bytes, wall_ms: int, more: tuple[Put, ...], place: int) -> tuple[Put, ...]:
+    return (*more, index.Row(place, wall_ms).put(key))
