@@ -28,6 +28,10 @@ EXPANDED_MAX: Final = 256  # tiles that were read, 16 KiB each
 CHUNK: Final = 1 << 16  # leaves that extend() takes at once
 TILE_SIZE: Final = WIDTH * HASH_SIZE
 
+# Where the siblings of node n of a tile lie in it, and those of the nodes above n.
+_SLOTS: Final = [slice((node - 2) * HASH_SIZE, (node - 1) * HASH_SIZE) for node in range(2 * WIDTH)]
+_SIBLINGS: Final = [[_SLOTS[(node >> row) ^ 1] for row in range(node.bit_length() - 1)] for node in range(2 * WIDTH)]
+
 ReadTile = Callable[[int, int], bytes]  # level, index -> the full tile; raises StoreError
 
 
@@ -82,6 +86,8 @@ class Tree:
         self._settled = [0] * LEVELS  # full tiles that can be read
         self._kept: list[list[bytes]] = [[] for _ in range(LEVELS)]  # full tiles that come after those
         self._cache: OrderedDict[tuple[int, int], bytes] = OrderedDict()  # the one used last is last
+        self._topped = 0  # the size of the tree that _tops are of: proofs come in many for one head
+        self._tops: dict[int, list[bytes]] = {}
 
     def restore(self, size: int, tail: Sequence[bytes]) -> None:
         """The tree of `size` leaves, whose full tiles can be read; `tail`: the hashes of the leaves past those.
@@ -95,7 +101,7 @@ class Tree:
         for level in range(LEVELS):
             for row in self._rows[8 * level : 8 * level + 8]:
                 row += b"".join(hashes)
-                hashes = _pairs(bytes(row))
+                hashes = _pairs(hashes)
             full = self._settled[level] = size >> 8 * (level + 1)
             hashes = [_expand(self._full(level, index))[1] for index in range(full // WIDTH * WIDTH, full)]
 
@@ -134,7 +140,7 @@ class Tree:
 
     def root(self, size: int | None = None) -> bytes:
         size = self._had(size)
-        return self._peaks(size, size) if size else EMPTY
+        return _fold([self._node(height, (size >> height) - 1) for height in _bits(size)]) if size else EMPTY
 
     def inclusion(self, index: int, size: int | None = None) -> tuple[bytes, ...]:
         """That the leaf at `index` is in the tree of `size` leaves: hashes from the leaf upwards."""
@@ -175,9 +181,9 @@ class Tree:
         level = 0
         while hashes:
             row = self._rows[level]
-            start = len(row) // 64 * 64
+            lone = [bytes(row[-HASH_SIZE:])] if len(row) & HASH_SIZE else []
             row += b"".join(hashes)
-            hashes = _pairs(bytes(row[start:]))
+            hashes = _pairs([*lone, *hashes])
             level += 1
         self._keep(level)
 
@@ -194,16 +200,32 @@ class Tree:
     def _path(self, level: int, index: int, size: int) -> list[bytes]:
         """From the node at that level and index up to the root of the tree of `size` leaves."""
         height = ((index << level) ^ size).bit_length() - 1  # of the peak above it
-        path = [self._node(above, (index >> (above - level)) ^ 1) for above in range(level, height)]
-        smaller = size & ((1 << height) - 1)
-        if smaller:
-            path.append(self._peaks(size, smaller))
-        path += [self._node(above, (size >> above) - 1) for above in _bits(size >> height + 1 << height + 1)]
-        return path
+        path: list[bytes] = []
+        while level < height:
+            tile_level, row = divmod(level, 8)
+            tile, column = divmod(index, WIDTH >> row)
+            if tile < self.size >> 8 * (tile_level + 1):
+                siblings = _SIBLINGS[(WIDTH >> row) + column][: height - level]
+                path += map(self._expanded(tile_level, tile).__getitem__, siblings)
+                level, index = 8 * (tile_level + 1), tile
+            else:
+                place = (column ^ 1) * HASH_SIZE
+                path.append(bytes(self._rows[level][place : place + HASH_SIZE]))
+                level, index = level + 1, index >> 1
+        if self._topped != size:
+            self._topped, self._tops = size, self._tops_of(size)
+        return path + self._tops[height]
 
-    def _peaks(self, size: int, smaller: int) -> bytes:
-        """The hash over those peaks of the tree of `size` leaves that are of the bits of `smaller`."""
-        return _fold([self._node(level, (size >> level) - 1) for level in _bits(smaller)])
+    def _tops_of(self, size: int) -> dict[int, list[bytes]]:
+        """How the way up ends from each peak, by height: the hash over all smaller peaks, then each larger one."""
+        heights = _bits(size)
+        peaks = [self._node(height, (size >> height) - 1) for height in heights]
+        tops = {}
+        smaller: list[bytes] = []
+        for place, height in enumerate(heights):
+            tops[height] = smaller + peaks[place + 1 :]
+            smaller = [_fold([*smaller, peaks[place]])]
+        return tops
 
     def _node(self, level: int, index: int) -> bytes:
         """The root of the perfect tree of 2^level leaves at that index of its level."""
@@ -247,15 +269,16 @@ def tile_root(hashes: bytes) -> bytes:
 
 def _expand(tile: bytes) -> tuple[bytes, bytes]:
     """The nodes 2 to 511 of a full tile, and node 1."""
-    rows = [tile]
-    while len(rows[-1]) > HASH_SIZE:
-        rows.append(b"".join(_pairs(rows[-1])))
-    return b"".join(rows[-2::-1]), rows[-1]
+    rows = [[tile[place : place + HASH_SIZE] for place in range(0, TILE_SIZE, HASH_SIZE)]]
+    while len(rows[-1]) > 1:
+        rows.append(_pairs(rows[-1]))
+    return b"".join([b"".join(row) for row in rows[-2::-1]]), rows[-1][0]
 
 
-def _pairs(row: bytes) -> list[bytes]:
+def _pairs(hashes: Sequence[bytes]) -> list[bytes]:
     """The node above each pair; one that is left over has none yet."""
-    return [sha256(b"\x01" + row[place : place + 64]).digest() for place in range(0, len(row) // 64 * 64, 64)]
+    each = iter(hashes)
+    return [sha256(b"\x01" + left + right).digest() for left, right in zip(each, each, strict=False)]
 
 
 def _fold(peaks: Sequence[bytes]) -> bytes:
