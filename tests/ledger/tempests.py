@@ -1,0 +1,107 @@
+"""Storms over nodes that keep logs: the troubles of the simulator, voters, clients at every node, and a midnight."""
+
+from dataclasses import replace
+from functools import partial
+from random import Random
+from typing import Final
+
+from overseer import Overseer
+
+from waypost.ledger.questions import Call, Enter, Entered
+from waypost.sim import EPOCH_MS, Odds, Storm, Weather
+from waypost.sim.notaries import DAY_MS, Notaries
+
+NAMES: Final = ("anna", "berta", "carla", "dora", "emma")
+SECONDS: Final = 30.0
+ROUND_S: Final = 2.0
+SETTLING: Final = 45.0  # for what was put off, with its retries
+ROUNDS: Final = 5  # in which every live peer is linked
+MIDNIGHT_S: Final = 20.0  # into the storm
+ODDS: Final = Odds(
+    weather=0.0,
+    cut=0.10,
+    partition=0.10,
+    heal=0.25,
+    clog=0.05,
+    power_cut=0.10,
+    power_cut_midway=0.10,
+    kill=0.05,
+    pause=0.05,
+    clock_step=0.05,
+    commit_fails=0.02,
+    commit_fails_yet_happens=0.02,
+    slow_disk=0.02,
+    full_disk=0.0,
+    clock_step_max_ms=8_000,
+    restart=0.5,
+    seconds_max=2.0,
+    slow_factor=100.0,
+)
+ROUGH: Final = Weather(delay_min=0.002, delay_max=0.06, loss=0.08, twice=0.08, late=0.05, late_max=1.5)
+
+
+class Tempest:
+    """A party in a storm, with its overseer."""
+
+    def __init__(self, seed: int, *, sync: bool = True) -> None:
+        self.rng = Random(f"{seed}/tempest")
+        self.overseer = Overseer(NAMES)
+        midnight = -(EPOCH_MS + round(MIDNIGHT_S * 1000)) % DAY_MS
+        self.party = Notaries(seed, NAMES, sync=sync, round_s=ROUND_S, clock_offset_ms=midnight, watcher=self.overseer)
+        self.overseer.watch(self.party)
+        self.working = True
+        self.mean = self.rng.choice((0.2, 0.5, 2.0))
+        self.troubles: dict[str, int] = {}
+
+    def blow(self) -> None:
+        world = self.party.world
+        world.network.weather = replace(ROUGH, loss=self.rng.choice((0.0, 0.08, 0.25)))
+        storm = Storm(world, ODDS.some(self.rng))
+        self._work()
+        storm.begin()
+        for _ in range(round(SECONDS)):
+            self.party.run(1.0)
+            self.overseer.check()
+        self.working = False
+        storm.calm()
+        self.troubles = storm.counts
+        self.settle()
+
+    def settle(self) -> None:
+        self.party.run(SETTLING)
+        sizes = self.overseer.sizes()
+        self.party.commit("the last")
+        self.party.run(ROUNDS * ROUND_S)
+        self.overseer.check_fresh(sizes)
+        self.overseer.check_entered()
+        self.overseer.check_published()
+
+    def _work(self) -> None:
+        """Commits, announcements and statements, now and then."""
+        if not self.working:
+            return
+        party, rng = self.party, self.rng
+        kind = rng.randrange(5)
+        if kind == 0:
+            party.gossip(b"key %d" % rng.randrange(8), rng.choice((b"value", None)))
+        elif kind == 1:
+            self._state(rng.choice(NAMES))
+        elif kind == 2:  # the overseer reads it
+            party.calls.call(
+                "reader", "2001:db8:d::1", Call(rng.choice(NAMES), "GET", "checkpoint"), lambda reply: None
+            )
+        else:
+            party.commit(f"key {rng.randrange(8)}")
+        party.world.after(rng.expovariate(1 / self.mean), self._work)
+
+    def _state(self, name: str) -> None:
+        """A client has a statement entered there."""
+        node = self.party.nodes[name]
+        if node.engine is None:
+            return
+        data = self.party.statement(f"client of {name}", number=self.rng.random() < 0.5).encode()
+        node.ask(lambda engine, now: engine.ask(Enter(data), now), partial(self._stated, name, data))
+
+    def _stated(self, name: str, data: bytes, answer: object) -> None:
+        if isinstance(answer, Entered):
+            self.overseer.entered.append((name, answer.index, data))
