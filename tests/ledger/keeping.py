@@ -1,6 +1,6 @@
 """A disk of rows and files, and a notary whose keys are as good as nothing, for the stories of the ledger."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from hashlib import sha256
 from typing import Final
 
@@ -86,12 +86,12 @@ class Kept:
     def settle(self) -> None:
         while effects := self.log.take_effects(WALL_MS):
             for effect in effects:
-                assert isinstance(effect, Commit)
-                self.disk.write(effect)
-                self.carry_out(effect.then)
+                self.carry(effect)
 
-    def carry_out(self, then: Iterable[Effect]) -> None:
-        for effect in then:
+    def carry(self, commit: Effect) -> None:
+        assert isinstance(commit, Commit)
+        self.disk.write(commit)
+        for effect in commit.then:
             if isinstance(effect, Apply):
                 assert self.log.applied(effect.change)
             else:

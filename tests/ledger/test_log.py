@@ -1,9 +1,33 @@
 """This node's own log: what is on disk when, and what it refuses to go on with."""
 
-import pytest
-from keeping import Kept
+import copy
+from functools import partial
+from random import Random
 
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from keeping import WALL_MS, Kept, notary
+
+from waypost.engine import Answer, Apply, Commit, Effect, Put
+from waypost.errors import StoreError, WireError
+from waypost.ledger import entry, index
+from waypost.ledger.checkpoint import Checkpoint, Head, sign_head
+from waypost.ledger.log import (
+    ADOPTED,
+    BATCH_MAX,
+    BATCH_OCTETS_MAX,
+    HEAD,
+    NODE,
+    TAIL,
+    WAITING_MAX,
+    WAITING_OCTETS_MAX,
+)
+from waypost.ledger.tiles import ENTRIES, ENTRY_MAX, Tile, bundles, encode_bundle, tiles
 from waypost.ledger.tree import Tree
+from waypost.record import Committed, Record, Stamp
+from waypost.record.wire import encode
 
 
 def root_of(entries: list[bytes]) -> bytes:
@@ -27,3 +51,291 @@ def test_what_was_entered_is_there_after_a_restart(number: int) -> None:
         assert log.entries(0, number) == entries
         assert log.entry(number - 1) == entries[-1]
         assert log.entry(number) is None
+
+
+def test_what_comes_while_the_disk_works_goes_under_one_signature() -> None:
+    kept = Kept()
+    kept.log.add(b"first")
+    (first,) = kept.log.take_effects(WALL_MS)
+    for each in entered(100):
+        kept.log.add(each)
+    assert kept.log.take_effects(WALL_MS) == [], "one commit at a time"
+    kept.carry(first)
+    (second,) = kept.log.take_effects(WALL_MS)
+    kept.carry(second)
+    assert kept.log.size == 101
+    assert kept.log.take_effects(WALL_MS) == []
+
+
+def test_a_commit_has_a_limit_of_entries_and_of_octets() -> None:
+    kept = Kept()
+    for _ in range(BATCH_MAX + 1):
+        kept.log.add(b"small")
+    (commit,) = kept.log.take_effects(WALL_MS)
+    kept.carry(commit)
+    assert kept.log.size == BATCH_MAX
+    kept.settle()
+    for _ in range(200):
+        kept.log.add(bytes(ENTRY_MAX))
+    (commit,) = kept.log.take_effects(WALL_MS)
+    kept.carry(commit)
+    assert kept.log.size == BATCH_MAX + 1 + BATCH_OCTETS_MAX // ENTRY_MAX
+
+
+def test_a_log_that_may_not_sign_keeps_what_comes_and_says_when_it_is_too_much() -> None:
+    kept = Kept()
+    kept.log.may_sign = False
+    for _ in range(WAITING_MAX):
+        assert not kept.log.is_full
+        kept.log.add(b"")
+    assert kept.log.is_full
+    kept.settle()
+    assert kept.log.size == 0
+    kept.log.may_sign = True
+    kept.settle()
+    assert kept.log.size == WAITING_MAX
+    assert not kept.log.is_full
+    while not kept.log.is_full:
+        kept.log.add(bytes(ENTRY_MAX))
+    kept.settle()
+    assert kept.log.size - WAITING_MAX == -(-WAITING_OCTETS_MAX // ENTRY_MAX)
+
+
+def test_an_entry_has_as_many_octets_as_a_bundle_can_say() -> None:
+    kept = Kept()
+    with pytest.raises(WireError, match="65536"):
+        kept.log.add(bytes(ENTRY_MAX + 1))
+    kept.enter(*[bytes(ENTRY_MAX)] * 257)
+    assert kept.again().log.entry(3) == bytes(ENTRY_MAX)
+
+
+def test_whoever_enters_is_told_where_it_is_and_under_which_head() -> None:
+    kept = Kept()
+    kept.enter(b"before")
+    told: list[tuple[int, Head]] = []
+
+    def puts(index: int) -> tuple[Put, ...]:
+        return (Put("ledger_index", b"key", b"%d" % index),)
+
+    def then(index: int, head: Head) -> tuple[Effect, ...]:
+        told.append((index, head))
+        return (Answer(7, index),)
+
+    kept.log.add(b"one")
+    kept.log.add(b"two", puts, then)
+    (commit,) = kept.log.take_effects(WALL_MS)
+    assert isinstance(commit, Commit)
+    kept.carry(commit)
+    assert told == [(2, kept.log.head)]
+    assert kept.seen == [Answer(7, 2)]
+    assert kept.disk.get("ledger_index", b"key") == b"2"
+
+
+def test_nothing_of_a_head_is_seen_before_it_is_durable() -> None:
+    kept = Kept()
+    kept.enter(*entered(300))
+    head = kept.log.head
+    kept.log.add(b"more")
+    (commit,) = kept.log.take_effects(WALL_MS)
+    assert isinstance(commit, Commit), "no signature outside of a commit"
+    assert (kept.log.head, kept.log.size) == (head, 300)
+    assert kept.log.entry(300) is None
+    assert kept.log.entries(299, 301) == [b"entry 299"]
+    assert kept.log.serve("tile/0/001.p/45") is None
+    assert kept.log.serve("tile/entries/001.p/45") is None
+    assert isinstance(commit.then[0], Apply), "first the log knows, then whoever asked"
+    kept.carry(commit)
+    assert kept.log.serve("tile/entries/001.p/45") == encode_bundle([*entered(44, 256), b"more"])
+
+
+def test_tiles_are_written_once_they_are_full_and_before_the_rows() -> None:
+    kept = Kept()
+    kept.enter(*entered(255))
+    assert kept.disk.files == {}
+    kept.enter(b"last")
+    assert sorted(kept.disk.files) == ["tiles/log/tile/0/000", "tiles/log/tile/entries/000"]
+    kept.enter(*entered(65_536 - 256))
+    names = [Tile(level, index, 256).path for level in (ENTRIES, 0) for index in range(256)]
+    assert sorted(kept.disk.files) == sorted(f"tiles/log/{name}" for name in [*names, "tile/1/000"])
+
+
+@given(st.lists(st.integers(1, 600), max_size=6), st.randoms(use_true_random=False))
+@settings(deadline=None, max_examples=30)
+def test_every_tile_is_served_as_it_was_at_any_size(sizes: list[int], rng: Random) -> None:
+    kept = Kept()
+    whole = Tree()
+    entries: list[bytes] = []
+    for number in sizes:
+        new = entered(number, len(entries))
+        entries += new
+        kept.enter(*new)
+        whole.extend(new)
+        kept = kept.again() if rng.random() < 0.3 else kept
+        size = rng.randint(1, len(entries))
+        for tile in (*tiles(0, size), *bundles(0, size)):
+            served = kept.log.serve(tile.path)
+            if tile.level == ENTRIES:
+                assert served == encode_bundle(entries[tile.index * 256 :][: tile.width])
+            else:
+                assert served == whole.tile(tile.level, tile.index, tile.width)
+    assert kept.log.tree.root() == whole.root()
+    for path in ("checkpoint", "tile/0/999", "tile/entries/999", "tile/0/000.p/0", "tile/0/../0", "tile/8/000", ""):
+        assert kept.log.serve(path) is None
+
+
+class TestOneHead:
+    """Two that have one disk, or a disk that is not the one that was left (ONE-HEAD)."""
+
+    def test_of_two_that_write_to_one_disk_the_second_is_stopped_and_leaves_nothing(self) -> None:
+        first = Kept()
+        first.enter(*entered(10))
+        second = first.again()
+        first.enter(b"first")
+        before = copy.deepcopy(first.disk.__dict__)
+        with pytest.raises(StoreError, match="not as this node left it"):
+            second.enter(*entered(256))
+        assert first.disk.__dict__ == before
+        assert second.log.size == 10, "its head did not leave"
+        assert second.seen == []
+
+    def test_of_two_that_begin_at_once_one_is_stopped(self) -> None:
+        first = Kept()
+        second = first.again()
+        second.enter(b"one")
+        with pytest.raises(StoreError):
+            first.enter(b"other")
+
+    @pytest.mark.parametrize("table", [NODE, TAIL])
+    @pytest.mark.parametrize("size", [1, 100, 256, 300])
+    def test_rows_of_another_moment_are_refused(self, table: str, size: int) -> None:
+        kept = Kept()
+        kept.enter(*entered(size))
+        rows = copy.deepcopy(kept.disk.tables)
+        kept.enter(*entered(7, size))
+        kept.disk.tables[table] = rows[table]
+        with pytest.raises(StoreError, match=r"head|missing"):
+            kept.again()
+
+    @pytest.mark.parametrize("name", ["tiles/log/tile/0/000", "tiles/log/tile/0/001"])
+    @pytest.mark.parametrize("data", [None, bytes(8192), bytes(10)])
+    def test_tiles_that_do_not_give_the_root_are_refused(self, name: str, data: bytes | None) -> None:
+        kept = Kept()
+        kept.enter(*entered(700))
+        if data is None:
+            del kept.disk.files[name]
+        else:
+            kept.disk.files[name] = data
+        with pytest.raises(StoreError, match=r"head|missing|octets"):
+            kept.again()
+
+    def test_a_head_without_tiles_and_rows_is_refused(self) -> None:
+        kept = Kept()
+        kept.enter(*entered(3))
+        kept.disk.tables[TAIL].clear()
+        with pytest.raises(StoreError, match=r"has 0 entries .* head of size 3"):
+            kept.again()
+
+    @pytest.mark.parametrize("octets", [b"", b"no note", b"waypost/anna\n0\n\n\n"])
+    def test_a_head_that_cannot_be_read_is_refused(self, octets: bytes) -> None:
+        kept = Kept()
+        kept.enter(b"entry")
+        kept.disk.tables[NODE][HEAD] = octets
+        with pytest.raises(StoreError, match="cannot be read"):
+            kept.again()
+
+    def test_the_head_of_another_is_refused(self) -> None:
+        kept = Kept()
+        kept.enter(b"entry")
+        with pytest.raises(StoreError, match="not signed by waypost/berta"):
+            Kept(kept.disk, "berta")
+        own = notary(kept.disk.read)
+        head = sign_head(Checkpoint("waypost/old", 1, kept.log.tree.root()), own.key, own.sign)
+        kept.disk.tables[NODE][HEAD] = head.note.encode()
+        with pytest.raises(StoreError, match="waypost/old"):
+            kept.again()
+
+    def test_an_entry_that_the_disk_altered_is_not_shown(self) -> None:
+        kept = Kept()
+        kept.enter(*entered(600))
+        name = "tiles/log/tile/entries/001"
+        kept.disk.files[name] = kept.disk.files[name].replace(b"entry 300", b"entry 301")
+        with pytest.raises(StoreError, match="tile/entries/001 is damaged"):
+            kept.log.entry(256)
+        assert kept.log.entry(0) == b"entry 0"
+
+
+def test_files_of_a_commit_that_failed_are_written_over() -> None:
+    kept = Kept()
+    kept.enter(*entered(250))
+    crashed = kept.again()
+    for each in entered(10, 900):
+        crashed.log.add(each)
+    (commit,) = crashed.log.take_effects(WALL_MS)
+    assert isinstance(commit, Commit)
+    kept.disk.write(Commit(commit.files))
+    again = kept.again()
+    assert again.log.entries(0, 250) == entered(250)
+    again.enter(*entered(10, 250))
+    assert again.again().log.entries(0, 260) == entered(260)
+
+
+class TestAdopted:
+    """What was taken back and comes once more."""
+
+    def adopting(self) -> Kept:
+        """Three commits of version 1 to 3 were taken back, of a log that had two other entries."""
+        whole = Kept()
+        whole.enter(b"a", b"b", *(commit(version) for version in (1, 2, 3)))
+        kept = Kept()
+        kept.enter(b"a", b"b")
+        kept.log.may_sign = False
+        assert whole.log.head is not None
+        kept.log.adopt([commit(version) for version in (1, 2, 3)], whole.log.head)
+        kept.settle()
+        kept.log.may_sign = True
+        return kept
+
+    def test_it_is_found_by_place_and_version(self) -> None:
+        kept = self.adopting()
+        row = index.Row.decode(kept.disk.get(index.TABLE, index.of_commit(b"names\0lamp", 2)) or b"")
+        assert (row.index, row.wall_ms) == (3, 1_000), "when its author says, for this node does not know"
+
+    @pytest.mark.parametrize("restarted", [False, True])
+    def test_it_is_not_entered_twice_and_the_cursor_goes_on(self, restarted: bool) -> None:
+        kept = self.adopting()
+        kept = kept.again() if restarted else kept
+        for seq, version in enumerate((2, 3, 4), 70):
+            key = index.of_commit(b"names\0lamp", version)
+            kept.log.add(commit(version), partial(at, seq, key), once=key)
+        kept.settle()
+        assert kept.log.size == 6
+        assert kept.log.entry(5) == commit(4)
+        assert kept.disk.get(NODE, b"cursor") == b"72"
+        found = [
+            index.Row.decode(kept.disk.get(index.TABLE, index.of_commit(b"names\0lamp", version)) or b"").index
+            for version in (1, 2, 3, 4)
+        ]
+        assert found == [2, 3, 4, 5]
+        left = [key for key, _ in kept.disk.scan(NODE) if key.startswith(ADOPTED)]
+        assert left == [ADOPTED + index.of_commit(b"names\0lamp", 1)], "the feed has not brought that one"
+
+    def test_where_nothing_is_new_nothing_is_signed(self) -> None:
+        kept = self.adopting()
+        head = kept.log.head
+        key = index.of_commit(b"names\0lamp", 1)
+        kept.log.add(commit(1), partial(at, 70, key), lambda index, head: (Answer(index, head),), once=key)
+        kept.settle()
+        assert kept.log.head == head
+        assert kept.seen == [Answer(2, head)]
+        assert kept.disk.get(NODE, b"cursor") == b"70"
+
+
+def commit(version: int) -> bytes:
+    record = Record("names", "lamp", version, "", "0" * 64, "anna", None, "", Stamp(0, 1_000), "0" * 32, (), "")
+    if version > 1:
+        record = msgspec.structs.replace(record, prev="0" * 64)
+    return entry.commit("0" * 64, encode(Committed(record, None)))
+
+
+def at(seq: int, key: bytes, place: int) -> tuple[Put, ...]:
+    return Put(NODE, b"cursor", b"%d" % seq), index.Row(place, WALL_MS).put(key)
