@@ -70,6 +70,7 @@ MEANINGS: Final = {
     "ledger_heads_told": "Heads of other logs told to nodes.",
     "ledger_keys_refused": "Notes of nodes about the keys of their logs that were wrong, or named others than before.",
     "ledger_link_age_seconds": "Time since the head of another node's log was entered here, of the one that was longest ago.",
+    "ledger_mirror_behind": "Entries of other logs that are cosigned, and not yet kept here.",
     "ledger_mirror_missing": "Requests for entries of other logs that nobody answered.",
     "ledger_mirror_wrong": "Entries of other logs that are not what their signed head says.",
     "ledger_mirrored": "Entries of other logs that are kept here.",

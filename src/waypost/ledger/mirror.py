@@ -205,7 +205,11 @@ class Mirror:
         return {"ledger_mirror_wrong": self._wrong, "ledger_mirror_missing": self._missing}
 
     def gauges(self, now: float) -> dict[str, int]:
-        return {"ledger_mirrored": sum(copy.archive.size for copy in self._copies.values())}
+        behind = sum(max(0, head.size - self.size(origin)) for origin, head in self._heads.items())
+        return {
+            "ledger_mirrored": sum(copy.archive.size for copy in self._copies.values()),
+            "ledger_mirror_behind": behind,
+        }
 
     def _copy(self, origin: str) -> _Copy:
         copy = self._copies.get(origin)
