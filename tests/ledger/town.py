@@ -1,5 +1,7 @@
 """Nodes that witness each other: peers, witness and rounds of each, and a log that signs what it is told to.
 
+Links are entered in the logs where a story is about that; elsewhere sizes are easier to tell without.
+
 Calls are answered at once, in the order in which they were made; whoever is in `down` does not answer.
 """
 
@@ -7,8 +9,9 @@ import itertools
 from collections.abc import Callable
 from dataclasses import replace
 from random import Random
+from typing import Final
 
-from keeping import Disk, notary, public_of
+from keeping import Disk, notary, public_of, verify
 from seeing import POSIX, Ice, Scribe
 
 from waypost.engine import Answer, Apply, Ask, Commit, Effect
@@ -19,6 +22,7 @@ from waypost.ledger.questions import Call, Outside, Reply
 from waypost.ledger.rounds import Rounds
 from waypost.ledger.witness import Witness
 
+LATE: Final = Reply(0)  # what a stranger says that answers when it is told to
 Stranger = Callable[[Call], Reply | None]  # a witness outside: what it says to a call
 
 
@@ -26,16 +30,26 @@ class House:
     """One node.  `links` are the heads that its log would hold, `court` what its court would consider."""
 
     def __init__(
-        self, name: str, *, disk: Disk | None = None, outside: tuple[Outside, ...] = (), quorum: int = 0
+        self,
+        name: str,
+        *,
+        disk: Disk | None = None,
+        outside: tuple[Outside, ...] = (),
+        witnessed: tuple[Key, ...] = (),
+        quorum: int = 0,
     ) -> None:
         self.name = name
         self.disk = disk or Disk()
         self.scribe = Scribe(name)
         self.may_sign = True
+        self.enters_links = False
+        self.verified = 0
         self.links: list[Head] = []
         self.court: list[tuple[Head, str]] = []
         self.ice: dict[str, Ice] = {}
-        self.notary = replace(notary(self.disk.read, name), outside=outside, quorum=quorum)
+        self.notary = replace(
+            notary(self.disk.read, name), outside=outside, witnessed=witnessed, quorum=quorum, verify=self._verify
+        )
         ids = itertools.count(1)
         self.peers = Peers(Random(1), ids, self.notary, Key(name, Algorithm.ED25519, public_of(name)))
         self.witness = Witness(
@@ -46,7 +60,7 @@ class House:
             self.notary,
             self.peers,
             self.witness,
-            head=lambda: self.scribe.head() if self.may_sign else None,
+            head=lambda: self.scribe.head() if self.may_sign and self.scribe.tree.size else None,
             consistency=lambda old, new: self.scribe.tree.consistency(old, new),
         )
 
@@ -69,8 +83,13 @@ class House:
         self.rounds.handle_timer(now)
         for head in self.witness.take_links(now):
             self.links.append(head)
-            self.scribe.tree.append(b"waypost/peer-head@v1\n" + head.note.encode())
+            if self.enters_links:
+                self.scribe.tree.append(b"waypost/peer-head@v1\n" + head.note.encode())
             self.disk.write(Commit(puts=self.witness.linking(head)))
+
+    def _verify(self, public: bytes, signature: bytes, message: bytes) -> bool:
+        self.verified += 1
+        return verify(public, signature, message)
 
     def take_effects(self) -> list[Effect]:
         self.court += self.witness.take_heads()
@@ -78,15 +97,28 @@ class House:
 
 
 class Town:
-    def __init__(self, *names: str, outside: dict[str, tuple[Outside, ...]] | None = None, quorum: int = 0) -> None:
+    def __init__(
+        self,
+        *names: str,
+        outside: dict[str, tuple[Outside, ...]] | None = None,
+        witnessed: tuple[Key, ...] = (),
+        quorum: int = 0,
+        enters_links: bool = False,
+    ) -> None:
         self.now = 100.0
         self.down: set[str] = set()
         self.strangers: dict[str, Stranger] = {}  # by URL
         self.calls: list[tuple[str, Call]] = []
-        self.houses = {name: House(name, outside=(outside or {}).get(name, ()), quorum=quorum) for name in names}
+        self.late: list[tuple[str, int, Call]] = []
+        self.before: dict[str, dict[str, int]] = {}  # what was counted until the town was calm
+        self.houses = {
+            name: House(name, outside=(outside or {}).get(name, ()), witnessed=witnessed, quorum=quorum)
+            for name in names
+        }
         self._served: dict[tuple[str, int], Reply] = {}
         self._serving = itertools.count(1_000_000)
         for house in self.houses.values():
+            house.enters_links = enters_links
             house.restore(self.now)
         self.meet()
 
@@ -99,10 +131,33 @@ class Town:
             members = {other: public_of(other).hex() for other in self.houses if other != name}
             house.peers.set_members(members, self.now)
 
+    def calm(self) -> "Town":
+        """Each has one entry that was published, and nothing is due for long."""
+        for house in self.houses.values():
+            house.enter(1, self.now)
+        self.run(60.0)
+        self.calls = []
+        self.before = {name: house.rounds.counters() for name, house in self.houses.items()}
+        for house in self.houses.values():
+            house.court, house.links, house.verified = [], [], 0
+        return self
+
+    def counted(self, name: str) -> dict[str, int]:
+        """What its rounds counted since then, but for what is 0."""
+        before = self.before.get(name, {})
+        counted = {
+            key.removeprefix("ledger_rounds_"): count - before.get(key, 0)
+            for key, count in self.houses[name].rounds.counters().items()
+            if key.startswith("ledger_rounds_")
+        }
+        return {key: count for key, count in counted.items() if count}
+
     def again(self, name: str) -> House:
         """After a restart: the log is as it was, the rest as it is on the disk."""
         old = self.houses[name]
-        new = House(name, disk=old.disk, outside=old.notary.outside, quorum=old.notary.quorum)
+        new = House(
+            name, disk=old.disk, outside=old.notary.outside, witnessed=old.notary.witnessed, quorum=old.notary.quorum
+        )
         new.scribe, new.links, new.ice = old.scribe, old.links, old.ice
         self.houses[name] = new
         new.restore(self.now)
@@ -118,6 +173,24 @@ class Town:
                     house.handle_timer(self.now)
             self.settle()
         self.now = until
+
+    def hear(self, name: str, body: bytes, source: str) -> Reply:
+        """POST heads, by hand."""
+        id = next(self._serving)
+        self.houses[name].rounds.hear_heads(id, body, source)
+        self.settle()
+        return self._served.pop((name, id))
+
+    def answer_late(self, say: Stranger) -> None:
+        """The call that has waited longest."""
+        name, id, call = self.late.pop(0)
+        self._answer(self.houses[name], id, say(call))
+        self.settle()
+
+    def said(self, path: str, *, to: str | None = None) -> list[Call]:
+        """The calls since this was last asked."""
+        calls, self.calls = self.calls, []
+        return [call for _, call in calls if call.path == path and to in (None, call.node or call.url)]
 
     def settle(self) -> None:
         waiting = [(house, effect) for house in self.houses.values() for effect in house.take_effects()]
@@ -144,9 +217,15 @@ class Town:
                 assert isinstance(body, Call)
                 self.calls.append((house.name, body))
                 result = self._call(house.name, body)
-                assert house.peers.answered(id, result, self.now) or house.rounds.answered(id, result, self.now)
+                if result is LATE:
+                    self.late.append((house.name, id, body))
+                else:
+                    self._answer(house, id, result)
             case _:
                 raise AssertionError(effect)
+
+    def _answer(self, house: House, id: int, result: Reply | None) -> None:
+        assert house.peers.answered(id, result, self.now) or house.rounds.answered(id, result, self.now)
 
     def _call(self, source: str, call: Call) -> Reply | None:
         if not call.node:
