@@ -1,8 +1,10 @@
 """Reads the logs of real nodes as a stranger does: over plain HTTP, with nothing but the keys in hand."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import TypeVar
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
@@ -14,6 +16,9 @@ from waypost.ledger.tiles import ENTRIES, bundles, decode_bundle
 from waypost.ledger.tree import Tree
 
 ANSWER_S = 10.0
+WITHIN_S = 15.0
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -82,3 +87,11 @@ def kinds(entries: list[Entry]) -> Iterator[str]:
     for entry in entries:
         assert entry.kind is not None
         yield entry.kind.value
+
+
+def until(holds: Callable[[], T | None], within_s: float = WITHIN_S) -> T:
+    end = time.monotonic() + within_s
+    while (found := holds()) is None:
+        assert time.monotonic() < end, "it did not come to be"
+        time.sleep(0.05)
+    return found

@@ -2,14 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from random import Random
-from typing import Final, TypeVar
+from typing import Final
 
 import pytest
 from daemons import Daemon, Federation, put
-from reading import Keys, cosigners_of, entries_of, fetch, head_of, keys_of, kinds, page
+from reading import Keys, cosigners_of, entries_of, fetch, head_of, keys_of, kinds, page, until
 from running import running
 
 from waypost.ledger.checkpoint import Head, read_head
@@ -17,11 +17,8 @@ from waypost.ledger.entry import Kind
 
 NODES: Final = 3
 ROUND_S: Final = 1
-WITHIN_S: Final = 15.0
 RNG: Final = Random(6)
 COMMIT: Final = Kind.COMMIT.value
-
-T = TypeVar("T")
 
 
 @pytest.fixture(scope="module")
@@ -41,14 +38,6 @@ def http(daemon: Daemon) -> str:
 
 def all_keys(federation: Federation) -> dict[str, Keys]:
     return {daemon.name: keys_of(http(daemon)) for daemon in federation.daemons}
-
-
-def until(holds: Callable[[], T | None], within_s: float = WITHIN_S) -> T:
-    end = time.monotonic() + within_s
-    while (found := holds()) is None:
-        assert time.monotonic() < end, "it did not come to be"
-        time.sleep(0.05)
-    return found
 
 
 def claim(federation: Federation, daemon: Daemon, key: str) -> None:

@@ -10,11 +10,10 @@ from typing import Final
 import pytest
 from clients import environment
 from outside import Witness, outside_witness
-from reading import Keys, cosigners_of, fetch, head_of, keys_of, page
+from reading import Keys, cosigners_of, fetch, head_of, keys_of, page, until
 from running import Node as Process
 from running import running, start
 from signing import LOG, signer
-from test_cosigning import until
 from voting import claim
 
 from waypost.config import Coap, Coaps, Config, Http, Ledger, Peers
@@ -23,7 +22,7 @@ from waypost.ledger.checkpoint import Head, cosigned_at, read_head, require_sign
 from waypost.ledger.note import Algorithm, Key
 from waypost.node import Node
 
-pytestmark = pytest.mark.peer("pip:aics_witness")
+pytestmark = pytest.mark.peer("pip:aics_witness", "pip:aics_tlog")
 VECTORS: Final = Path(__file__).resolve().parents[1] / "vectors" / "tlog" / "extracted" / "add-checkpoint.json"
 ENTRIES: Final = 600  # two full tiles and a part of one
 
