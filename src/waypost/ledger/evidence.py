@@ -101,6 +101,17 @@ def by_alone(head: Head, keys: Iterable[Key]) -> Head:
     return Head(head.checkpoint, Note(head.note.text, tuple(line for line in lines if line is not None)))
 
 
+def keys_of(evidence: Evidence) -> tuple[Key, ...]:
+    """Which must be trusted for it to prove anything; none of statements, which name their signer."""
+    match evidence:
+        case Doubled():
+            return ()
+        case BackDating(key, cosigners):
+            return (key, *cosigners)
+        case SameSize(key) | Growth(key) | Leaves(key):
+            return (key,)
+
+
 def digest_of(data: bytes) -> str:
     """Names a file: 64 hexadecimal digits."""
     return sha256(data).hexdigest()
@@ -123,12 +134,13 @@ def check(data: bytes, keys: Collection[Key], verify: Verify, quorum: int) -> Fo
 
 
 def _judge(evidence: Evidence, digest: str, keys: Collection[Key], verify: Verify, quorum: int) -> Found:
+    for key in keys_of(evidence):
+        _require(key in keys, f"the key {key.name}+{key.id.hex()} is not one of those that are trusted")
     match evidence:
         case Doubled(first, second):
             _require_doubled(first, second, verify)
             return Found(Fault.DOUBLE_STATEMENT, first.signer, "", 0, digest)
-        case BackDating(key, cosigners, head, _, statement):
-            _require_trusted((key, *cosigners), keys)
+        case BackDating(key, _, head, _, statement):
             _require_back_dated(evidence, verify, quorum)
             return Found(Fault.BACK_DATING, key.encode(), head.origin, statement.index + 1, digest)
         case SameSize(key, one, other):
@@ -140,7 +152,6 @@ def _judge(evidence: Evidence, digest: str, keys: Collection[Key], verify: Verif
         case Leaves(key, one, other):
             fault, conflict = Fault.GROWTH, evidence.index + 1
             _require_leaves(evidence)
-    _require_trusted((key,), keys)
     _require(one.origin == other.origin, "the heads are of two logs")
     _require(one.size > 0, "a head of no entries shows nothing")
     for head in (one, other):
@@ -204,11 +215,6 @@ def link_time(link: Head, key: Key, cosigners: Sequence[Key], verify: Verify, qu
 def is_before(statement: Statement, time_s: int) -> bool:
     """Whether it is dated before that POSIX time by more than is allowed."""
     return statement.at_ms < (time_s - SKEW_S) * 1000
-
-
-def _require_trusted(needed: Iterable[Key], keys: Collection[Key]) -> None:
-    for key in needed:
-        _require(key in keys, f"the key {key.name}+{key.id.hex()} is not one of those that are trusted")
 
 
 def _require_by(head: Head, key: Key, verify: Verify) -> None:

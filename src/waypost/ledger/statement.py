@@ -77,10 +77,14 @@ class Statement(Struct, frozen=True):
             raise WireError("it is no statement") from error
 
 
+def is_signed(statement: Statement, verify: Verify) -> bool:
+    """Whether its signer signed it."""
+    return verify(bytes.fromhex(statement.signer), bytes.fromhex(statement.signature), statement.to_sign)
+
+
 def require_signed(statement: Statement, verify: Verify) -> None:
     """Raises ProofError unless its signer signed it."""
-    signature = bytes.fromhex(statement.signature)
-    if not verify(bytes.fromhex(statement.signer), signature, statement.to_sign):
+    if not is_signed(statement, verify):
         raise ProofError("the signature of the statement is wrong")
 
 

@@ -1,0 +1,363 @@
+"""The court: out of what this node sees of logs it makes evidence when one of them lies.
+
+It considers every signed head that this node sees from anybody, and every entry that it holds of any log: a link is a
+head that another log has seen.  What was found, or heard from another node and verified with the keys that are pinned
+here, freezes the log that it is about and goes to everybody (pieces.py).
+
+What peers can make grow is bounded for each log: heads (docket.py), statements (sayings.py), and here DATED_MAX.
+
+Source: notes on the ledger, 5 (proofs of misbehaviour; COMPLETE-EVIDENCE).
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from hashlib import sha256
+from typing import Annotated, Final, Protocol
+
+import msgspec
+from msgspec import Meta, Struct
+
+from waypost.engine import Commit, Effect, Put, Rows
+from waypost.errors import StoreError, WireError
+from waypost.ledger import entry
+from waypost.ledger.checkpoint import Head, cosigned_at, read_head, require_signed
+from waypost.ledger.docket import Copy, Docket, Signed
+from waypost.ledger.entry import Kind
+from waypost.ledger.evidence import Fault, by_alone, is_before, link_time, of_date, of_statements
+from waypost.ledger.note import Key
+from waypost.ledger.pieces import TABLE, Frozen, Piece, Pieces, Trust
+from waypost.ledger.policy import is_own, quorum_of
+from waypost.ledger.questions import Notary, Reply
+from waypost.ledger.sayings import EntryAt, Sayings
+from waypost.ledger.statement import SKEW_S, Statement, is_signed
+from waypost.record import Change
+from waypost.record.wire import Count, decode, encode
+
+DATED_MAX: Final = 16  # statements of one log that are dated back and wait for a head that covers them
+_LOG: Final = b"o"  # of a row: then the SHA-256 of an origin -> JSON
+_LOG_MAX: Final = 64 << 10  # octets
+
+
+class Log(Protocol):
+    @property
+    def node(self) -> str: ...
+    @property
+    def origin(self) -> str: ...
+    @property
+    def key(self) -> Key: ...
+    @property
+    def cosigner(self) -> Key: ...
+
+
+class Logs(Protocol):
+    """The other nodes, and which logs are known; peers.Peers is."""
+
+    @property
+    def known(self) -> Mapping[str, Log]: ...
+    def key_of(self, origin: str) -> Key | None: ...
+    def of_origin(self, origin: str) -> Log | None: ...
+
+
+class _Log(Struct, frozen=True):
+    """What a docket keeps through a restart."""
+
+    agreed: tuple[Count, ...]
+    link: Annotated[tuple[Count, ...], Meta(max_length=2)]
+    origin: str
+
+
+_decoder: Final = msgspec.json.Decoder(_Log)
+
+
+class Court:
+    """`copy` is the tree that this node holds of a log, be it mirrored or its own; `entry_at` an entry of one, or None.
+
+    The engine hands it heads, to consider(); entries that were verified, our own too, to read(); and asks refusal()
+    before a statement enters our log.
+    """
+
+    def __init__(
+        self,
+        ids: Iterator[int],
+        notary: Notary,
+        logs: Logs,
+        *,
+        copy: Callable[[str], Copy | None],
+        entry_at: EntryAt,
+    ) -> None:
+        self._notary = notary
+        self._others = logs
+        self._copy = copy
+        self._entry_at = entry_at
+        self._dockets: dict[str, Docket] = {}
+        self._sayings = Sayings(entry_at, notary.verify)
+        self._pieces = Pieces(
+            ids,
+            notary.round_s,
+            notary.verify,
+            nodes=lambda: logs.known,
+            trust=self._trust,
+            agreed_below=self._agreed_below,
+        )
+        self._logs: dict[str, _Log] = {}  # as they are on disk
+        self._puts: list[Put] = []
+        self._counters = {"considered": 0, "unsigned": 0}
+
+    def restore(self, rows: Rows, now: float) -> None:
+        """Raises StoreError."""
+        self._pieces.restore(rows, now)
+        self._sayings.restore(rows)
+        for key, value in rows.scan(TABLE):
+            if key.startswith(_LOG):
+                try:
+                    log = decode(value, _decoder, _LOG_MAX)
+                except WireError as error:
+                    raise StoreError("what is known of a log cannot be read") from error
+                self._logs[log.origin] = log
+
+    @property
+    def pieces(self) -> dict[str, Piece]:
+        """By digest."""
+        return self._pieces.all
+
+    @property
+    def frozen(self) -> dict[str, Frozen]:
+        """By origin."""
+        return self._pieces.frozen
+
+    @property
+    def false(self) -> dict[str, int]:
+        """How often each node told what was no evidence though it said so."""
+        return self._pieces.false
+
+    @property
+    def is_doubled(self) -> bool:
+        """Our key has signed a head that our log does not contain: it may sign no more."""
+        docket = self._dockets.get(self._notary.origin)
+        accused = self._notary.key.encode()
+        return bool(docket and docket.forks) or any(
+            self._pieces.is_proved(fault, accused) for fault in (Fault.SAME_SIZE, Fault.GROWTH)
+        )
+
+    def is_frozen(self, origin: str, size: int) -> bool:
+        """Whether a head of that size counts for nothing."""
+        frozen = self.frozen.get(origin)
+        return frozen is not None and size > frozen.size
+
+    def is_accused(self, witness: Key) -> bool:
+        """Whether it has cosigned two histories."""
+        return self._pieces.is_proved(Fault.WITNESS, witness.encode())
+
+    def consider(self, head: Head, source: str, now: float) -> None:
+        """A head that `source` showed, "" if it was no node.  One that was seen before costs a hash."""
+        docket = self._docket(head.origin)
+        if docket is None or head.size == 0 or docket.is_known(sha256(head.note.encode()).digest()):
+            return
+        self._counters["considered"] += 1
+        signed = self._verified(docket, head)
+        if signed is None:
+            self._counters["unsigned"] += 1
+            return
+        for made in docket.consider(signed, self._copy(head.origin), self._quorum(docket.key)):
+            self._pieces.find(made, source)
+        self._go_on(head.origin, docket)
+
+    def read(self, origin: str, first: int, entries: Iterable[bytes], now: float) -> None:
+        """Entries of a log from that index on, which its copy holds now."""
+        docket = self._docket(origin)
+        if docket is None:
+            return
+        node = self._node_of(origin)
+        for index, data in enumerate(entries, first):
+            read = entry.decode(data)
+            if read.kind is Kind.PEER_HEAD:
+                self._read_link(docket, index, read.body, node, now)
+            elif read.kind is Kind.STATEMENT:
+                self._read_statement(docket, origin, index, data)
+            elif read.kind is Kind.EVIDENCE and node:
+                self._pieces.hear(data, node)
+        self._go_on(origin, docket)
+
+    def refusal(self, data: bytes, wall_ms: int) -> str | None:
+        """Why a statement may not enter our log, or None.  With another one it may be evidence, entered or not."""
+        try:
+            statement = Statement.decode(data)
+        except WireError as error:
+            return str(error)
+        if not is_signed(statement, self._notary.verify):
+            return "the signature of the statement is wrong"
+        docket = self._docket(self._notary.origin)
+        link = docket.link if docket else None
+        if abs(statement.at_ms - wall_ms) > SKEW_S * 1000 or (link and is_before(statement, link[1])):
+            return f"a statement is dated at most {SKEW_S} seconds from now"
+        if self._find_doubles(statement, self._notary.origin):
+            return "its signer has said something else after the same statement"
+        return None
+
+    def hear(self, id: int, data: bytes, node: str, now: float) -> None:
+        """POST evidence.  Answer(id, Reply) follows, once what it says is durable."""
+        if node in self._others.known:
+            reply = self._pieces.hear(data, node)
+        else:
+            reply = Reply(403, b"evidence is heard from nodes of the network whose logs are known\n")
+        self._pieces.answer(id, reply)
+
+    def serve(self, path: str) -> Reply:
+        """GET evidence, or evidence/<digest>."""
+        return self._pieces.serve(path)
+
+    def take_entries(self) -> list[tuple[bytes, tuple[Put, ...]]]:
+        """For our log: each entry, and the rows to write with it."""
+        return self._pieces.take_entries()
+
+    def applied(self, change: Change, now: float) -> bool:
+        return self._pieces.applied(change, now)
+
+    def answered(self, id: int, result: object, now: float) -> bool:
+        return self._pieces.answered(id, result, now)
+
+    def handle_timer(self, now: float) -> None:
+        self._pieces.handle_timer(now)
+
+    def next_timer(self) -> float | None:
+        return self._pieces.next_timer()
+
+    def take_effects(self) -> list[Effect]:
+        puts, self._puts = self._puts, []
+        rows: list[Effect] = [Commit(puts=tuple(puts))] if puts else []
+        return rows + self._pieces.take_effects()
+
+    def check(self) -> None:
+        self._pieces.check()
+
+    def counters(self) -> dict[str, int]:
+        counted = self._counters | self._pieces.counters()
+        return {f"ledger_court_{name}": count for name, count in counted.items()}
+
+    def gauges(self, now: float) -> dict[str, int]:
+        return {
+            "ledger_evidence": len(self.pieces),
+            "ledger_evidence_untold": self._pieces.untold(),
+            "ledger_frozen": len(self.frozen),
+            "ledger_heads_waiting": sum(len(docket.waiting) for docket in self._dockets.values()),
+            "ledger_statements_remembered": self._sayings.count(),
+        }
+
+    # Whom we know.
+
+    def _docket(self, origin: str) -> Docket | None:
+        """None if it is no log that we know."""
+        key = self._notary.key if origin == self._notary.origin else self._others.key_of(origin)
+        if key is None:
+            return None
+        docket = self._dockets.get(origin)
+        if docket is None or docket.key != key:
+            docket = self._dockets[origin] = Docket(key)
+            if origin in self._logs:
+                log = self._logs[origin]
+                docket.agreed = list(log.agreed)
+                docket.link = (log.link[0], log.link[1]) if len(log.link) == 2 else None
+        return docket
+
+    def _node_of(self, origin: str) -> str:
+        log = self._others.of_origin(origin)
+        return log.node if log else ""
+
+    def _cosigners(self) -> list[Key]:
+        notary = self._notary
+        outside = (each.key for each in notary.outside)
+        return [notary.cosigner, *(log.cosigner for log in self._others.known.values()), *outside]
+
+    def _trust(self) -> Trust:
+        logs = (log.key for log in self._others.known.values())
+        cosigners = self._cosigners()
+        return Trust((self._notary.key, *logs, *self._notary.witnessed, *cosigners), self._quorum(None))
+
+    def _quorum(self, log: Key | None) -> int:
+        """How many witnesses, the log's own left aside, are believed together."""
+        witnesses = [key for key in self._cosigners() if log is None or not is_own(log, key)]
+        return max(1, self._notary.quorum or quorum_of(len(witnesses)))
+
+    def _agreed_below(self, origin: str, size: int) -> int:
+        docket = self._docket(origin)
+        return docket.agreed_below(size) if docket else 0
+
+    # What they show.
+
+    def _verified(self, docket: Docket, head: Head) -> Signed | None:
+        """With those of its signatures that we can verify; None if the log's is not one of them."""
+        verify = self._notary.verify
+        try:
+            require_signed(by_alone(head, (docket.key,)), docket.key, verify)
+        except WireError:
+            return None
+        keys = [docket.key]
+        for key in self._cosigners():
+            try:
+                if cosigned_at(by_alone(head, (key,)), key, verify) is not None:
+                    keys.append(key)
+            except WireError:  # somebody else put it there: it says nothing about the head
+                continue
+        return Signed(by_alone(head, keys), tuple(keys))
+
+    def _read_link(self, docket: Docket, index: int, body: bytes, node: str, now: float) -> None:
+        try:
+            head = read_head(body)
+            time_s = link_time(
+                head, docket.key, self._relied(docket.key, head), self._notary.verify, self._quorum(docket.key)
+            )
+        except WireError:
+            return
+        if time_s is not None and (docket.link is None or time_s > docket.link[1]):
+            docket.link = (index, time_s)
+        self.consider(head, node, now)
+
+    def _relied(self, log: Key, link: Head) -> list[Key]:
+        """Whose times say when a link was made: the log's own cosigner, or all others."""
+        signed = [key for key in self._cosigners() if link.note.by(key)]
+        return [key for key in signed if is_own(log, key)] or signed
+
+    def _read_statement(self, docket: Docket, origin: str, index: int, data: bytes) -> None:
+        try:
+            statement = Statement.decode(data)
+        except WireError:
+            return
+        self._find_doubles(statement, origin)
+        self._puts += self._sayings.remember(origin, index, statement)
+        link = docket.link
+        if link and is_before(statement, link[1]) and is_signed(statement, self._notary.verify):
+            is_proved = self._pieces.is_proved(Fault.BACK_DATING, docket.key.encode())
+            if not is_proved and len(docket.dated) < DATED_MAX:
+                docket.dated[link[0], index] = None
+
+    def _find_doubles(self, statement: Statement, origin: str) -> bool:
+        """Whether the same signer has said something else with the same `prev`, in a log that we know."""
+        known = (self._notary.origin, *(log.origin for log in self._others.known.values()))
+        strangers = (key.name for key in self._notary.witnessed)
+        others = list(self._sayings.others(statement, (*known, *strangers)))
+        if not others or not is_signed(statement, self._notary.verify):
+            return False
+        self._pieces.find(of_statements(statement, others[0]), self._node_of(origin))
+        return True
+
+    def _go_on(self, origin: str, docket: Docket) -> None:
+        """With what waited for the copy to grow, or for a head."""
+        copy = self._copy(origin)
+        if copy is not None:
+            for made in docket.grown(copy, self._quorum(docket.key)):
+                self._pieces.find(made, "")
+            self._go_on_dated(origin, docket, copy)
+        log = _Log(tuple(docket.agreed), docket.link or (), origin)
+        if log != self._logs.get(origin, _Log((), (), origin)):
+            self._logs[origin] = log
+            self._puts.append(Put(TABLE, _LOG + sha256(origin.encode()).digest(), encode(log)))
+
+    def _go_on_dated(self, origin: str, docket: Docket, copy: Copy) -> None:
+        head = docket.last.get(docket.key)
+        for before, after in [pair for pair in docket.dated if head and pair[1] < head.size]:
+            assert head is not None
+            del docket.dated[before, after]
+            link, statement = self._entry_at(origin, before), self._entry_at(origin, after)
+            if link is not None and statement is not None:
+                relied = self._relied(docket.key, read_head(entry.decode(link).body))
+                made = of_date(docket.key, relied, head, copy, (before, link), (after, statement))
+                self._pieces.find(made, self._node_of(origin))
