@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -29,6 +30,7 @@ from waypost.ledger.checkpoint import (
 from waypost.ledger.note import Algorithm, Key, Line, Note
 
 TLOG = Path(__file__).parents[1] / "vectors" / "tlog"
+OWN = json.loads((TLOG / "own" / "cosignatures.json").read_text(encoding="utf-8"))
 ROOT = bytes(range(32))
 HEAD = sign_head(Checkpoint("waypost/anna", 70_000, ROOT), LOG.key, LOG.sign)
 TIME_S = 1_800_000_000
@@ -54,6 +56,19 @@ def test_cosignatures_of_a_witness_and_of_a_mirror_that_others_wrote_verify() ->
         ("witness.example.org", "rome2026h1.example.org", 300, 1_767_139_200),
         ("witness2.example.org", "milan2026h1.example.org", 300, 1_767_139_200),
     ]
+
+
+@pytest.mark.parametrize("case", OWN, ids=lambda case: case["name"])
+def test_each_cosignature_of_our_vectors_gets_its_verdict(case: dict[str, Any]) -> None:
+    """Which other judges give as well: tests/e2e/test_judges.py."""
+    head = read_head(case["note"].encode())
+    assert head.note.encode() == case["note"].encode()
+    try:
+        at = cosigned_at(head, Key.decode(case["vkey"]), verifies)
+    except WireError:
+        assert case["verdict"] == "wrong"
+    else:
+        assert ("absent" if at is None else "at", at or 0) == (case["verdict"], case["at"])
 
 
 # Checkpoints

@@ -1,8 +1,11 @@
 """Policies: which lines are refused, what a head needs, and how many liars it bears."""
 
 import itertools
+import json
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,12 +14,15 @@ from signing import LOG, WITNESSES, Signer, cosigned, signer, witness
 
 from waypost.errors import ProofError, WireError
 from waypost.identity.keys import verifies
-from waypost.ledger.checkpoint import Checkpoint, Head, sign_head
+from waypost.ledger.checkpoint import Checkpoint, Head, read_head, sign_head
 from waypost.ledger.note import Algorithm
 from waypost.ledger.policy import EACH_MAX, LINES_MAX, POLICY_MAX, Group, Policy, Verdict, quorum_of, shown, tolerated
 from waypost.ledger.policy import Log as LogLine
 from waypost.ledger.policy import Witness as WitnessLine
 
+VECTORS = json.loads(
+    (Path(__file__).parents[1] / "vectors" / "tlog" / "own" / "policies.json").read_text(encoding="utf-8")
+)
 NOW_S = 1_800_000_000
 W = [each.key.encode() for each in WITNESSES]
 FOUR = "".join(f"witness w{number} {vkey}\n" for number, vkey in enumerate(W, 1))
@@ -33,6 +39,27 @@ def by(*witnesses: Signer, ago_s: int = 0) -> Head:
 
 def judged(policy: Policy, head: Head, age_max_s: int | None = None) -> Verdict:
     return policy.check(head, verifies, NOW_S, age_max_s)
+
+
+# Vectors
+
+
+@pytest.mark.parametrize("case", VECTORS, ids=lambda case: case["name"])
+def test_each_policy_of_our_vectors_gets_its_verdicts(case: dict[str, Any]) -> None:
+    """Which another judge gives as well: tests/e2e/test_judges.py."""
+    try:
+        policy = Policy.decode(case["policy"].encode())
+    except WireError:
+        assert case["wrong"]
+        return
+    assert not case["wrong"]
+    for number, one in enumerate(case["heads"]):
+        try:
+            verdict = policy.check(read_head(one["note"].encode()), verifies, one["now"], one["age"])
+        except ProofError:
+            assert one["verdict"] == "refused", number
+        else:
+            assert one["verdict"] == ("met" if verdict.met else "unmet"), number
 
 
 # What is written
