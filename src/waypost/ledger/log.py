@@ -20,16 +20,19 @@ from waypost.engine import Apply, Commit, Effect, Put, PutFile, Rows
 from waypost.errors import StoreError, WireError
 from waypost.ledger.archive import Archive
 from waypost.ledger.checkpoint import Checkpoint, Head, read_head, require_signed, sign_head
+from waypost.ledger.entry import Kind
 from waypost.ledger.index import TABLE, found_in, is_statement
 from waypost.ledger.peaks import Peaks
 from waypost.ledger.questions import ROOM, Notary
 from waypost.ledger.tiles import ENTRY_MAX
 from waypost.ledger.tree import EMPTY, Tree
-from waypost.record import Change, Kind
+from waypost.record import Change
+from waypost.record import Kind as Happened
 
 NODE: Final = "ledger_node"
 TAIL: Final = "ledger_tail"
 HEAD: Final = b"head"  # in the table NODE: the last head that was signed, a note
+DAY: Final = b"day"  # the last entry of a day
 ADOPTED: Final = b"adopted/"  # and before the index key of a commit that the feed did not bring yet -> uint64 index
 FOLDER: Final = "tiles/log"
 BATCH_MAX: Final = 1_024  # entries of one commit
@@ -67,10 +70,11 @@ class _Adoption:
 
 
 class Log:
-    """`head` is the last one that is durable."""
+    """`head` is the last one that is durable; `day` is the last entry of a day, None before the first."""
 
     def __init__(self, notary: Notary) -> None:
         self.head: Head | None = None
+        self.day: bytes | None = None
         self.may_sign = False
         self._notary = notary
         self._archive = Archive(FOLDER, TAIL, b"", notary.read)
@@ -92,6 +96,7 @@ class Log:
                 f"the log has {self._archive.size} entries that are not those of its head of size {size}",
                 hint="put back a backup of the whole state directory",
             )
+        self.day = rows.get(NODE, DAY)
         for key, value in rows.scan(NODE, ADOPTED):
             if not key.startswith(ADOPTED):
                 break
@@ -206,7 +211,7 @@ class Log:
                 fresh.append(each.entry)
             else:
                 puts.append(Put(NODE, ADOPTED + each.once, None))
-            puts += each.puts(index)
+            puts += (*self._days(each.entry), *each.puts(index))
             placed.append((index, each.then))
         files, more = self._archive.extend(fresh)
         head = self._sign() if fresh else self.head
@@ -220,6 +225,7 @@ class Log:
         files, puts = self._archive.extend(entries)
         adoption.puts.update(((put.table, put.key), put) for put in puts)
         for index, octets in enumerate(entries, first):
+            adoption.puts.update(((put.table, put.key), put) for put in self._days(octets))
             found = found_in(octets, index, wall_ms)
             if found is not None:
                 key, row = found
@@ -231,6 +237,12 @@ class Log:
             return self._write(files, (), self.head, (), wall_ms)
         self._adoption = None
         return self._write(files, tuple(adoption.puts.values()), adoption.head, (), wall_ms)
+
+    def _days(self, octets: bytes) -> tuple[Put, ...]:
+        if not octets.startswith(Kind.DAY.line):
+            return ()
+        self.day = octets
+        return (Put(NODE, DAY, octets),)
 
     def _sign(self) -> Head:
         notary = self._notary
@@ -247,7 +259,7 @@ class Log:
     ) -> Commit:
         self._writing = self._archive.size, head
         before, after = (each.note.encode() if each else None for each in (self.head, head))
-        durable = Apply(Change(0, Kind.PUT, ROOM, HEAD, self._archive.size, after, wall_ms, b""))
+        durable = Apply(Change(0, Happened.PUT, ROOM, HEAD, self._archive.size, after, wall_ms, b""))
         puts = puts if after == before else (*puts, Put(NODE, HEAD, after))
         return Commit(files, puts, (durable, *then), expects=(Put(NODE, HEAD, before),))
 
