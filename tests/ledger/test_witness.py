@@ -16,7 +16,7 @@ from seeing import POSIX, Eye, Ice, Scribe
 
 from waypost.errors import StoreError, WireError
 from waypost.identity.keys import verifies
-from waypost.ledger import witness
+from waypost.ledger import refused, witness
 from waypost.ledger.checkpoint import Checkpoint, Head, cosigned_at, read_head
 from waypost.ledger.note import Algorithm, Key, Line, Note, to_base64
 from waypost.ledger.questions import Reply
@@ -321,14 +321,14 @@ def test_evidence_kept_the_last_head_that_was_cosigned_is_shown_whole(eye: Eye, 
 def test_evidence_kept_what_was_refused_is_shown_whole_also_after_a_restart(eye: Eye, anna: Scribe) -> None:
     eye.submit(anna.submission(0, 7))
     fork = anna.fork(5).grow(20, "other")
-    refused = [fork.head(7), fork.head(9), fork.head(6)]
-    assert [eye.submit(Submission(old, (), head)).status for old, head in zip((7, 0, 8), refused, strict=True)] == [
+    heads = [fork.head(7), fork.head(9), fork.head(6)]
+    assert [eye.submit(Submission(old, (), head)).status for old, head in zip((7, 0, 8), heads, strict=True)] == [
         422,
         409,
         400,
     ]
-    assert [head.note for head in eye.witness.refused(ANNA)] == [head.note for head in refused]
-    assert [head.note for head in eye.again().witness.refused(ANNA)] == [head.note for head in refused]
+    assert [head.note for head in eye.witness.refused(ANNA)] == [head.note for head in heads]
+    assert [head.note for head in eye.again().witness.refused(ANNA)] == [head.note for head in heads]
 
 
 def test_evidence_kept_is_on_the_disk_before_the_refusal_is_told(eye: Eye, anna: Scribe) -> None:
@@ -353,11 +353,11 @@ def test_evidence_kept_all_that_was_seen_signed_goes_to_the_court(eye: Eye, anna
 
 
 def test_no_more_than_so_many_refused_heads_of_one_origin_are_kept(eye: Eye, anna: Scribe) -> None:
-    anna.grow(witness.REFUSED_MAX)
-    for size in range(1, witness.REFUSED_MAX + 6):
+    anna.grow(refused.REFUSED_MAX)
+    for size in range(1, refused.REFUSED_MAX + 6):
         for _ in range(2):  # what is kept is not kept twice
             eye.submit(anna.submission(1, size))
-    sizes = list(range(6, witness.REFUSED_MAX + 6))
+    sizes = list(range(6, refused.REFUSED_MAX + 6))
     assert [head.size for head in eye.witness.refused(ANNA)] == sizes
     again = eye.again()
     assert [head.size for head in again.witness.refused(ANNA)] == sizes
@@ -391,9 +391,9 @@ def test_above_what_is_frozen_nothing_is_cosigned_and_the_evidence_is_named(eye:
     eye.submit(anna.submission(0, 5))
     eye.ice[ANNA] = Ice(8, "5eed")
     assert eye.submit(anna.submission(5, 8)).status == 200
-    refused = eye.submit(anna.submission(8, 9))
-    assert refused.status == 403
-    assert b"5eed" in refused.body
+    reply = eye.submit(anna.submission(8, 9))
+    assert reply.status == 403
+    assert b"5eed" in reply.body
     assert eye.submit(Scribe("berta").grow(9).submission(0)).status == 200
 
 
@@ -511,7 +511,7 @@ def test_any_bytes_decode_exactly_or_raise_wire_error(data: bytes) -> None:
 
 def test_what_cannot_be_read_on_the_disk_stops_the_node(eye: Eye, anna: Scribe) -> None:
     eye.submit(anna.submission(0, 5))
-    for table in (witness.TABLE, witness.REFUSED):
+    for table in (witness.TABLE, refused.TABLE):
         disk = Disk()
         disk.tables[table] = {b"witnessed/" + ANNA.encode(): b"nothing"}
         with pytest.raises(StoreError):

@@ -10,9 +10,9 @@ from seeing import Eye, Ice, Scribe
 from waypost.ledger.checkpoint import Head, cosigned_at
 from waypost.ledger.note import Note
 from waypost.ledger.questions import Reply
+from waypost.ledger.refused import REFUSED_MAX
 from waypost.ledger.submission import Submission
 from waypost.ledger.tree import Tree
-from waypost.ledger.witness import REFUSED_MAX
 
 ORIGINS = ("anna", "berta")
 SIZE_MAX = 24

@@ -1,8 +1,7 @@
 """What this node has seen of others' logs: it cosigns a head that extends the last one that it cosigned, and no other.
 
 For each origin the whole signed checkpoint is kept, with our cosignature, for a witness that keeps only size and root
-can notice a fork but not show it.  What was refused though the log signed it is kept as well, REFUSED_MAX for an
-origin, and handed to the court.
+can notice a fork but not show it.  What was refused though the log signed it is kept as well, and handed to the court.
 
 An answer leaves once what it says is on disk, and a second request for an origin is judged by what the first one
 led to, durable or not: to check and to store is one step.
@@ -22,13 +21,12 @@ from waypost.errors import StoreError, WireError
 from waypost.ledger.checkpoint import Head, cosign, read_head, require_signed
 from waypost.ledger.note import Key, Line, Note
 from waypost.ledger.questions import ROOM, Notary, Reply
+from waypost.ledger.refused import Refused
 from waypost.ledger.submission import SIZE_MEDIA, Submission
 from waypost.ledger.tree import EMPTY, verify_consistency
 from waypost.record import Change, Kind
 
 TABLE: Final = "ledger_witness"
-REFUSED: Final = "ledger_refused"  # u64 in order of their coming -> the note
-REFUSED_MAX: Final = 64  # of one origin; the oldest goes
 HEARD_MAX: Final = 64  # of one origin, what was heard of lately and is not looked at again
 TEXT_MAX: Final = 8 << 10  # octets of a checkpoint without signatures, so that it fits an entry
 AGAIN_S: Final = 5  # the same head is cosigned anew after so long; before, its cosignature is told again
@@ -81,8 +79,7 @@ class Witness:
         self._seen: dict[str, Seen] = {}  # what the next one must extend
         self._origins: dict[str, str] = {}  # by the SHA-256 of each, in hexadecimal
         self._heard: dict[str, dict[bytes, None]] = {}  # by the SHA-256 of the note, the oldest first
-        self._refused: dict[str, dict[bytes, tuple[int, Head]]] = {}  # by the SHA-256 of the text
-        self._next = 0
+        self._refused = Refused()
         self._linked: dict[str, int] = {}  # sizes
         self._linked_at: dict[str, float] = {}
         self.fresh_at: dict[str, float] = {}
@@ -101,10 +98,7 @@ class Witness:
                     self._keep(head)
                 else:
                     self._linked[key.removeprefix(_LINKED).decode()] = int.from_bytes(value, "big")
-            for key, value in rows.scan(REFUSED):
-                head, self._next = read_head(value), int.from_bytes(key, "big") + 1
-                self._refused.setdefault(head.origin, {})[_digest(head)] = (self._next - 1, head)
-                self._saw.append((head, ""))
+            self._saw += [(head, "") for head in self._refused.restore(rows)]
         except (UnicodeDecodeError, WireError) as error:
             raise StoreError("what was witnessed cannot be read") from error
         for origin in self.heads:
@@ -134,7 +128,7 @@ class Witness:
 
     def refused(self, origin: str) -> list[Head]:
         """What its log signed and was not cosigned, in the order of its coming."""
-        return [head for _, head in self._refused.get(origin, {}).values()]
+        return self._refused.of(origin)
 
     def hear(self, head: Head, source: str) -> bool:
         """A head that `source` told of, for the court, with all its lines; False if its log's key did not sign it.
@@ -200,14 +194,13 @@ class Witness:
         for origin, head in self.heads.items():
             assert head.size <= self._seen[origin].head.size
             assert self._linked.get(origin, 0) <= head.size
-        assert all(len(refused) <= REFUSED_MAX for refused in self._refused.values())
+        self._refused.check()
 
     def counters(self) -> dict[str, int]:
         return {f"ledger_witness_{name}": count for name, count in self._counters.items()}
 
     def gauges(self, now: float) -> dict[str, int]:
-        refused = sum(map(len, self._refused.values()))
-        return {"ledger_witnessed": len(self.heads), "ledger_refused_kept": refused}
+        return {"ledger_witnessed": len(self.heads), "ledger_refused_kept": len(self._refused)}
 
     def _deny(self, head: Head) -> Reply | None:
         """The refusals that come before anything is said of sizes; the signature is checked last, for it costs most."""
@@ -269,29 +262,19 @@ class Witness:
         self._seen[head.origin] = Seen(whole, time_s)
         row, value = _WITNESSED + head.origin.encode(), whole.note.encode()
         change = Change(0, Kind.PUT, ROOM, row, head.size, value, time_s * 1000, b"")
-        settled = self._forget_refused(head.origin, _digest(head))
+        settled = self._refused.forget(head)
         answer = Answer(id, Reply(200, line.encode().encode()))
         expected = Put(TABLE, row, seen.head.note.encode() if seen else None)
         self._store(Put(TABLE, row, value), *settled, then=(Apply(change), answer), expects=(expected,))
 
     def _keep_refused(self, head: Head) -> tuple[Put, ...]:
-        """Unless it is what was cosigned, is kept already, or agrees with what is mirrored."""
-        origin, digest, seen = head.origin, _digest(head), self._seen.get(head.origin)
-        kept = self._refused.setdefault(origin, {})
-        is_cosigned = seen is not None and seen.head.note.text == head.note.text
-        if is_cosigned or digest in kept or self._root_at(origin, head.size) == head.root:
-            return ()
-        oldest = self._forget_refused(origin, next(iter(kept))) if len(kept) >= REFUSED_MAX else ()
-        key = self._key_of(origin)
+        """Unless it is what was cosigned, or agrees with what is mirrored."""
+        seen, key = self._seen.get(head.origin), self._key_of(head.origin)
         assert key is not None
-        bare, number = _by(head, key), self._next
-        self._next += 1
-        kept[digest] = (number, bare)
-        return (*oldest, Put(REFUSED, u64(number), bare.note.encode()))
-
-    def _forget_refused(self, origin: str, digest: bytes) -> tuple[Put, ...]:
-        number, _ = self._refused.get(origin, {}).pop(digest, (None, None))
-        return () if number is None else (Put(REFUSED, u64(number), None),)
+        is_cosigned = seen is not None and seen.head.note.text == head.note.text
+        if is_cosigned or self._root_at(head.origin, head.size) == head.root:
+            return ()
+        return self._refused.keep(_by(head, key))
 
     def _keep(self, head: Head) -> None:
         self.heads[head.origin] = head
@@ -331,10 +314,6 @@ def _by(head: Head, key: Key) -> Head:
     """With no signature but the first of that key."""
     line = head.note.by(key)
     return Head(head.checkpoint, Note(head.note.text, (line,) if line else ()))
-
-
-def _digest(head: Head) -> bytes:
-    return sha256(head.note.text.encode()).digest()
 
 
 def _time_of(head: Head, cosigner: Key) -> int:
