@@ -12,11 +12,13 @@ from random import Random, SystemRandom
 from typing import Final, NamedTuple
 
 import pytest
+import signed
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import load_pem_x509_csr
 from inputs import VECTORS, Builder, document, extended, inputs, message, vector_documents, vector_messages
 from lies import a_statement_of_sue, entries_of_logs, evidence_of_lies
 from said import Tongue, bodies
+from signing import LOG, WITNESSES
 
 from waypost.api import reading
 from waypost.api.problem import Refusal
@@ -32,7 +34,12 @@ from waypost.identity.certificates import identity_of, is_issued_by, read_certif
 from waypost.identity.jwt import Tokens
 from waypost.identity.shared import read_shared
 from waypost.ledger import entry, exhibit
+from waypost.ledger.checkpoint import read_head
+from waypost.ledger.note import Key, Note
+from waypost.ledger.policy import Policy
+from waypost.ledger.proof import ProofFile
 from waypost.ledger.statement import Statement
+from waypost.ledger.submission import Submission
 from waypost.rd import questions
 from waypost.record import Change, Hlc, Kind, canonical, parse_canonical
 
@@ -85,6 +92,34 @@ def a_statement(data: bytes) -> None:
 
 def a_piece_of_evidence(data: bytes) -> None:
     assert exhibit.encode(exhibit.decode(data)) == data
+
+
+def a_signed_note(data: bytes) -> None:
+    assert Note.decode(data).encode() == data
+
+
+def a_checkpoint(data: bytes) -> None:
+    head = read_head(data)
+    assert head.note.encode() == data
+    assert head.checkpoint.text == head.note.text
+
+
+def a_log_key(data: bytes) -> None:
+    text = data.decode("utf-8", "surrogateescape")
+    assert Key.decode(text).encode() == text
+
+
+def a_policy(data: bytes) -> None:
+    policy = Policy.decode(data)
+    assert Policy.decode(policy.encode()) == policy
+    assert -1 <= policy.faulty_max < len(policy.witnesses) or policy.quorum == "none"
+    assert policy.is_met(each.name for each in policy.witnesses)
+
+
+def a_proof(data: bytes) -> None:
+    """A proof file, or what is handed to a witness."""
+    read = ProofFile.decode(data) if data.startswith(b"c2sp") else Submission.decode(data)
+    assert read.encode() == data
 
 
 def a_connection(data: bytes) -> None:
@@ -289,6 +324,11 @@ DECODERS: Final = {
         ],
     ),
     "what nodes say": Decoder(what_nodes_say, bodies("00" * 32, lambda message: bytes(64)), nodes_saying),
+    "signed note": Decoder(a_signed_note, signed.notes()),
+    "checkpoint": Decoder(a_checkpoint, [signed.head().note.encode()]),
+    "key of a log": Decoder(a_log_key, [LOG.key.encode().encode(), WITNESSES[0].key.encode().encode()]),
+    "policy of witnesses": Decoder(a_policy, signed.policies(), signed.policy),
+    "proof of an entry": Decoder(a_proof, signed.proofs()),
     "entry of a log": Decoder(a_log_entry, entries_of_logs()),
     "statement": Decoder(a_statement, [a_statement_of_sue().encode()]),
     "evidence": Decoder(a_piece_of_evidence, evidence_of_lies()),
