@@ -26,7 +26,7 @@ from load.servers import HOST, UNLIMITED, free_port, process, state_directory, w
 from waypost.coap.message import Message, Options, decode
 from waypost.coap.numbers import Code, Option, Type
 from waypost.coap.stream import Stream
-from waypost.config import KEYS
+from waypost.config.settling import KEYS
 from waypost.identity import Identity, keys
 from waypost.identity.anchors import Trust, our_anchor
 from waypost.identity.certificates import Subject

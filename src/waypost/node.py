@@ -13,11 +13,9 @@ import asyncio
 import gc
 import logging
 import os
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
-from ipaddress import ip_address
 from pathlib import Path
 from random import SystemRandom
 from typing import Final, Self, TypeVar
@@ -34,24 +32,20 @@ from waypost.api.routes import PEER_ROUTES
 from waypost.api.server import application
 from waypost.api.tiles import Tiles
 from waypost.assembly.engine import Assembly
-from waypost.assembly.installation import Installation, Introduce, Introduced, Reach
+from waypost.assembly.installation import Introduce, Introduced, Reach
 from waypost.assembly.questions import Review
 from waypost.config import Config
-from waypost.drip.literal import Peer as LiteralPeer
+from waypost.config.opening import open_keys, open_network
 from waypost.drip.messages import PARCEL_MAX
 from waypost.engine import Ask, Endpoint
 from waypost.errors import ConfigError
 from waypost.identity.admission import Gate
 from waypost.identity.anchors import Revoked
-from waypost.identity.certificates import identity_of, read_certificates
 from waypost.identity.credentials import Credentials
-from waypost.identity.keys import verifies
 from waypost.identity.requests import Signatures
 from waypost.identity.token import Created, FirstToken
-from waypost.ledger.note import Algorithm, Key
-from waypost.ledger.questions import Call, Notary, Outside
+from waypost.ledger.questions import Call
 from waypost.rd.engine import Settings
-from waypost.record.verification import Remembering
 from waypost.runtime import associations, local
 from waypost.runtime.addresses import listen_address, reached_at, speaks_from
 from waypost.runtime.coaps import DtlsDriver, open_dtls, open_tls, require_keys
@@ -71,9 +65,8 @@ from waypost.runtime.udp import UdpDriver, open_udp
 from waypost.runtime.websocket import WebSockets
 from waypost.runtime.writer import Writer
 from waypost.storage import Reader, Store
-from waypost.storage.files import place_of, read_file
-from waypost.storage.keyring import Keyring
-from waypost.storage.network import known_network, remember_network
+from waypost.storage.files import place_of
+from waypost.storage.network import remember_network
 from waypost.storage.policy import NAME as POLICY
 from waypost.storage.policy import open_policy, read_policy
 from waypost.storage.revoked import subjects
@@ -398,59 +391,6 @@ class Node:
         name = kind if number == 1 else f"{kind}{number}"
         self.listeners[name] = f"{host}:{address.port}"
         return name
-
-
-def open_keys(config: Config) -> Keyring:
-    """Those of the state directory, all made at the first start.  Raises ConfigError if one is not as it must be."""
-    sections = (getattr(config, name) for name in config.__struct_fields__)
-    texts = [text for section in sections for text in getattr(section, "listen", ())]
-    addresses = [ip_address(listen_address(text).host) for text in texts]
-    hosts = [str(address) for address in addresses if not address.is_unspecified]
-    return Keyring.open(config.dir, time.time_ns() // 1_000_000, hosts=(*hosts, *config.http.hosts))
-
-
-def open_network(config: Config, keyring: Keyring) -> Installation:
-    """Who this node is in its network.  Raises ConfigError."""
-    now_ms = wall_clock_ms()
-    own, *_ = read_certificates(keyring.credentials(now_ms).chain)
-    _, _, name = identity_of(own)
-    known = known_network(keyring)
-    public, verify = keyring.node.public_key().public_bytes_raw(), Remembering(verifies)
-    return Installation(
-        name,
-        public.hex(),
-        keyring.operator.public_bytes_raw().hex(),
-        config.peers.organisation,
-        now_ms,
-        verify.signing(public, keyring.node.sign),
-        verify,
-        known.founding if known else None,
-        known.contacts if known else {},
-        carries=config.rd.carrier == "mesh",
-        literal=tuple(LiteralPeer(peer.name, bool(peer.url)) for peer in config.peers.drip_02),
-        notary=open_log(config, keyring, name),
-    )
-
-
-def open_log(config: Config, keyring: Keyring, name: str) -> Notary:
-    """The log of the node `name`.  Raises ConfigError."""
-    ledger, origin = config.ledger, config.ledger.origin or f"waypost/{name}"
-    return Notary(
-        name,
-        origin,
-        Key(origin, Algorithm.ED25519, keyring.log.public_key().public_bytes_raw()),
-        keyring.log.sign,
-        Key(f"{origin}/witness", Algorithm.COSIGNATURE, keyring.cosigner.public_key().public_bytes_raw()),
-        keyring.cosigner.sign,
-        keyring.node.sign,
-        verifies,
-        partial(read_file, config.dir),
-        tuple(Outside(Key.decode(witness.key), witness.url) for witness in ledger.witnesses),
-        tuple(map(Key.decode, ledger.witnessed)),
-        ledger.quorum,
-        ledger.round_s,
-        ledger.idle_round_s,
-    )
 
 
 def _hand_out(contacts: Contacts, logs: Logs, ask: Ask) -> None:

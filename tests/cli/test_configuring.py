@@ -9,7 +9,7 @@ import pytest
 
 from waypost.cli.reference import page
 from waypost.cli.verbs import call
-from waypost.config import KEYS
+from waypost.config.settling import KEYS
 
 PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
 

@@ -13,7 +13,7 @@ from running import HOST, Node, running
 from waypost import SyncClient
 from waypost.cli.checks.running import find
 from waypost.cli.node import Place
-from waypost.config import KEYS
+from waypost.config.settling import KEYS
 
 
 def doctor(node: Node) -> dict[str, list[dict[str, Any]]]:

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from waypost.config import FILE_NAME, KEYS, Coap, Config, Drip02, Http, load
+from waypost.config import Coap, Config, Drip02, Http
+from waypost.config.settling import FILE_NAME, KEYS, load
 from waypost.engine import Endpoint
 from waypost.errors import ConfigError
 from waypost.rd.engine import Settings

@@ -5,7 +5,8 @@ from typing import Final
 
 import pytest
 
-from waypost.config import FILE_NAME, Config, Ledger, OutsideWitness, load
+from waypost.config import Config, Ledger, OutsideWitness
+from waypost.config.settling import FILE_NAME, load
 from waypost.errors import ConfigError
 from waypost.ledger.note import Algorithm, Key, to_base64
 

@@ -26,7 +26,7 @@ from secured import authority, holding
 
 from waypost.coap.message import Message
 from waypost.coap.numbers import Code, Option, Type
-from waypost.config import KEYS
+from waypost.config.settling import KEYS
 from waypost.identity import Identity, keys
 from waypost.identity.certificates import Subject
 from waypost.identity.credentials import Credentials

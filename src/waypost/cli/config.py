@@ -7,10 +7,10 @@ from typing import Any, TypeVar
 
 import click
 
-from waypost import config as table
 from waypost.cli.output import emit, output_option, rows
 from waypost.cli.reference import in_toml, page, shown
 from waypost.cli.reports import Checked, Described, Set
+from waypost.config import settling as table
 
 F = TypeVar("F", bound=Callable[..., Any])
 

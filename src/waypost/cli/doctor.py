@@ -11,7 +11,8 @@ from waypost.cli.config import chosen, config_options
 from waypost.cli.ending import Exit
 from waypost.cli.output import emit, output_option, printable
 from waypost.cli.reports import Finding
-from waypost.config import Config, build, settle
+from waypost.config import Config
+from waypost.config.settling import build, settle
 from waypost.runtime.addresses import listen_address
 
 if TYPE_CHECKING:

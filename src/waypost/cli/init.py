@@ -9,7 +9,7 @@ import click
 from waypost.cli.config import chosen, config_options
 from waypost.cli.output import emit, fields, note, output_option
 from waypost.cli.reports import Prepared
-from waypost.config import build, settle
+from waypost.config.settling import build, settle
 
 
 @click.command()
@@ -20,7 +20,7 @@ def init(file: Path | None, output: str, **options: Any) -> None:
 
     The operator's key is shown once and stored nowhere: keep it offline.  What is there already stays as it is.
     """
-    from waypost.node import open_keys
+    from waypost.config.opening import open_keys
     from waypost.storage.policy import open_policy
 
     config = build(settle(chosen(options), os.environ, file).values())

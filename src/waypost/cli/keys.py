@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from waypost.config import settle
+from waypost.config.settling import settle
 from waypost.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -75,6 +75,20 @@ def write_new(files: dict[Path, bytes]) -> None:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """0600, whole and durably, in place of what is there.  Raises ConfigError."""
+    from waypost.storage.files import sync_directory
+
+    new = path.with_name(f"{path.name}.new")
+    new.unlink(missing_ok=True)
+    write_new({new: data})
+    try:
+        new.replace(path)
+        sync_directory(path.parent, os.fsync)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {os.strerror(error.errno or 0)}") from error
 
 
 def wall_ms() -> int:

@@ -2,7 +2,7 @@
 
 from msgspec import Struct, structs
 
-from waypost.config import FILE_NAME, KEYS, SECTIONS, Key
+from waypost.config.settling import FILE_NAME, KEYS, SECTIONS, Key
 
 
 def page() -> str:

@@ -24,7 +24,8 @@ from waypost.cli.keys import write_new
 from waypost.cli.node import Place
 from waypost.cli.output import emit, output_option
 from waypost.cli.reports import Bundled, Set
-from waypost.config import Config, Setting, build, settle
+from waypost.config import Config
+from waypost.config.settling import Setting, build, settle
 from waypost.errors import ConfigError, RemoteError, UnreachableError
 
 ANSWER_S: Final = 5.0

@@ -18,7 +18,8 @@ from waypost.cli.ending import color
 from waypost.cli.init import farewell
 from waypost.cli.output import emit, note, output_option
 from waypost.cli.reports import Ready
-from waypost.config import Config, Log, build, settle
+from waypost.config import Config, Log
+from waypost.config.settling import build, settle
 from waypost.errors import ConfigError, WaypostError
 
 if TYPE_CHECKING:
@@ -54,7 +55,8 @@ async def serve(config: Config) -> None:
 
     SIGHUP makes the node read its policy anew.
     """
-    from waypost.node import Node, open_keys, settle_memory
+    from waypost.config.opening import open_keys
+    from waypost.node import Node, settle_memory
 
     loop, this = asyncio.get_running_loop(), asyncio.current_task()
     assert this is not None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from waypost.cli.checks import fail, fine, skip, warn
 from waypost.cli.keys import day
 from waypost.cli.reports import Finding
-from waypost.config import FILE_NAME
+from waypost.config.settling import FILE_NAME
 from waypost.errors import ConfigError
 
 if TYPE_CHECKING:
