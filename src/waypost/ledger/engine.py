@@ -15,11 +15,14 @@ from waypost.codec import u64
 from waypost.engine import Answer, Apply, Effect, Put, Rows
 from waypost.ledger import entry, index
 from waypost.ledger.checkpoint import Head
-from waypost.ledger.log import NODE, Log
+from waypost.ledger.court import Court
+from waypost.ledger.days import Days
+from waypost.ledger.log import BATCH_MAX, NODE, Log
 from waypost.ledger.mirror import Mirror
 from waypost.ledger.note import Algorithm, Key
 from waypost.ledger.opening import Opening
 from waypost.ledger.peers import Peers
+from waypost.ledger.pieces import Frozen
 from waypost.ledger.proof import ProofFile
 from waypost.ledger.questions import (
     ROOM,
@@ -38,16 +41,15 @@ from waypost.ledger.questions import (
     Shown,
 )
 from waypost.ledger.rounds import Rounds
-from waypost.ledger.witness import Frozen, Witness
+from waypost.ledger.tree import Tree
+from waypost.ledger.witness import Witness
 from waypost.record import Change, Kind
 
-INDEX: Final = (
-    "ledger_index"  # key of the change NUL u64 version, or NUL SHA-256 of a statement -> u64 index, u64 wall_ms
-)
 CURSOR: Final = b"cursor"
 ENTERED: Final = b"entered/"  # of the changes of statements, before their SHA-256
 OCTETS: Final = "application/octet-stream"
 NOT_FOUND: Final = Reply(404, b"there is nothing of that name\n")
+STOPPED: Final = "there is evidence against this log: begin another one, under another ledger.origin"
 NOT_ALLOWED: Final = Reply(405, b"that is not done here\n")
 
 
@@ -79,6 +81,12 @@ class LedgerEngine:
             head=lambda: self._log.head if self._log.may_sign else None,
             consistency=lambda old, new: self._log.tree.consistency(old, new),
         )
+        self._court = Court(ids, notary, self._peers, copy=self._copy, entry_at=self._entry_at)
+        self._days = Days(notary, self._log, held)
+        self._asking = (self._opening, self._peers, self._rounds, self._mirror, self._court)
+        self._writing = (self._witness, self._rounds, self._mirror, self._court)
+        self._organs = (*self._asking, self._witness)
+        self._read_to = 0  # entries of our log that the court has read
         self._members: Mapping[str, str] = {}
         self._entering: dict[bytes, list[int]] = {}  # by the SHA-256 of a statement, who waits for it
         self._network = ""
@@ -95,13 +103,19 @@ class LedgerEngine:
         self._begin(now)
         self._network = network
         self._log.restore(rows)
-        for organ in (self._opening, self._peers, self._witness, self._mirror, self._rounds):
+        for organ in self._organs:
             organ.restore(rows, now)
+        self._days.restore(now)
+        self._read_to = max(0, self._log.size - BATCH_MAX)  # what was durable and may not have been read
+        for head in (*self._witness.heads.values(), self._rounds.published):
+            if head is not None:
+                self._court.consider(head, "", now)
         self.cursor = int.from_bytes(rows.get(NODE, CURSOR) or b"", "big")
 
     def handle_clock(self, now: float, wall_ms: int) -> None:
         self._begin(now)
         self._wall_ms, self._read_at = wall_ms, now
+        self._days.handle_clock(now, wall_ms)
 
     def set_members(self, members: Mapping[str, str]) -> None:
         """The other nodes of the network: their node keys, by name."""
@@ -121,8 +135,7 @@ class LedgerEngine:
         elif self._log.applied(change):
             self._opening.follow(now)
         else:
-            organs = (self._witness, self._rounds, self._mirror)
-            assert any(organ.applied(change, now) for organ in organs), f"nobody wrote {change.key!r}"
+            assert any(organ.applied(change, now) for organ in self._writing), f"nobody wrote {change.key!r}"
 
     def ask(self, question: LedgerQuestion, now: float) -> int:
         """Answer(id, …) follows, as questions.py says."""
@@ -149,16 +162,15 @@ class LedgerEngine:
     def answered(self, id: int, result: object, now: float) -> None:
         """What the world says to a Call: a Reply or None."""
         self._begin(now)
-        organs = (self._opening, self._peers, self._rounds, self._mirror)
-        assert any(organ.answered(id, result, now) for organ in organs), f"nobody asked {id}"
+        assert any(organ.answered(id, result, now) for organ in self._asking), f"nobody asked {id}"
 
     def handle_timer(self, now: float) -> None:
         self._begin(now)
-        for organ in (self._opening, self._peers, self._rounds, self._mirror):
+        for organ in (*self._asking, self._days):
             organ.handle_timer(now)
 
     def next_timer(self) -> float | None:
-        timers = [organ.next_timer() for organ in (self._opening, self._peers, self._rounds, self._mirror)]
+        timers = [organ.next_timer() for organ in (*self._asking, self._days)]
         if self._log.may_sign:
             timers.append(self._witness.next_timer())
         return min((when for when in timers if when is not None), default=None)
@@ -169,21 +181,20 @@ class LedgerEngine:
         self._is_idle = True
         self._hand_on()
         effects, self._effects = self._effects, []
-        for organ in (self._opening, self._peers, self._witness, self._rounds, self._mirror):
+        for organ in self._organs:
             effects += organ.take_effects()
         return effects + self._log.take_effects(self._wall())
 
     def check(self) -> None:
-        self._log.check()
-        self._witness.check()
+        for organ in (self._log, self._witness, self._court):
+            organ.check()
 
     def counters(self) -> dict[str, int]:
-        organs = (self._opening, self._peers, self._witness, self._rounds, self._mirror)
-        return {name: count for organ in organs for name, count in organ.counters().items()}
+        return {name: count for organ in (*self._organs, self._days) for name, count in organ.counters().items()}
 
     def gauges(self, now: float) -> dict[str, int]:
-        organs = (self._peers, self._witness, self._rounds, self._mirror)
         own = {"ledger_size": self._log.size, "ledger_signing": int(self._log.may_sign)}
+        organs = (self._peers, self._rounds, self._mirror, self._court, self._witness)
         return own | {name: value for organ in organs for name, value in organ.gauges(now).items()}
 
     # what is entered
@@ -223,7 +234,8 @@ class LedgerEngine:
             return Reply(503, f"nothing is entered: {self._opening.state}\n".encode())
         if self._log.is_full:
             return Reply(503, b"the disk is behind\n")
-        return None
+        reason = self._court.refusal(statement, self._wall())
+        return None if reason is None else Reply(409, f"{reason}\n".encode())
 
     def _has_entered(self, change: Change) -> None:
         assert self._log.head is not None
@@ -254,7 +266,14 @@ class LedgerEngine:
                 self._witness.add_checkpoint(id, question.body, self._now, self._wall() // 1000, node)
             case "POST", ["heads"]:
                 self._rounds.hear_heads(id, question.body, node)
-            case _, ["checkpoint" | "tile" | "keys" | "witness" | "mirror" | "add-checkpoint" | "heads", *_]:
+            case "POST", ["evidence"]:
+                self._court.hear(id, question.body, node, self._now)
+            case "GET", ["evidence", *_]:
+                return self._court.serve(question.path)
+            case _, [
+                "checkpoint" | "tile" | "keys" | "witness" | "mirror" | "add-checkpoint" | "heads" | "evidence",
+                *_,
+            ]:
                 return NOT_ALLOWED
             case _:
                 return NOT_FOUND
@@ -283,8 +302,8 @@ class LedgerEngine:
             self._rounds.cosigners,
             tuple(map(self._linked, self._peers.known)),
             notary.outside,
-            (),
-            "",
+            tuple(self._court.pieces),
+            self._days.date,
         )
 
     def _linked(self, node: str) -> Linked:
@@ -302,22 +321,46 @@ class LedgerEngine:
         )
 
     def _frozen(self, origin: str) -> Frozen | None:
-        return None
+        return self._court.frozen.get(origin)
+
+    def _copy(self, origin: str) -> Tree | None:
+        """The tree that this node holds of a log."""
+        return self._log.tree if origin == self._notary.origin else self._mirror.tree(origin)
+
+    def _entry_at(self, origin: str, place: int) -> bytes | None:
+        if origin == self._notary.origin:
+            return self._log.entry(place)
+        return next(iter(self._mirror.entries(origin, place, place + 1)), None)
 
     # handing on
 
     def _hand_on(self) -> None:
         """What one organ has made for another."""
-        for head, _ in self._witness.take_heads():
-            if head.origin == self._notary.origin:
-                self._opening.hear(head, self._now)
-        for octets in self._opening.take_entries():
-            self._log.add(octets)
-            self._rounds.entered(self._now)
-        for head in self._witness.take_links(self._now) if self._log.may_sign else ():
+        now, own, court = self._now, self._notary.origin, self._court
+        for head, source in self._witness.take_heads():
+            court.consider(head, source, now)
+            if head.origin == own:
+                self._opening.hear(head, now)
+        self._mirror.follow(now)
+        for origin, first, entries in self._mirror.take_read():
+            court.read(origin, first, entries, now)
+        if self._read_to < self._log.size and self._log.head is not None:
+            court.consider(self._log.head, "", now)
+            court.read(own, self._read_to, self._log.entries(self._read_to, self._log.size), now)
+            self._read_to = self._log.size
+        if court.is_doubled or own in court.frozen:
+            self._opening.stop(STOPPED)
+        for octets, puts in court.take_entries():
+            self._add(octets, puts)
+        for octets in (*self._opening.take_entries(), *self._days.take_entries()):
+            self._add(octets)
+        for head in self._witness.take_links(now) if self._log.may_sign else ():
             self._log.add(entry.encode(entry.Kind.PEER_HEAD, head.note.encode()), partial(self._linking, head))
-        self._mirror.follow(self._now)
-        self._mirror.take_read()
+
+    def _add(self, octets: bytes, puts: tuple[Put, ...] = ()) -> None:
+        """Something that others should see."""
+        self._log.add(octets, lambda _: puts)
+        self._rounds.entered(self._now)
 
     def _linking(self, head: Head, _: int) -> tuple[Put, ...]:
         return self._witness.linking(head)
