@@ -20,7 +20,6 @@ except (ImportError, UnsupportedAlgorithm):
 
 PUBLIC_SIZE: Final = 1_312  # octets
 SIGNATURE_SIZE: Final = 2_420
-SEED_SIZE: Final = 32
 
 
 def verifies(public: bytes, signature: bytes, message: bytes) -> bool:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from waypost.errors import WireError
-from waypost.ledger.checkpoint import CHECKPOINT_MAX, Head, read_head, read_size
-from waypost.ledger.note import from_base64, to_base64
+from waypost.ledger.checkpoint import CHECKPOINT_MAX, Head, read_hash, read_head, read_size
+from waypost.ledger.note import to_base64
 
 PATH: Final = "add-checkpoint"
 SIZE_MEDIA: Final = "text/x.tlog.size"  # of the answer 409: the size that the witness holds
@@ -44,7 +44,4 @@ class Submission:
             raise WireError("the first line says which size is old")
         if len(hashes) > PROOF_MAX:
             raise WireError(f"a proof has {PROOF_MAX} hashes at most")
-        proof = tuple(map(from_base64, hashes))
-        if any(len(one) != 32 for one in proof):
-            raise WireError("a hash has 32 octets")
-        return cls(read_size(old.removeprefix("old ")), proof, read_head(note))
+        return cls(read_size(old.removeprefix("old ")), tuple(map(read_hash, hashes)), read_head(note))
