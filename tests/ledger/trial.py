@@ -1,7 +1,7 @@
 """A court with its disk, the logs that its node mirrors, and the nodes that it tells, for stories by hand."""
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from forking import Branch, Signer, cosigner, log_key
@@ -126,7 +126,9 @@ class Trial:
         return left
 
     def settle(self) -> "Trial":
-        while left := [*self.hold(), *self._write()]:
+        left = self.hold()
+        while left or self.held:
+            left += self._write()
             for effect in left:
                 if isinstance(effect, Ask):
                     assert isinstance(effect.body, Call)
@@ -135,18 +137,21 @@ class Trial:
                     assert isinstance(effect, Answer)
                     assert isinstance(effect.result, Reply)
                     self.answers[effect.id] = effect.result
+            left = self.hold()
         self.court.check()
         return self
 
-    def _write(self) -> Iterable[Effect]:
-        while self.held:
-            commit = self.held.pop(0)
+    def _write(self) -> list[Effect]:
+        left: list[Effect] = []
+        for commit in self.held:
             self.disk.write(commit)
             for effect in commit.then:
                 if isinstance(effect, Apply):
                     assert self.court.applied(effect.change, self.now)
                 else:
-                    yield effect
+                    left.append(effect)
+        self.held = []
+        return left
 
     def reply(self, status: int | None, *, to: str | None = None) -> "Trial":
         """What the nodes say to the calls that are under way."""

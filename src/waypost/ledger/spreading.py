@@ -2,7 +2,7 @@
 
 One piece is on its way to a node at a time.  A node that does not answer is asked again with the next round; one that
 refuses, which may not know the key yet that the evidence is about, after twice as long each time, and with another
-piece if there is one.
+piece first if there is one.  What is new goes at once.
 
 Source: notes on the ledger, 5 (after a proof: gossip at once).
 """
@@ -20,17 +20,26 @@ WAIT_MAX_S: Final = 600.0  # for a node that refuses
 
 @dataclass(slots=True)
 class _Node:
-    """`told` and `untold` are digests; the node is asked next at `when`, unless it is being asked.
+    """Digests: `told` it took or told us itself, `untold` wait, `refused` it would not take.
 
-    `heard` counts the pieces that it was to be told, taken or not.
+    `heard` counts the pieces that are in one of them; `asked` is under way.  Nothing before `when`, and nothing that
+    was refused before `again`.
     """
 
     told: dict[str, None] = field(default_factory=dict)
     untold: dict[str, None] = field(default_factory=dict)
+    refused: dict[str, None] = field(default_factory=dict)
     heard: int = 0
     asked: int | None = None
     refusals: int = 0
     when: float = 0.0
+    again: float = 0.0
+
+    def next(self) -> float | None:
+        """When it is to be told something."""
+        if self.asked is not None or not (self.untold or self.refused):
+            return None
+        return self.when if self.untold else max(self.when, self.again)
 
 
 class Spreading:
@@ -57,17 +66,16 @@ class Spreading:
         node = self._nodes.setdefault(name, _Node())
         node.told[digest] = None
         node.untold.pop(digest, None)
+        node.refused.pop(digest, None)
 
     def spread(self, now: float) -> None:
         """To whom it is time to tell something."""
         self._nodes = {name: self._nodes.get(name, _Node()) for name in self._names()}
         for name, node in self._nodes.items():
-            new = [digest for digest in self._order[node.heard :] if digest not in node.told]
+            node.untold.update((digest, None) for digest in self._order[node.heard :] if digest not in node.told)
             node.heard = len(self._order)
-            node.untold.update(dict.fromkeys(new))
-            if new and not node.refusals:
-                node.when = min(node.when, now)
-            if node.untold and node.asked is None and node.when <= now:
+            when = node.next()
+            if when is not None and when <= now:
                 self._tell(name, node)
 
     def answered(self, id: int, result: object, now: float) -> bool:
@@ -75,38 +83,41 @@ class Spreading:
             return False
         name, digest = self._asked.pop(id)
         node = self._nodes.get(name)
-        if node is None or node.asked != id:
-            return True
-        node.asked = None
-        if isinstance(result, Reply) and 200 <= result.status < 300:
-            self.told += 1
-            self.knows(name, digest)
-            node.refusals, node.when = 0, now
-        elif isinstance(result, Reply) and 400 <= result.status < 500:
-            if digest in node.untold:
-                node.untold[digest] = node.untold.pop(digest)  # another one first
-            node.when = now + min(self._round_s * 2.0 ** min(node.refusals, 16), WAIT_MAX_S)
-            node.refusals += 1
-        else:
-            node.when = now + self._round_s
-        self.spread(now)
+        if node is not None and node.asked == id:
+            node.asked = None
+            self._take(name, node, digest, result.status if isinstance(result, Reply) else 0, now)
+            self.spread(now)
         return True
 
     def next_timer(self) -> float | None:
-        """Now, if there is a node that was told nothing."""
-        nodes = (self._nodes.get(name, _Node()) for name in self._names())
-        due = (node.when for node in nodes if (node.untold and node.asked is None) or node.heard < len(self._order))
-        return min(due, default=None)
+        """At once, if there is a node that was told nothing."""
+        nodes = [self._nodes.get(name, _Node()) for name in self._names()]
+        due = [0.0 for node in nodes if node.heard < len(self._order)]
+        return min(due + [when for node in nodes if (when := node.next()) is not None], default=None)
 
     def take_effects(self) -> list[Effect]:
         effects, self._effects = self._effects, []
         return effects
 
     def untold(self) -> int:
-        return sum(len(node.untold) for node in self._nodes.values())
+        return sum(len(node.untold) + len(node.refused) for node in self._nodes.values())
+
+    def _take(self, name: str, node: _Node, digest: str, status: int, now: float) -> None:
+        if 200 <= status < 300:
+            self.told += 1
+            self.knows(name, digest)
+            node.refusals, node.again = 0, now
+        elif 400 <= status < 500 and digest not in node.told:
+            node.untold.pop(digest, None)
+            node.refused.pop(digest, None)
+            node.refused[digest] = None  # behind the others
+            node.again = now + min(self._round_s * 2.0 ** min(node.refusals, 16), WAIT_MAX_S)
+            node.refusals += 1
+        else:
+            node.when = now + self._round_s
 
     def _tell(self, name: str, node: _Node) -> None:
-        digest = next(iter(node.untold))
+        digest = next(iter(node.untold or node.refused))
         id = node.asked = next(self._ids)
         self._asked[id] = name, digest
         self._effects.append(Ask(id, Call(name, "POST", PATH, self._evidence[digest])))
