@@ -6,11 +6,12 @@ from pathlib import Path
 
 import click
 import pytest
+from logbook import EVIDENCE
 from people import key_of
 from rights import ASKERS, SECTORS, THINGS, may
 from serving import Api
 
-from house import House, served
+from house import House, named, served
 from waypost.cli.verbs import call, waypost
 from waypost.identity import OPERATOR
 from waypost.identity.keys import write_private
@@ -49,6 +50,9 @@ VERBS_WHOLE = {
     "status": ("status", []),
     "peers list": ("status", []),
     "votes": ("status", []),
+    "log status": ("status", []),
+    "log policy": ("status", []),
+    "log resume": ("administer", []),
     "peers promote": ("administer", ["node-2", "--key", ROSTER_KEY]),
     "peers remove": ("administer", ["node-2", "--key", ROSTER_KEY]),
     "peers force": ("administer", ["node-2", "--accept-loss", "--key", ROSTER_KEY]),
@@ -56,9 +60,28 @@ VERBS_WHOLE = {
     "token create": ("administer", ["x", "--role", "reader"]),
     "token list": ("administer", []),
 }
+# About the log: who may do it to all things may do it to the log.
+VERBS_LOG = {
+    "log prove": (("read",), ["0", "proof"]),
+    "log diff": (("status", "read"), ["0", "2"]),
+    "log evidence": (("read",), [EVIDENCE]),
+    "log add": (("administer",), ["{}", "--first", "--key", ROSTER_KEY]),
+}
 # These ask nobody, or a node of their own; or say what they could not find out.
 ALONE = {
-    *("run", "init", "demo", "completion", "doctor", "report", "join", "token revoke", "verify"),
+    *(
+        "run",
+        "init",
+        "demo",
+        "completion",
+        "doctor",
+        "report",
+        "join",
+        "token revoke",
+        "verify",
+        "log fsck",
+        "log audit",
+    ),
     *("ca issue", "ca list", "ca renew", "ca revoke", "ca rotate", "ca show", "ca trust add", "ca trust remove"),
     *("backup create", "backup verify", "restore"),
     *("policy check", "policy show", "policy test", "config check", "config reference", "config show"),
@@ -78,7 +101,7 @@ def leaves(command: click.Command, *above: str) -> Iterator[str]:
 
 
 def test_every_verb_has_a_row() -> None:
-    assert set(leaves(waypost)) == {*VERBS, *VERBS_RECORD, *VERBS_WHOLE, "import", *ALONE}
+    assert set(leaves(waypost)) == {*VERBS, *VERBS_RECORD, *VERBS_WHOLE, *VERBS_LOG, "import", *ALONE}
 
 
 @pytest.mark.parametrize("asker", ASKERS)
@@ -145,6 +168,31 @@ def test_verbs_about_the_node(
     given = [signing if each == ROSTER_KEY else each for each in arguments]
     code = call([*verb.split(), *given, "--url", api.url, "-o", "json"])
     assert (code == 4) != bool(may(asker, action)), capsys.readouterr()
+
+
+@pytest.mark.parametrize("asker", ASKERS)
+@pytest.mark.parametrize("verb", VERBS_LOG)
+def test_verbs_about_the_log(
+    api: Api,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    signing: str,
+    verb: str,
+    asker: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    actions, arguments = VERBS_LOG[verb]
+    HOUSE.begin()
+    HOUSE.asker = asker
+    given = [signing if each == ROSTER_KEY else each for each in arguments]
+    code = call([*verb.split(), *given, "--url", api.url, "-o", "json"])
+    told = capsys.readouterr()
+    if all(may(asker, action) == THINGS for action in actions):
+        assert code == 0, told
+    else:
+        assert code != 0
+        assert not named(told.out), told
 
 
 @pytest.mark.parametrize("asker", ASKERS)

@@ -308,6 +308,77 @@ class Convicted(Struct, frozen=True):
     digest: str
 
 
+class EvidenceFile(Struct, frozen=True):
+    """A proof that somebody lied, by its SHA-256; `text` is the file, null in a list."""
+
+    digest: str
+    text: str | None
+
+
+class WrittenPolicy(Struct, frozen=True):
+    """A tlog-policy: of `witnesses` that count for a log a `quorum` must cosign, 0: none is asked for.
+
+    `faulty` of them may lie, and `down` be down, whichever they be.
+    """
+
+    logs: tuple[str, ...]
+    witnesses: int
+    quorum: int
+    faulty: int
+    down: int
+    text: str
+
+
+class CheckedLog(Struct, frozen=True):
+    """What was found of a log of `size` entries, so many `entries` and `tiles` of which were read.
+
+    `faults` are sentences, of which `more` are not here.
+    """
+
+    origin: str
+    ok: bool
+    size: int
+    entries: int
+    tiles: int
+    faults: tuple[str, ...]
+    more: int
+
+
+class FoundLog(CheckedLog, frozen=True):
+    """In a state directory: the node's own, or its copy of another's."""
+
+    own: bool
+
+
+class Stated(Struct, frozen=True):
+    """A statement is entry `index` of a log of `size` entries; the signer's next one has its hash as `prev`."""
+
+    index: int
+    size: int
+    hash: str
+    prev: str
+    signer: str
+
+
+class Stood(Struct, frozen=True):
+    """A version of a record, entry `index` of the log since `logged_ms`."""
+
+    version: int
+    value: str | None
+    holder: str
+    index: int | None
+    logged_ms: int | None
+
+
+class Difference(Struct, frozen=True):
+    """What became of a key; `before` null: it was not there."""
+
+    namespace: str
+    key: str
+    before: Stood | None
+    after: Stood
+
+
 class Described(Struct, frozen=True):
     """A key; `value` says in words what may stand there, `default` is as in TOML."""
 

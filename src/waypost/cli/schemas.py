@@ -25,7 +25,7 @@ REPORTS: Final[dict[str, tuple[Any, ...]]] = {
     "register": (api.Registered,),
     "renew": (api.Endpoint,),
     "unregister": (reports.Unregistered,),
-    "find": (list[api.Link], list[api.Endpoint], voted.Standing),
+    "find": (list[api.Link], list[api.Endpoint], voted.Standing, list[logged.Version]),
     "watch": (api.Event,),
     "evict": (reports.Evicted, list[api.Eviction], reports.Readmitted),
     "export": (reports.Written, api.Exported),
@@ -35,6 +35,15 @@ REPORTS: Final[dict[str, tuple[Any, ...]]] = {
     "history": (list[logged.Version],),
     "prove": (reports.Proven,),
     "verify": (reports.Verified, reports.Convicted),
+    "log status": (logged.Log,),
+    "log policy": (reports.WrittenPolicy,),
+    "log prove": (reports.Proven,),
+    "log add": (reports.Stated,),
+    "log diff": (list[reports.Difference],),
+    "log evidence": (list[reports.EvidenceFile],),
+    "log fsck": (list[reports.FoundLog],),
+    "log audit": (reports.CheckedLog,),
+    "log resume": (logged.Log,),
     "peers list": (voted.Peers,),
     "peers promote": (voted.Claimed,),
     "peers remove": (voted.Claimed,),
@@ -68,7 +77,7 @@ REPORTS: Final[dict[str, tuple[Any, ...]]] = {
 }
 ERROR: Final = "error"  # what any verb that fails writes to standard error
 # Written one after another, as they happen, with -o json too.
-STREAMS: Final = ("export", "watch")
+STREAMS: Final = ("export", "watch", "log audit")
 
 
 def document(verb: str) -> dict[str, Any]:
