@@ -1,8 +1,9 @@
 """A backup as a file: a tar archive that any tar reads, and no octet of which changes unnoticed.
 
-    waypost.db       the database, whole: it has no log beside it
+    waypost.db       the database, whole: it has no write-ahead log beside it
     config.toml policy.toml  where the state directory has them
     keys/...         each file of keys/, unless they were left out
+    tiles/...        what the node's log and its copies of others have at the moment of the database
     manifest.json    Manifest
     SHA256SUMS       of all the others, as `sha256sum -c` reads it
 
@@ -33,8 +34,8 @@ SUMS: Final = "SHA256SUMS"
 BLOCK: Final = tarfile.BLOCKSIZE
 PIECE: Final = 1 << 20  # octets read at once
 SYNCED: Final = 4 << 20  # octets after which they are brought to the disk: no other commit waits for more
-FILES_MAX: Final = 1_000
-SMALL_MAX: Final = 16 << 20  # octets of the manifest, or the sums
+FILES_MAX: Final = 100_000  # a log has two for each 256 entries
+SMALL_MAX: Final = 32 << 20  # octets of the manifest, or the sums
 
 Taker = Callable[[bytes], object]
 
@@ -129,11 +130,13 @@ def unpack(file: Path, place: Callable[[str, int], Taker]) -> Manifest:
     """
     with _damaged(file), open(file, "rb") as stream:
         parts: list[Part] = []
+        names: set[str] = set()
         small: dict[str, bytes] = {}
         while SUMS not in small:
             name, size = _header(_exactly(stream, BLOCK))
-            if len(parts) > FILES_MAX or any(part.name == name for part in parts):
+            if len(names) > FILES_MAX or name in names:
                 raise ProofError("it has too many files")
+            names.add(name)
             kept = bytearray()
             is_small = name in (MANIFEST, SUMS)
             if is_small and size > SMALL_MAX:

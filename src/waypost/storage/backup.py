@@ -5,7 +5,8 @@ moment however long the copy takes, in steps of a few megabytes, each brought to
 each step we rest as long as it took, so that half of the disk's time is the node's.  Meanwhile its log only grows.
 
 Keys are read after the database, all at one moment: what they know of whom was certified is then never less than what
-the database knows.
+the database knows.  So are the tiles of logs: those that the database speaks of are on the disk before it, and never
+change.
 
 Raises ConfigError for a directory or a name that does not fit, StoreError if the database is damaged, OSError for the
 disk.
@@ -37,6 +38,7 @@ from waypost.storage.files import Sync
 from waypost.storage.keyring import FOLDER, locked
 from waypost.storage.schema import check_version, read_pragma, tables
 from waypost.storage.store import BUSY_TIMEOUT_S, DATABASE
+from waypost.storage.tiles import Snapshot, logs_in
 
 PAGES: Final = 256  # of a step: 2 MiB
 BESIDE: Final = ("config.toml", "policy.toml")
@@ -67,11 +69,13 @@ def back_up(
         with _broken(database):
             _copy(database, copy, sync, rest)
             finish = _described(copy, database, wall_ms=wall_ms, keys=keys)
+            tiles = _tiles(copy)
         sources = [Source(DATABASE, lambda: copy.open("rb"), copy.stat().st_size)]
         files = {name: directory / name for name in BESIDE if (directory / name).exists()}
         sources += (_source(name, path.read_bytes()) for name, path in files.items())
         if keys:
             sources += (_source(f"{FOLDER}/{name}", data) for name, data in keys_of(directory).items())
+        sources += (_file(directory, name) for name in tiles)
         return write(target, sources, finish, sync)
     finally:
         copy.unlink(missing_ok=True)
@@ -141,6 +145,20 @@ def _network(connection: sqlite3.Connection) -> str | None:
         return network_of(roster_in(msgspec.json.decode(row[0], type=Committed).record))
     except (WireError, msgspec.MsgspecError) as error:
         raise StoreError("the network's first roster cannot be read", hint="put back a backup") from error
+
+
+def _tiles(copy: Path) -> list[str]:
+    """The files of the logs that the database speaks of."""
+    with closing(sqlite3.connect(f"{copy.absolute().as_uri()}?immutable=1", uri=True)) as connection:
+        return [name for log in logs_in(Snapshot(connection)) for name in log.files()]
+
+
+def _file(directory: Path, name: str) -> Source:
+    path = directory / name
+    try:
+        return Source(name, lambda: path.open("rb"), path.stat().st_size)
+    except FileNotFoundError as error:
+        raise StoreError(f"{name} is missing from {directory}", hint="put back a backup") from error
 
 
 def _source(name: str, data: bytes) -> Source:

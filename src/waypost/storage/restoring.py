@@ -12,6 +12,8 @@ What is restored is older than what others have seen of this node, so it goes on
                        one: the new one is higher, whatever the clock says.  Also where it was the only voter: whether
                        that is still so only the operator can know
     ballots            that it used as an initiator stay used
+    log                signs nothing before another node has said which head of it it saw last: others may have seen
+                       more of it than is here (opening.py)
     OSCORE             sequence numbers go on far above those that it can have used since, or nonces would come twice
 
 Raises ProofError for a damaged backup, ConfigError and StateError for what cannot be done, StoreError and OSError for
@@ -36,6 +38,8 @@ from waypost.drip.roster import EPOCHS, NODE, PAST, SELF, Self
 from waypost.engine import Commit, Put
 from waypost.errors import ConfigError, ProofError, StateError, StoreError, WireError
 from waypost.identity.oscore import SEQUENCE_FLOOR, SEQUENCE_ROW
+from waypost.ledger.log import NODE as LEDGER
+from waypost.ledger.opening import RESTORED
 from waypost.record import ROSTER, Committed, Roster, roster_in
 from waypost.record.feed import FEED_ID, META
 from waypost.record.wire import encode
@@ -134,15 +138,17 @@ def _free(directory: Path, *, replace: bool) -> Iterator[None]:
 
 def _unpack(file: Path, new: Path, sync: Sync) -> Manifest:
     """All that is in the backup, durable."""
-    with ExitStack() as streams:
-        made: list[int] = []
+    folders = {new: None}
+    with ExitStack() as last:
 
         def place(name: str, _: int) -> Taker:
+            last.close()
             path = new / name
-            if path.parent != new:
+            if path.parent not in folders:
                 make_directory(path.parent, sync)
-            stream = streams.enter_context(open(path, "xb", buffering=0, opener=_private))
-            made.append(stream.fileno())
+                folders[path.parent] = None
+            stream = last.enter_context(open(path, "xb", buffering=0, opener=_private))
+            last.callback(lambda: sync(stream.fileno()))
 
             def take(data: bytes) -> None:
                 rest = memoryview(data)
@@ -152,13 +158,10 @@ def _unpack(file: Path, new: Path, sync: Sync) -> Manifest:
             return take
 
         manifest = unpack(file, place)
-        for descriptor in made:
-            sync(descriptor)
     if not (new / DATABASE).exists():
         raise ProofError(f"{file} has no {DATABASE} in it")
-    for folder in (new / FOLDER, new):
-        if folder.exists():
-            sync_directory(folder, sync)
+    for folder in reversed(folders):
+        sync_directory(folder, sync)
     return manifest
 
 
@@ -170,6 +173,7 @@ def _go_on(new: Path, feed: bytes, connect: Connect, sync: Sync) -> bool:
         me = msgspec.json.decode(data, type=Self) if data else None
         puts = [Put(META, FEED_ID, feed), *_sequences(store), Put(NODE, SELF, None), Put(NODE, EPOCHS, None)]
         puts += [Put(INSTANCES, key, None) for key, _ in store.scan(INSTANCES)]
+        puts.append(Put(LEDGER, RESTORED, b"1"))
         if me is not None:
             puts.append(Put(NODE, PAST, encode(me.incarnation)))
         store.commit([Commit(puts=tuple(puts))])

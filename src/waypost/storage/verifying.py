@@ -15,6 +15,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -23,7 +24,7 @@ import msgspec
 
 from waypost.drip import book, gossip
 from waypost.drip.roster import EPOCHS, NODE, PAST, SELF, Self
-from waypost.errors import ConfigError, WaypostError, WireError
+from waypost.errors import ConfigError, StoreError, WaypostError, WireError
 from waypost.identity import tokens
 from waypost.identity.certificates import read_certificate
 from waypost.identity.keys import verifies
@@ -38,10 +39,11 @@ from waypost.record.verification import Remembering
 from waypost.record.vote import require_committed
 from waypost.storage.archive import Manifest, Taker, unpack
 from waypost.storage.backup import FOUNDING
-from waypost.storage.files import make_directory
+from waypost.storage.files import make_directory, read_file
 from waypost.storage.keyring import FOLDER, Keyring
 from waypost.storage.schema import MIGRATIONS, check_version, tables
 from waypost.storage.store import DATABASE
+from waypost.storage.tiles import Snapshot, logs_in, looks
 
 PROBLEMS_MAX: Final = 100  # told; there may be more
 DIRECTORY: Final = "directory"
@@ -72,6 +74,7 @@ def verify(file: Path, *, wall_ms: int) -> Verified:
         manifest = unpack(file, take)
         judge = _Judge(manifest)
         judge.look_at_database(place / DATABASE)
+        judge.look_at_logs(place)
         if manifest.keys:
             judge.look_at_keys(place, wall_ms)
     return Verified(manifest, judge.rows, tuple(judge.problems))
@@ -97,6 +100,19 @@ class _Judge:
             keyring.read("ca.crt", read_certificate)
         except ConfigError as error:
             self._tell(str(error).replace(f"{place}/", ""))
+
+    def look_at_logs(self, place: Path) -> None:
+        """Roots are made anew of every entry and every tile."""
+        try:
+            with closing(sqlite3.connect(f"{(place / DATABASE).absolute().as_uri()}?immutable=1", uri=True)) as opened:
+                rows = Snapshot(opened)
+                for log in logs_in(rows):
+                    try:
+                        log.check(rows, partial(read_file, place))
+                    except StoreError as error:
+                        self._tell(str(error))
+        except sqlite3.Error as error:
+            self._tell(f"{DATABASE}: {error}")
 
     def look_at_database(self, database: Path) -> None:
         try:
@@ -128,6 +144,8 @@ class _Judge:
         yield book.ROUNDS, self._each(book.ROUNDS, _reads(book.Rounds))
         yield book.ALARMS, self._each(book.ALARMS, _reads(Proof))
         yield gossip.RECORDS, self._each(gossip.RECORDS, _gossiped)
+        for table, look in looks():
+            yield table, self._each(table, look)
 
     def _each(self, table: str, look: Callable[[bytes, bytes], object]) -> Callable[[Rows], int]:
         def all_of(rows: Rows) -> int:
