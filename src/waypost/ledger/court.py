@@ -290,10 +290,11 @@ class Court:
             require_signed(by_alone(head, (docket.key,)), docket.key, verify)
         except WireError:
             return None
+        named = {(line.name, line.id) for line in head.note.lines}
         keys = [docket.key]
         for key in self._cosigners():
             try:
-                if cosigned_at(by_alone(head, (key,)), key, verify) is not None:
+                if (key.name, key.id) in named and cosigned_at(by_alone(head, (key,)), key, verify) is not None:
                     keys.append(key)
             except WireError:  # somebody else put it there: it says nothing about the head
                 continue

@@ -24,7 +24,7 @@ from waypost.ledger import entry, exhibit
 from waypost.ledger.checkpoint import Head, cosigned_at, read_head, require_signed
 from waypost.ledger.entry import Kind
 from waypost.ledger.exhibit import BackDating, Doubled, Evidence, Growth, Leaf, Leaves, OfHeads, Placed, SameSize
-from waypost.ledger.note import Algorithm, Key, Note, Verify
+from waypost.ledger.note import Algorithm, Key, Line, Note, Verify
 from waypost.ledger.policy import is_own
 from waypost.ledger.statement import SKEW_S, Statement
 from waypost.ledger.statement import require_signed as require_stated
@@ -97,7 +97,10 @@ def of_date(
 
 def by_alone(head: Head, keys: Iterable[Key]) -> Head:
     """With one signature by each of these keys that has signed it, and no other."""
-    lines = (head.note.by(key) for key in keys)
+    first: dict[tuple[str, bytes], Line] = {}
+    for line in head.note.lines:
+        first.setdefault((line.name, line.id), line)
+    lines = (first.get((key.name, key.id)) for key in keys)
     return Head(head.checkpoint, Note(head.note.text, tuple(line for line in lines if line is not None)))
 
 

@@ -7,6 +7,7 @@ Source: notes on the ledger, L9 and 5 (proof 3).
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from hashlib import sha256
 from typing import Final
 
@@ -88,5 +89,6 @@ def _place(statement: Statement) -> Place:
     return bytes.fromhex(statement.signer), bytes.fromhex(statement.prev).ljust(32, b"\0")
 
 
+@lru_cache(maxsize=1_024)
 def _digest(origin: str) -> bytes:
     return sha256(origin.encode()).digest()
