@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 
 from waypost.api.server import application
-from waypost.api.tiles import BODY_MAX, Tiles
+from waypost.api.tiles import BODY_MAX, CHUNK, Tiles
 from waypost.identity import ANONYMOUS, OPERATOR, Identity
 from waypost.identity.admission import Gate
 from waypost.identity.policy import Policy, default
@@ -141,6 +141,24 @@ def test_a_full_tile_is_a_file_once_a_checkpoint_has_it(home: Home, size: int, i
                 assert answer.is_kept
         assert home.paths.count("checkpoint") == (1 if is_file else 2), "a log never shrinks"
         assert home.paths.count("tile/0/000") == (0 if is_file else 2)
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("size", [1, CHUNK - 1, CHUNK, CHUNK + 1, 5 * CHUNK, 16 << 20])
+def test_a_bundle_is_sent_whole_however_large_it_is(home: Home, size: int) -> None:
+    async def story() -> None:
+        home.pages["GET", "checkpoint"] = head(256)
+        bundle = (b"%08x" % size * (size // 8 + 1))[:size]
+        home.write(Tile(-1, 0, 256), bundle)
+        async with home.serving() as reader:
+            answer = await reader.ask("tile/entries/000")
+            assert (answer.status, answer.body == bundle) == (200, True)
+            assert (answer.headers["Content-Length"], answer.is_kept) == (str(size), True)
+            assert answer.headers["X-Content-Type-Options"] == "nosniff"
+            whole = await reader.ask("tile/entries/000", "HEAD")
+            assert (whole.status, whole.body, whole.headers["Content-Length"]) == (200, b"", str(size))
+            assert (await reader.ask("tile/entries/000")).body == bundle
 
     asyncio.run(story())
 

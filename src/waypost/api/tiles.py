@@ -10,10 +10,12 @@ Source: C2SP tlog-tiles 0.1.0, tlog-witness 1.0.0; notes on the ledger, 2 and 5.
 """
 
 import asyncio
+import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from aiohttp import web
 
@@ -21,6 +23,7 @@ from waypost.api.answers import put, require
 from waypost.api.asking import Identify
 from waypost.api.moving import Ask
 from waypost.api.problem import Refusal
+from waypost.api.server import HEADERS, STALL_S
 from waypost.errors import WireError
 from waypost.identity import Identity
 from waypost.identity.admission import Gate
@@ -49,6 +52,7 @@ BODY_MAX: Final = 1 << 17  # octets of what is posted by others than nodes: a ch
 SIZES_MAX: Final = 1_024  # logs whose size is remembered
 UNCHANGING: Final = "max-age=31536000, immutable"
 CHANGING: Final = "no-cache"
+CHUNK: Final = 1 << 16  # octets that are read at once
 
 Name = Callable[[str], Path]  # of a file in the state directory
 
@@ -84,9 +88,7 @@ class Tiles:
             log = f"mirror/{found['origin']}/" if "origin" in found else ""
             file = await self._file(log, f"tile/{found['tile']}")
             if file is not None:
-                return web.FileResponse(
-                    file, headers={"Cache-Control": UNCHANGING, "Content-Type": "application/octet-stream"}
-                )
+                return await _send(request, file)
         reply = await put(self._ask, Serve("GET", path, node=node), Reply)
         response = _response(reply)
         if reply.status == 200:
@@ -124,7 +126,7 @@ class Tiles:
         if retry_s:
             raise Refusal(429, "too many requests: come back later", retry_s=retry_s)
 
-    async def _file(self, log: str, path: str) -> Path | None:
+    async def _file(self, log: str, path: str) -> "_File | None":
         """Of a full tile that is part of the log before whose paths `log` stands."""
         try:
             tile = Tile.decode(path)
@@ -132,8 +134,7 @@ class Tiles:
             return None
         if tile.width != WIDTH or not (tile.is_within(self._sizes.get(log, 0)) or await self._has_grown(log, tile)):
             return None
-        file = self._place(f"tiles/{log or 'log/'}{path}")
-        return file if await asyncio.to_thread(file.is_file) else None
+        return await asyncio.to_thread(_open, self._place(f"tiles/{log or 'log/'}{path}"))
 
     async def _has_grown(self, log: str, tile: Tile) -> bool:
         """Whether the log has the tile by now."""
@@ -145,6 +146,49 @@ class Tiles:
             self._sizes.clear()
         self._sizes[log] = max(size, self._sizes.get(log, 0))
         return tile.is_within(size)
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """`start` is what it begins with; `rest` is open where it has more, and whoever has it closes it."""
+
+    size: int
+    start: bytes
+    rest: BinaryIO | None
+
+
+def _open(path: Path) -> _File | None:
+    try:
+        stream = path.open("rb")
+    except FileNotFoundError:
+        return None
+    size, start = os.fstat(stream.fileno()).st_size, stream.read(CHUNK)
+    if len(start) < size:
+        return _File(size, start, stream)
+    stream.close()
+    return _File(size, start, None)
+
+
+async def _send(request: web.Request, file: _File) -> web.StreamResponse:
+    """Piece by piece: the largest bundles have 16 MiB, and nobody else waits for one."""
+    headers = {"Content-Type": "application/octet-stream", "Cache-Control": UNCHANGING}
+    if file.rest is None:
+        return web.Response(body=file.start, headers=headers)
+    response, piece = web.StreamResponse(headers=HEADERS | headers), file.start
+    response.content_length = file.size
+    try:
+        await response.prepare(request)
+        while piece and request.method != "HEAD":
+            async with asyncio.timeout(STALL_S):
+                await response.write(piece)
+            piece = await asyncio.to_thread(file.rest.read, CHUNK)
+        await response.write_eof()
+    except (OSError, TimeoutError):
+        if request.transport is not None:
+            request.transport.abort()  # or it would wait for what does not come
+    finally:
+        file.rest.close()
+    return response
 
 
 def _response(reply: Reply) -> web.Response:
