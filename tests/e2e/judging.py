@@ -1,6 +1,7 @@
 """A log of 70,000 entries as our own code writes it, for judges that share no line with it, and ways to damage it."""
 
 import json
+import os
 import shutil
 import subprocess
 from base64 import b64decode, b64encode
@@ -72,11 +73,10 @@ def write_log(folder: Path) -> Written:
 def build_judge(folder: Path) -> Path:
     """The program; it is built without modules and without a network."""
     source = Path(__file__).with_name("judge")
-    go = {"GO111MODULE": "off", "GOPATH": "/usr/share/gocode", "GOCACHE": str(folder / "cache"), "HOME": str(folder)}
-    path = {"PATH": "/usr/local/bin:/usr/bin:/bin"}
+    go = {"GO111MODULE": "off", "GOPATH": "/usr/share/gocode", "GOCACHE": str(folder / "cache"), "GOFLAGS": ""}
     program = folder / "judge"
     command = ["go", "build", "-o", str(program), "."]
-    done = subprocess.run(command, cwd=source, env=go | path, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=source, env=os.environ | go, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return program
 
