@@ -18,7 +18,7 @@ from waypost.identity.keys import make_ed25519, make_p256, write_private
 from waypost.identity.requests import Message, Signatures
 from waypost.ledger.questions import Call, Reply
 from waypost.runtime.host import wall_clock_ms
-from waypost.runtime.logs import WAITING_MAX, Logs
+from waypost.runtime.logs import CALL_S, WAITING_MAX, Logs
 from waypost.runtime.nodes import CONNECTIONS_MAX
 from waypost.runtime.tls import server_context
 
@@ -88,9 +88,9 @@ class Home:
         self._news.set()
 
     @asynccontextmanager
-    async def calling(self, *, is_signing: bool = False, **urls: str) -> AsyncIterator[Logs]:
+    async def calling(self, *, is_signing: bool = False, call_s: float = CALL_S, **urls: str) -> AsyncIterator[Logs]:
         sign = self.key.sign if is_signing else None
-        logs = Logs("anna", lambda: self.credentials, self._answered, sign=sign)
+        logs = Logs("anna", lambda: self.credentials, self._answered, sign=sign, call_s=call_s)
         logs.outside(Ask(0, Reach(NETWORK, urls)))
         try:
             async with asyncio.timeout(30):
@@ -255,6 +255,28 @@ def test_an_answer_that_breaks_off_is_none() -> None:
         home = Home()
         async with Other(broken).serving(home.berta()) as url, home.calling(berta=url) as logs:
             assert await home.asks(logs, Call("berta", "GET", "checkpoint")) is None
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("is_node", [True, False])
+def test_who_answers_drop_by_drop_is_not_waited_for_and_holds_nobody_up(is_node: bool) -> None:
+    async def drip(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        while True:
+            await response.write(b".")
+            await asyncio.sleep(0.01)
+
+    async def story() -> None:
+        home = Home()
+        tls = home.berta() if is_node else None
+        async with Other(drip).serving(tls) as url, home.calling(call_s=0.3, berta=url) as logs:
+            call = Call("berta", "GET", "checkpoint") if is_node else Call("", "POST", "add-checkpoint", b"x", url)
+            for id in range(CONNECTIONS_MAX + 1):
+                logs.outside(Ask(id, call))
+            assert [await home.answer(id) for id in range(CONNECTIONS_MAX + 1)] == [None] * (CONNECTIONS_MAX + 1)
+            assert logs.gauges() == {"ledger_calls_waiting": 0}
 
     asyncio.run(story())
 

@@ -81,8 +81,11 @@ class Logs:
         answered: Answered,
         source: str | None = None,
         sign: Sign | None = None,
+        *,
+        call_s: float = CALL_S,
     ) -> None:
         self._name = name
+        self._call_s = call_s
         self._credentials = credentials
         self._answered = answered
         self._source = source
@@ -136,7 +139,7 @@ class Logs:
         for name, url in urls.items():
             if name not in self._nodes and name != self._name and is_origin(url):
                 session = begin_session(
-                    self._credentials, name, self._source, proxied=self._sign is not None, request_s=CALL_S
+                    self._credentials, name, self._source, proxied=self._sign is not None, request_s=self._call_s
                 )
                 self._nodes[name] = Place(url, session)
 
@@ -157,7 +160,7 @@ class Logs:
                 url,
                 aiohttp.ClientSession(
                     connector=aiohttp.TCPConnector(limit=CONNECTIONS_MAX),
-                    timeout=aiohttp.ClientTimeout(total=CALL_S, connect=CONNECT_S, sock_read=ANSWER_S),
+                    timeout=aiohttp.ClientTimeout(total=self._call_s, connect=CONNECT_S, sock_read=ANSWER_S),
                     cookie_jar=aiohttp.DummyCookieJar(),
                     auto_decompress=False,
                 ),
