@@ -74,6 +74,7 @@ MEANINGS: Final = {
     "ledger_court_told": "Pieces of evidence that other nodes took from this one, each time.",
     "ledger_court_unknown": "Pieces of evidence about keys that are not known here.",
     "ledger_court_unsigned": "Heads that the log which they name did not sign.",
+    "ledger_days": "Days that this node entered in its log.",
     "ledger_evidence": "Pieces of evidence that are kept here.",
     "ledger_evidence_untold": "Pieces of evidence that a node has yet to take, for each node.",
     "ledger_frozen": "Logs that are frozen, for there is evidence against them.",
