@@ -11,7 +11,6 @@ from waypost.ledger.entry import ENTRY_MAX, Kind
 from waypost.ledger.statement import STATEMENT_MAX, Statement, require_signed
 from waypost.sim.people import key_of, public_of
 
-BODY: dict[str, object] = {"number": "+1 212 555 0100", "since": 7, "ä": "ö"}
 ANNA = public_of("anna")
 
 
@@ -105,3 +104,9 @@ def test_two_statements_and_what_is_around_them_fit_into_an_entry() -> None:
         said(x="x" * (room + 1)).encode()
     with pytest.raises(WireError):
         Statement.decode(said(x="x" * room).encode() + b"\n")
+
+
+@pytest.mark.parametrize("body", [{"x": 1.5}, {"x": 1 << 53}, {"ä": 1}, {"x": "\ud800"}, {"x": b"1"}])
+def test_what_has_no_canonical_form_is_not_signed(body: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        Statement(1, body, "claim", "", ANNA).signed(key_of("anna").sign)

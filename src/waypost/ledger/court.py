@@ -189,7 +189,7 @@ class Court:
         link = docket.link if docket else None
         if abs(statement.at_ms - wall_ms) > SKEW_S * 1000 or (link and is_before(statement, link[1])):
             return f"a statement is dated at most {SKEW_S} seconds from now"
-        if self._find_doubles(statement, self._notary.origin):
+        if self._find_doubles(statement, bytes.fromhex(statement.hash), self._notary.origin):
             return "its signer has said something else after the same statement"
         return None
 
@@ -322,19 +322,20 @@ class Court:
             statement = Statement.decode(data)
         except WireError:
             return
-        self._find_doubles(statement, origin)
-        self._puts += self._sayings.remember(origin, index, statement)
+        name = bytes.fromhex(statement.hash)
+        self._find_doubles(statement, name, origin)
+        self._puts += self._sayings.remember(origin, index, statement, name)
         link = docket.link
         if link and is_before(statement, link[1]) and is_signed(statement, self._notary.verify):
             is_proved = self._pieces.is_proved(Fault.BACK_DATING, docket.key.encode())
             if not is_proved and len(docket.dated) < DATED_MAX:
                 docket.dated[link[0], index] = None
 
-    def _find_doubles(self, statement: Statement, origin: str) -> bool:
+    def _find_doubles(self, statement: Statement, name: bytes, origin: str) -> bool:
         """Whether the same signer has said something else with the same `prev`, in a log that we know."""
         known = (self._notary.origin, *(log.origin for log in self._others.known.values()))
         strangers = (key.name for key in self._notary.witnessed)
-        others = list(self._sayings.others(statement, (*known, *strangers)))
+        others = list(self._sayings.others(statement, name, (*known, *strangers)))
         if not others or not is_signed(statement, self._notary.verify):
             return False
         self._pieces.find(of_statements(statement, others[0]), self._node_of(origin))

@@ -26,7 +26,7 @@ EntryAt = Callable[[str, int], bytes | None]
 
 
 class Sayings:
-    """`entry_at` gives back an entry of a log, or None."""
+    """`entry_at` gives back an entry of a log, or None; `name` is a statement's hash, 32 octets."""
 
     def __init__(self, entry_at: EntryAt, verify: Verify, statements_max: int = STATEMENTS_MAX) -> None:
         self._entry_at = entry_at
@@ -43,9 +43,9 @@ class Sayings:
             said_there = self._said.setdefault(key[:32], {})
             said_there[key[32:64], key[64:]] = int.from_bytes(value[:8], "big"), value[8:]
 
-    def others(self, statement: Statement, origins: Iterable[str]) -> Iterator[Statement]:
+    def others(self, statement: Statement, name: bytes, origins: Iterable[str]) -> Iterator[Statement]:
         """What the same signer said with the same `prev`, in one of these logs, and signed; at most one of each log."""
-        place, name = _place(statement), bytes.fromhex(statement.hash)
+        place = _place(statement)
         for origin in origins:
             found = self._said.get(_digest(origin), {}).get(place)
             if found is not None and found[1] != name:
@@ -53,11 +53,11 @@ class Sayings:
                 if other is not None and is_signed(other, self._verify):
                     yield other
 
-    def remember(self, origin: str, index: int, statement: Statement) -> tuple[Put, ...]:
+    def remember(self, origin: str, index: int, statement: Statement, name: bytes) -> tuple[Put, ...]:
         """The rows to write.  The first that is really signed keeps its place."""
         digest, place = _digest(origin), _place(statement)
         said = self._said.setdefault(digest, {})
-        value = index, bytes.fromhex(statement.hash)
+        value = index, name
         before = said.get(place)
         if before == value or (before is not None and self._is_good(origin, *before)):
             return ()

@@ -25,7 +25,7 @@ from waypost.canonical import canonical, parse_canonical
 from waypost.errors import ProofError, WireError
 from waypost.ledger.entry import Kind
 from waypost.ledger.note import Sign, Verify
-from waypost.record.wire import Count, MaybeHash, MaybeSignature, PublicKey
+from waypost.record.wire import Count, MaybeHash, MaybeSignature, PublicKey, encode
 
 STATEMENT_MAX: Final = 24 << 10  # octets: two of them fit into evidence, which is an entry itself
 SKEW_S: Final = 3_600  # between the date of a statement and the clocks of others
@@ -45,8 +45,7 @@ class Statement(Struct, frozen=True):
 
     @property
     def to_sign(self) -> bytes:
-        fields = {"at_ms": self.at_ms, "body": self.body, "kind": self.kind, "prev": self.prev, "signer": self.signer}
-        return Kind.STATEMENT.line + canonical(fields)
+        return Kind.STATEMENT.line + encode(self._fields())
 
     @property
     def hash(self) -> str:
@@ -54,12 +53,17 @@ class Statement(Struct, frozen=True):
         return sha256(self.to_sign).hexdigest()
 
     def signed(self, sign: Sign) -> "Statement":
+        """Raises ValueError if the body has no canonical form."""
+        canonical(self._fields())
         return msgspec.structs.replace(self, signature=sign(self.to_sign).hex())
 
     def encode(self) -> bytes:
         """An entry of a log as it is.  Raises WireError if it is too long."""
         assert self.signature, "a statement leaves signed"
         return _bounded(self.to_sign + b"\n" + self.signature.encode() + b"\n")
+
+    def _fields(self) -> dict[str, object]:
+        return {"at_ms": self.at_ms, "body": self.body, "kind": self.kind, "prev": self.prev, "signer": self.signer}
 
     @classmethod
     def decode(cls, data: bytes) -> "Statement":
