@@ -80,13 +80,14 @@ class Story:
         self.directory = directory
         self._environment = {name: value for name, value in os.environ.items() if not name.startswith("WAYPOST_")}
         self._environment["WAYPOST_DIR"] = str(directory)
-        self.peers = ""  # of the node
+        self.peers = self.http = ""  # of the node
 
     @contextmanager
     def running(self) -> Iterator[None]:
         """A node, which the verbs then talk to."""
         command = [sys.executable, "-m", "waypost", "run", "-o", self._form]
         listen = {f"WAYPOST_{name}_LISTEN": "127.0.0.1:0" for name in ("COAP", "COAPS", "HTTP", "PEERS")}
+        listen["WAYPOST_LEDGER_ROUND_S"] = "1"
         with subprocess.Popen(
             command, env=self._environment | listen, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         ) as process:
@@ -94,7 +95,8 @@ class Story:
             try:
                 ready = process.stdout.readline()
                 self.take("run", ready)
-                self.peers = f"https://{json.loads(ready)['listeners']['peers']}"
+                listeners = json.loads(ready)["listeners"]
+                self.peers, self.http = f"https://{listeners['peers']}", listeners["http"]
                 yield
             finally:
                 process.terminate()
@@ -163,6 +165,7 @@ def story(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         story.call("evict", "--undo", "door")
         tell_of_tokens(story)
         tell_of_records(story)
+        tell_of_the_log(story)
         story.call("find", "rt=*", "--url", "http://127.0.0.1:1", code=3)
     story.call("policy show")
     story.call("policy check")
@@ -201,6 +204,29 @@ def tell_of_records(story: Story) -> None:
     story.call("peers remove", "node-3", "--key", key)
     story.call("peers promote", "node-2", "--key", key)  # which nobody ever started: nothing is committed any more
     story.call("peers force", story.lines["peers list"][0]["name"], "--accept-loss", "--key", key)
+
+
+def tell_of_the_log(story: Story) -> None:
+    key = ("--key", story.secret("speaker.pem", story.lines["init"][0]["operator_key"]))
+    story.call("log status")
+    story.call("log policy")
+    policy = ("--policy", story.write("tlog-policy", story.lines["log policy"][0]["text"]))
+    story.call("prove", "lamp", "lamp.proof")
+    story.call("verify", "lamp.proof", *policy)
+    story.call("find", "--at", "9999", "lamp")
+    story.call("log diff", "0", str(story.lines["prove"][0]["index"]))
+    story.call("log add", '{"says": "so"}', "--prev", "ab" * 32, *key)
+    story.call("log prove", str(story.lines["log add"][0]["index"]), "said.proof")
+    story.call("verify", "said.proof", *policy)
+    story.call("log add", '{"says": "no"}', "--prev", "ab" * 32, *key, code=2)  # two at once, which proves itself
+    story.call("log evidence")
+    digest = story.lines["log evidence"][0]["digest"]
+    story.call("log evidence", digest)
+    story.write("evidence", next(line["text"] for line in story.lines["log evidence"] if line["text"]))
+    story.call("verify", "evidence", *policy)
+    story.call("log audit", f"http://{story.http}/log", "--key", story.lines["log status"][0]["key"])
+    story.call("log fsck")
+    story.call("log resume")
 
 
 def let_in(story: Story, key: str, *names: str) -> None:

@@ -17,7 +17,7 @@ from waypost.cli.node import Place, node_option
 from waypost.cli.output import emit, note, output_option, rows
 from waypost.cli.reports import Difference, Stood
 from waypost.errors import RemoteError, WireError
-from waypost.record import Committed
+from waypost.record import ROSTER, Committed
 
 PAGE: Final = 1_000
 COLUMNS: Final = ("key", "version", "value", "holder", "entry", "logged")
@@ -159,7 +159,7 @@ def _line(found: Difference) -> dict[str, Any]:
     return {
         "key": f"{found.namespace}/{found.key}",
         "version": f"{was.version if was else '-'} > {now.version}",
-        "value": _pair(_value(was), _value(now)),
+        "value": "(a roster)" if (found.namespace, found.key) == ROSTER else _pair(_value(was), _value(now)),
         "holder": _pair(was.holder[:16] if was else "-", now.holder[:16]),
         "entry": now.index,
         "logged": None if now.logged_ms is None else shown_at(now.logged_ms),
