@@ -7,6 +7,7 @@ from typing import Final
 
 from overseer import Overseer
 
+from waypost.ledger.days import GRACE_MS
 from waypost.ledger.questions import Call, Enter, Entered
 from waypost.sim import EPOCH_MS, Odds, Storm, Weather
 from waypost.sim.notaries import DAY_MS, Notaries
@@ -16,7 +17,8 @@ SECONDS: Final = 30.0
 ROUND_S: Final = 2.0
 SETTLING: Final = 45.0  # for what was put off, with its retries
 ROUNDS: Final = 5  # in which every live peer is linked
-MIDNIGHT_S: Final = 20.0  # into the storm
+MIDNIGHT_S: Final = 5.0  # into the storm
+DAYS: Final = ("2027-01-15", "2027-01-16")
 ODDS: Final = Odds(
     weather=0.0,
     cut=0.10,
@@ -45,8 +47,8 @@ class Tempest:
 
     def __init__(self, seed: int, *, sync: bool = True) -> None:
         self.rng = Random(f"{seed}/tempest")
-        self.overseer = Overseer(NAMES)
-        midnight = -(EPOCH_MS + round(MIDNIGHT_S * 1000)) % DAY_MS
+        self.overseer = Overseer(NAMES, NAMES)
+        midnight = self.midnight = -(EPOCH_MS + round(MIDNIGHT_S * 1000)) % DAY_MS
         self.party = Notaries(seed, NAMES, sync=sync, round_s=ROUND_S, clock_offset_ms=midnight, watcher=self.overseer)
         self.overseer.watch(self.party)
         self.working = True
@@ -64,6 +66,8 @@ class Tempest:
             self.overseer.check()
         self.working = False
         storm.calm()
+        for node in self.party.nodes.values():
+            node.step_clock(self.midnight - node.clock_offset_ms)
         self.troubles = storm.counts
         self.settle()
 
@@ -74,7 +78,17 @@ class Tempest:
         self.party.run(ROUNDS * ROUND_S)
         self.overseer.check_fresh(sizes)
         self.overseer.check_entered()
+        self.overseer.check_same(DAYS[0])
         self.overseer.check_published()
+        self.tomorrow()
+
+    def tomorrow(self) -> None:
+        """The next day is over at once."""
+        for node in self.party.nodes.values():
+            node.step_clock(DAY_MS - (node.wall_ms() - GRACE_MS) % DAY_MS - 3_000)
+        self.party.run(10.0)
+        self.overseer.check()
+        self.overseer.check_same(DAYS[1])
 
     def _work(self) -> None:
         """Commits, announcements and statements, now and then."""

@@ -25,6 +25,7 @@ from waypost.ledger.tree import Tree
 from waypost.record import Change, Kind
 
 TABLE: Final = "ledger_mirror"
+FOLDER: Final = "tiles/mirror"
 UNDER_WAY_MAX: Final = 4  # origins fetched from at once
 RETRY_S: Final = 10.0  # after nobody had what is missing; twice as long after each time more
 RETRY_MAX_S: Final = 600.0
@@ -215,7 +216,7 @@ class Mirror:
         copy = self._copies.get(origin)
         if copy is None:
             digest = sha256(origin.encode()).digest()
-            folder = f"tiles/mirror/{digest.hex()}"
+            folder = f"{FOLDER}/{digest.hex()}"
             copy = self._copies[origin] = _Copy(digest, Archive(folder, TABLE, digest, self._notary.read))
             self._origins[digest.hex()] = origin
         return copy
@@ -226,8 +227,9 @@ class Mirror:
 
     def _begin(self, origin: str, now: float) -> None:
         head, copy = self._heads.get(origin), self._copies[origin]
-        is_held = origin in self._under_way or copy.rests or self._stop(origin) is not None
-        if head is None or is_held or head.size <= copy.archive.size:
+        if head is None or head.size <= copy.archive.size or origin in self._under_way or copy.rests:
+            return
+        if self._stop(origin) is not None:
             return
         sources = self._sources(origin)
         if not sources:

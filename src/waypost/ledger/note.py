@@ -9,6 +9,7 @@ Source: C2SP signed-note 1.0.0, tlog-cosignature 1.0.1 and 1.1.0-rc.1; notes on 
 
 import base64
 import binascii
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -22,6 +23,8 @@ NOTE_MAX: Final = 1 << 20  # octets
 LINES_MAX: Final = 100
 DASH: Final = "\u2014"
 ID_SIZE: Final = 4
+_CONTROL: Final = re.compile(r"[\x00-\x09\x0b-\x1f]")
+_ODD: Final = re.compile(r"[+\s\x00-\x1f\ud800-\udfff]")  # in a name
 
 Sign = Callable[[bytes], bytes]
 Verify = Callable[[bytes, bytes, bytes], bool]  # of Ed25519: public key, signature, message
@@ -96,7 +99,7 @@ class Line:
 
     def is_by(self, key: Key) -> bool:
         """Whether it says so."""
-        return (self.name, self.id) == (key.name, key.id)
+        return self.name == key.name and self.id == key.id
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +119,7 @@ class Note:
             whole = data.decode()
         except UnicodeDecodeError as error:
             raise WireError("the note is not UTF-8") from error
-        if any(character < " " and character != "\n" for character in whole):
+        if _CONTROL.search(whole):
             raise WireError("the note has control characters")
         text, separator, lines = whole.rpartition("\n\n")
         if not separator or not lines.endswith("\n"):
@@ -160,11 +163,7 @@ def signers(note: Note, keys: Sequence[Key], verify: Verify) -> tuple[Key, ...]:
 
 def is_name(text: str) -> bool:
     """No Unicode space, no plus, and nothing that a note may not hold."""
-    return bool(text) and "+" not in text and not any(_is_odd(character) for character in text)
-
-
-def _is_odd(character: str) -> bool:
-    return character.isspace() or character < " " or "\ud800" <= character <= "\udfff"
+    return bool(text) and not _ODD.search(text)
 
 
 def to_base64(octets: bytes) -> str:

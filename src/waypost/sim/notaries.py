@@ -12,6 +12,7 @@ What would be voted on is committed by whoever plays the voters, and reaches eac
 import itertools
 from collections.abc import Sequence
 from functools import partial
+from hashlib import sha256
 from random import Random
 from typing import Any, Final
 
@@ -22,6 +23,8 @@ from waypost.ledger.archive import SIZE
 from waypost.ledger.checkpoint import cosigner_of
 from waypost.ledger.engine import LedgerEngine
 from waypost.ledger.log import FOLDER, TAIL
+from waypost.ledger.mirror import FOLDER as MIRRORS
+from waypost.ledger.mirror import TABLE as MIRRORED
 from waypost.ledger.note import Algorithm, Key
 from waypost.ledger.questions import Call, LedgerQuestion, Notary, ReadFile
 from waypost.ledger.statement import Statement
@@ -294,7 +297,9 @@ class Notaries:
         return entries_of(self.nodes[name].disk)
 
     def _learn(self, name: str, committed: Committed) -> None:
-        node, place = self.nodes[name], committed.record.place
+        node, place = self.nodes.get(name), committed.record.place
+        if node is None:  # it is played by somebody else
+            return
         if node.engine is not None:
             if node.engine.version(place) >= committed.record.version:
                 return
@@ -302,7 +307,9 @@ class Notaries:
         self.world.after(AGAIN_S, partial(self._learn, name, committed))
 
     def _hear(self, name: str, record: Gossiped) -> None:
-        node = self.nodes[name]
+        node = self.nodes.get(name)
+        if node is None:
+            return
         if node.engine is None:
             self.world.after(AGAIN_S, partial(self._hear, name, record))
         else:
@@ -334,11 +341,14 @@ class Notaries:
         self.calls.carry(node, ask, ask.body, self._called[node.name])
 
 
-def entries_of(disk: Disk) -> list[bytes]:
-    """A node's own log as it is on the disk, whatever the node says."""
-    size = int.from_bytes(disk.get(TAIL, SIZE) or b"", "big")
+def entries_of(disk: Disk, mirrored: str = "") -> list[bytes]:
+    """A node's own log as it is on the disk, or its copy of the log of an origin, whatever the node says."""
+    digest = sha256(mirrored.encode())
+    folder = f"{MIRRORS}/{digest.hexdigest()}" if mirrored else FOLDER
+    table, prefix = (MIRRORED, digest.digest()) if mirrored else (TAIL, b"")
+    size = int.from_bytes(disk.get(table, prefix + SIZE) or b"", "big")
     found: list[bytes] = []
     for index in range(size // WIDTH):
-        found += decode_bundle(disk.files[f"{FOLDER}/{Tile(ENTRIES, index, WIDTH).path}"], WIDTH)
-    tail = [disk.get(TAIL, bytes([place])) for place in range(size % WIDTH)]
+        found += decode_bundle(disk.files[f"{folder}/{Tile(ENTRIES, index, WIDTH).path}"], WIDTH)
+    tail = [disk.get(table, prefix + bytes([place])) for place in range(size % WIDTH)]
     return found + [entry for entry in tail if entry is not None]
