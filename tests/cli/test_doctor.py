@@ -14,6 +14,7 @@ from msgspec import structs
 
 from waypost.api.schemas import NodeStatus
 from waypost.cli.checks import amplifying, carry_out, disk, fine, listening, machine, paths
+from waypost.cli.checks.logs import check_log
 from waypost.cli.checks.network import check_network
 from waypost.cli.checks.running import Running, check_node, find, holder
 from waypost.cli.doctor import place_of
@@ -93,6 +94,28 @@ def test_what_the_node_says_of_itself_is_told(said: NodeStatus, state: str) -> N
 )
 def test_what_is_wrong_with_the_network_is_told(figures: dict[str, float], states_found: list[str], says: str) -> None:
     found = check_network(Running(7, status(), figures={f"waypost_{name}": each for name, each in figures.items()}))
+    assert states(found) == states_found
+    assert says in found[0].sentence
+
+
+@pytest.mark.parametrize(
+    ("figures", "states_found", "says"),
+    [
+        ({"signing": 1, "size": 9, "cosigners": 2, "quorum": 2}, ["ok"], "9 entries, and 2 of 2 witnesses"),
+        ({"signing": 1, "size": 9}, ["ok"], "9 entries, and 0 of 0 witnesses"),
+        ({"signing": 0}, ["fail"], "no other node has said"),
+        ({"signing": 0, "opening_contradicted_total": 1}, ["fail"], "contradicts what is here"),
+        ({"signing": 1, "evidence": 1}, ["fail"], "1 proofs that a log, a witness or a signer has lied"),
+        ({"signing": 1, "frozen": 1}, ["fail"], "1 logs are frozen"),
+        ({"signing": 1, "cosigners": 1, "quorum": 2}, ["warn"], "1 witnesses cosigned the last head, and 2 should"),
+        ({"signing": 1, "mirror_behind": 5}, ["warn"], "5 entries of other logs"),
+        ({"signing": 0, "evidence": 1, "quorum": 1}, ["fail", "fail", "warn"], "no other node has said"),
+        ({}, ["skipped"], "no node runs"),
+    ],
+)
+def test_what_is_wrong_with_the_log_is_told(figures: dict[str, float], states_found: list[str], says: str) -> None:
+    named = {f"waypost_ledger_{name}": each for name, each in figures.items()}
+    found = check_log(Running(7, status(), figures=named))
     assert states(found) == states_found
     assert says in found[0].sentence
 
@@ -421,7 +444,19 @@ def test_the_exit_code_is_two_if_anything_fails(tmp_path: Path, capsys: pytest.C
     found = json.loads(capsys.readouterr().out)
     assert {item["state"] for item in found} <= {"ok", "warn", "skipped"}
     assert list(dict.fromkeys(item["name"] for item in found)) == [
-        *("node", "network", "start", "port", "reach", "ipv6", "clock", "clock steps", "clock sync", "permissions"),
+        *(
+            "node",
+            "network",
+            "log",
+            "start",
+            "port",
+            "reach",
+            "ipv6",
+            "clock",
+            "clock steps",
+            "clock sync",
+            "permissions",
+        ),
         *("certificates", "secrets", "policy", "disk sync", "disk space", "file system", "database", "mtu"),
         *("path mtu", "open files", "receive buffer", "amplification"),
     ]

@@ -34,7 +34,7 @@ def test_a_node_that_is_well_is_found_so_and_left_as_it_was(tmp_path: Path) -> N
     with running(tmp_path / "state") as node, SyncClient(f"unix://{node.listeners['local']}") as client:
         coap, coaps = (node.listeners[name] for name in ("coap", "coaps"))
         found = doctor(node)
-        for name in ("node", "network", "start", "clock", "permissions", "certificates", "policy", "database"):
+        for name in ("node", "network", "log", "start", "clock", "permissions", "certificates", "policy", "database"):
             assert [item["state"] for item in found[name]] == ["ok"] * len(found[name]), found[name]
         assert {item["sentence"] for item in found["port"]} >= {f"coap on {coap} (udp): this node's"}
         assert [item["state"] for item in found["amplification"]] == ["ok", "ok"], found["amplification"]

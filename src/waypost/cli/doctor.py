@@ -72,6 +72,7 @@ def line(finding: Finding) -> str:
 
 def _checks(config: Config, running: "Running", peer: "Endpoint | None") -> "list[tuple[str, Check]]":
     from waypost.cli.checks import amplifying, disk, guarding, listening, machine, paths
+    from waypost.cli.checks.logs import check_log
     from waypost.cli.checks.network import check_network
     from waypost.cli.checks.running import check_node
     from waypost.cli.keys import wall_ms
@@ -81,6 +82,7 @@ def _checks(config: Config, running: "Running", peer: "Endpoint | None") -> "lis
     return [
         ("node", lambda: check_node(running)),
         ("network", lambda: check_network(running)),
+        ("log", lambda: check_log(running)),
         ("start", lambda: machine.check_start(here, running)),
         ("port", lambda: listening.check_ports(config, running)),
         ("reach", lambda: listening.check_reach(config)),
