@@ -86,6 +86,7 @@ class LedgerEngine:
         self._asking = (self._opening, self._peers, self._rounds, self._mirror, self._court)
         self._writing = (self._witness, self._rounds, self._mirror, self._court)
         self._organs = (*self._asking, self._witness)
+        self._revision = -1  # of the peers' keys, that the court knows
         self._read_to = 0  # entries of our log that the court has read
         self._members: Mapping[str, str] = {}
         self._entering: dict[bytes, list[int]] = {}  # by the SHA-256 of a statement, who waits for it
@@ -107,9 +108,6 @@ class LedgerEngine:
             organ.restore(rows, now)
         self._days.restore(now)
         self._read_to = max(0, self._log.size - BATCH_MAX)  # what was durable and may not have been read
-        for head in (*self._witness.heads.values(), self._rounds.published):
-            if head is not None:
-                self._court.consider(head, "", now)
         self.cursor = int.from_bytes(rows.get(NODE, CURSOR) or b"", "big")
 
     def handle_clock(self, now: float, wall_ms: int) -> None:
@@ -337,6 +335,9 @@ class LedgerEngine:
     def _hand_on(self) -> None:
         """What one organ has made for another."""
         now, own, court = self._now, self._notary.origin, self._court
+        if self._revision != self._peers.revision:
+            self._revision = self._peers.revision
+            self._show_heads()
         for head, source in self._witness.take_heads():
             court.consider(head, source, now)
             if head.origin == own:
@@ -356,6 +357,12 @@ class LedgerEngine:
             self._add(octets)
         for head in self._witness.take_links(now) if self._log.may_sign else ():
             self._log.add(entry.encode(entry.Kind.PEER_HEAD, head.note.encode()), partial(self._linking, head))
+
+    def _show_heads(self) -> None:
+        """What this node had before it knew whose it is; what was seen before costs a hash."""
+        for head in (*self._witness.heads.values(), self._log.head, self._rounds.published):
+            if head is not None:
+                self._court.consider(head, "", self._now)
 
     def _add(self, octets: bytes, puts: tuple[Put, ...] = ()) -> None:
         """Something that others should see."""
