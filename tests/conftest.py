@@ -33,7 +33,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     `peer("npm:coap")` and `peer("pip:DTLSSocket")` are packages that `./dev test` takes from npm and builds with pip,
     `peer("path:/usr/share/gocode")` is what a package of Debian has;
     `peer("unshare:net")` is leave to make networks, `peer("device:/dev/net/tun")` to open a device,
-    `peer("user:root")` to become another user.
+    `peer("user:root")` to become another user, `peer("trace:processes")` to trace them with strace.
     """
     missing = [name for mark in item.iter_markers("peer") for name in mark.args if not has_peer(name)]
     if missing and os.environ.get("CI") == "true":
@@ -55,6 +55,8 @@ def has_peer(name: str) -> bool:
             return os.access(package, os.R_OK | os.W_OK)
         case "user":
             return pwd.getpwuid(os.geteuid()).pw_name == package
+        case "trace":
+            return shutil.which("strace") is not None and may_trace()
         case "unshare":
             return shutil.which("ip") is not None and may_unshare()
         case _:
@@ -68,6 +70,11 @@ def may_unshare() -> bool:
         shutil.which("unshare") is not None
         and subprocess.run(command, check=False, stderr=subprocess.DEVNULL).returncode == 0
     )
+
+
+@cache
+def may_trace() -> bool:
+    return subprocess.run(["strace", "--output=/dev/null", "true"], check=False, capture_output=True).returncode == 0
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
