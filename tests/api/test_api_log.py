@@ -116,13 +116,6 @@ def test_a_proof_needs_nobody_to_be_asked(api: Api, node: Logbook, target: str, 
     assert file.head.size == 3
 
 
-def test_a_proof_is_of_the_head_that_is_named(api: Api, node: Logbook) -> None:
-    node.put(FIRST)
-    assert prove(api, "/v1/log/entries/0/proof?size=1").head.size == 1
-    assert questions.Prove(0, 1) in node.asked
-    assert api.ask("GET", "/v1/log/entries/0/proof?size=7").status == 503
-
-
 def test_what_no_published_head_has_can_be_proven_later(api: Api, node: Logbook) -> None:
     node.publishes = False
     node.put(FIRST)

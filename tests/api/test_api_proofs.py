@@ -50,7 +50,7 @@ def test_a_client_proves_what_was_voted(client: Any, node: Logbook) -> None:
     assert value_in(client.prove(*PLACE)) == "2"
     assert value_in(client.prove(*PLACE, 1)) == "1"
     assert value_in(client.prove_entry(0)) == "1"
-    assert value_in(client.prove_entry(1, size=2)) == "2"
+    assert value_in(client.prove_entry(1)) == "2"
     with pytest.raises(RefusedError) as error:
         client.prove(*PLACE, 3)
     assert error.value.code == 404

@@ -274,9 +274,9 @@ class Client:
         """A proof file, that a voted record is in the log; refused with 503 while no published head has it."""
         return (await self._call(proofs.record((namespace, key), version))).encode()
 
-    async def prove_entry(self, index: int, *, size: int | None = None) -> bytes:
-        """A proof file, by the head of that size; refused with 503 while no published head has the entry."""
-        return (await self._call(proofs.entry(index, size))).encode()
+    async def prove_entry(self, index: int) -> bytes:
+        """A proof file, that an entry is in the log; refused with 503 while no published head has it."""
+        return (await self._call(proofs.entry(index))).encode()
 
     async def enter(self, statement: "Statement") -> Entered:
         """Have a signed statement entered in the log.  To send the same one again is safe."""

@@ -65,12 +65,11 @@ class LogOperations:
 
     async def prove_entry(self, request: Request) -> Reply:
         _require_whole(request)
-        named = reading.named(request.query, ("size",))
-        size = reading.number(named, "size", 0, 0)
+        reading.no_query(request.query)
         index = reading.number({"index": request.id}, "index", 0, 0)
         if await self._entry(index) is None:
             raise Refusal(404, f"the log has no entry {index}")
-        return await self._proof(index, size)
+        return await self._proof(index)
 
     async def prove_record(self, request: Request) -> Reply:
         """Who may read the record may have it proven."""
@@ -86,7 +85,7 @@ class LogOperations:
         else:
             found = await indexed.newest(self._feed.rows, place)
         if found is not None:
-            return await self._proof(found.index, 0)
+            return await self._proof(found.index)
         if await indexed.is_known(self._feed.rows, place, version):
             raise Refusal(503, "it is voted, and not in the log yet", retry_s=RETRY_S)
         what = f"version {version} of {place[1]!r}" if version else repr(place[1])
@@ -121,8 +120,8 @@ class LogOperations:
         assert answer is None or isinstance(answer, bytes)
         return answer
 
-    async def _proof(self, index: int, size: int) -> Reply:
-        answer = await put(self._ask, questions.Prove(index, size), object)
+    async def _proof(self, index: int) -> Reply:
+        answer = await put(self._ask, questions.Prove(index), object)
         if answer is None:
             raise Refusal(503, f"entry {index} is under no head that is published yet", retry_s=RETRY_S)
         assert isinstance(answer, bytes)

@@ -34,9 +34,9 @@ def record(place: Place, version: int | None) -> Call[str]:
     return Call("GET", f"/v1/log/proof?{query_text(named + ((('version', str(version)),) if version else ()))}", str)
 
 
-def entry(index: int, size: int | None) -> Call[str]:
+def entry(index: int) -> Call[str]:
     """Likewise."""
-    return Call("GET", f"/v1/log/entries/{index}/proof" + (f"?size={size}" if size else ""), str)
+    return Call("GET", f"/v1/log/entries/{index}/proof", str)
 
 
 def enter(statement: "Statement") -> Call[Entered]:

@@ -81,10 +81,7 @@ PROVING: Final = (
         (Action.READ, LOG),
         "Prove that an entry is in the log",
         {200: Answer("A tlog-proof file, with the entry in `extra`.", {TEXT: _PROOF})},
-        (
-            _INDEX,
-            Parameter("size", "Of the head to prove it by; the newest if not given.", Annotated[int, Meta(ge=1)], 1042),
-        ),
+        (_INDEX,),
         refusals=(404,),
     ),
     Route(

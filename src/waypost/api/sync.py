@@ -232,9 +232,9 @@ class SyncClient:
         """A proof file, that a voted record is in the log; refused with 503 while no published head has it."""
         return (self._call(proofs.record((namespace, key), version))).encode()
 
-    def prove_entry(self, index: int, *, size: int | None = None) -> bytes:
-        """A proof file, by the head of that size; refused with 503 while no published head has the entry."""
-        return (self._call(proofs.entry(index, size))).encode()
+    def prove_entry(self, index: int) -> bytes:
+        """A proof file, that an entry is in the log; refused with 503 while no published head has it."""
+        return (self._call(proofs.entry(index))).encode()
 
     def enter(self, statement: "Statement") -> Entered:
         """Have a signed statement entered in the log.  To send the same one again is safe."""
