@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 from forking import Branch, Signer, cosigned, cosigner, link, log_key, signer_of, stated
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from keeping import sign_as, verify
 from trial import COSIGNERS, OTHERS, WANDA, Peer, Trial
@@ -98,6 +98,7 @@ def test_the_halves_may_come_from_the_links_of_two_logs() -> None:
     assert trial.faults() == [("same size", ANNA)]
 
 
+@settings(deadline=None)
 @given(st.integers(0, 60), st.integers(1, 30), st.integers(1, 30), st.booleans(), st.booleans())
 def test_of_two_honest_nodes_that_saw_two_histories_one_finds_out(
     common: int, one: int, other: int, heads_first: bool, swapped: bool
@@ -114,6 +115,7 @@ def test_of_two_honest_nodes_that_saw_two_histories_one_finds_out(
     assert {accused for _, accused in shown} == {ANNA}
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_no_order_of_what_an_honest_log_shows_raises_an_alarm(data: st.DataObject) -> None:
     """SOUND-EVIDENCE, the control."""
@@ -450,8 +452,8 @@ def test_the_time_of_a_link_survives_a_restart() -> None:
 
 
 def test_others_are_believed_about_the_time_when_they_are_a_quorum() -> None:
-    """Three of the four that are not Anna's own; the court asks for as many as of all five when it checks."""
-    few, many = dated_back(*COSIGNERS[1:3]), dated_back(WANDA, *COSIGNERS[1:])
+    """Four of five; one of them alone could frame a log."""
+    few, many = dated_back(*COSIGNERS[1:]), dated_back(WANDA, *COSIGNERS[1:])
     assert Trial().see(few.head()).mirror(few).faults() == []
     assert Trial().see(many.head()).mirror(many).faults() == [("back-dating", ANNA)]
 

@@ -1,7 +1,7 @@
 """Entries of a log: their kinds, and what fits into one."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from waypost.errors import WireError
@@ -19,6 +19,7 @@ def committed(value: str = "+1", marks: int = 3) -> Committed:
     return Committed(record, Certificate(matter, tuple(Mark(f"n{n}", 1, n, "4" * 128) for n in range(marks))))
 
 
+@settings(deadline=None)
 @given(st.sampled_from(Kind), st.binary(max_size=300))
 def test_an_entry_survives_the_log(kind: Kind, body: bytes) -> None:
     data = entry.encode(kind, body)
@@ -26,6 +27,7 @@ def test_an_entry_survives_the_log(kind: Kind, body: bytes) -> None:
     assert entry.decode(data).encode() == data
 
 
+@settings(deadline=None)
 @given(st.binary() | st.sampled_from(Kind).map(lambda kind: kind.value.encode()))
 def test_any_octets_are_an_entry(data: bytes) -> None:
     assert entry.decode(data).encode() == data

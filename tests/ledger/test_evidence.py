@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 from forking import Branch, Signer, cosigned, cosigner, found, link, log_key, signer_of, stated
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from keeping import public_of, sign_as, verify
 from signing import LOG, WITNESSES, signer
@@ -125,6 +125,7 @@ def test_a_file_has_one_spelling(name: str) -> None:
             exhibit.decode(damaged)
 
 
+@settings(deadline=None)
 @given(st.sampled_from(sorted(EACH)), st.data())
 def test_an_octet_that_is_altered_ends_it(name: str, data: st.DataObject) -> None:
     whole = bytearray(exhibit.encode(EACH[name][0]))
@@ -156,6 +157,9 @@ def test_halves_have_one_order() -> None:
     growth = EACH["growth"][0]
     assert isinstance(growth, Growth)
     assert refused(replace(growth, old=growth.new, new=growth.old))
+    same = EACH["same size"][0]
+    assert isinstance(same, SameSize)
+    assert refused(Growth(same.key, same.first, same.second, same.second.root, ()))
 
 
 def test_the_same_two_heads_are_told_in_one_way_whoever_tells_them() -> None:
@@ -334,6 +338,7 @@ def test_a_statement_that_its_signer_did_not_sign_was_dated_by_nobody() -> None:
     assert refused(of_date(ANNA.key, [OWN.key], branch.head(), branch.tree, (3, day), (7, whole[7])))
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_no_file_accuses_an_honest_log_or_an_honest_witness(data: st.DataObject) -> None:
     """SOUND-EVIDENCE: whatever genuine heads are put together with whatever proofs, of its own or of made-up trees."""
@@ -382,6 +387,7 @@ def test_no_file_accuses_an_honest_log_or_an_honest_witness(data: st.DataObject)
 # COMPLETE-EVIDENCE
 
 
+@settings(deadline=None)
 @given(st.integers(0, 300), st.integers(1, 80), st.integers(1, 80), st.sampled_from([ANNA, WANDA]))
 def test_every_fork_is_proved(common: int, one: int, other: int, key: Signer) -> None:
     result = found(of_fork(common, common + one, common + other, key), KEYS)
@@ -390,6 +396,7 @@ def test_every_fork_is_proved(common: int, one: int, other: int, key: Signer) ->
     assert result.conflict == common + min(one, other)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 100), st.integers(1, 40), st.integers(1, 40), st.integers(0, 39))
 def test_every_fork_is_proved_by_two_leaves(common: int, one: int, other: int, past: int) -> None:
     assume(past < min(one, other))
@@ -397,6 +404,7 @@ def test_every_fork_is_proved_by_two_leaves(common: int, one: int, other: int, p
     assert (result.fault, result.conflict) == (Fault.GROWTH, common + past + 1)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 60), st.integers(0, 60))
 def test_heads_of_one_history_are_no_fork(size: int, more: int) -> None:
     branch = Branch(entries(size + more))
@@ -440,6 +448,7 @@ def test_the_largest_statements_make_evidence_still() -> None:
     assert len(data) <= ENTRY_MAX
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200) | st.binary(max_size=200).map(lambda data: b"waypost/evidence@v1\nsame-size\n" + data))
 def test_any_octets_are_exactly_evidence_or_none(data: bytes) -> None:
     try:

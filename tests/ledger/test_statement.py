@@ -1,7 +1,7 @@
 """Statements: one spelling, one name, and a chain for each signer."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from waypost.errors import ProofError, WireError
@@ -29,6 +29,7 @@ def test_a_statement_is_three_lines_and_an_entry_as_it_is() -> None:
     assert entry.decode(said().encode()).kind is Kind.STATEMENT
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(
         st.text(st.characters(max_codepoint=126)), st.none() | st.booleans() | st.integers(-9, 9) | st.text()
@@ -42,6 +43,7 @@ def test_it_survives_the_wire(body: dict[str, object], at_ms: int, prev: str) ->
     require_signed(statement, verifies)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=100) | st.binary(max_size=100).map(lambda data: b"waypost/statement@v1\n" + data))
 def test_any_octets_decode_exactly_or_are_refused(data: bytes) -> None:
     try:

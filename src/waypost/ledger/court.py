@@ -303,9 +303,8 @@ class Court:
     def _read_link(self, docket: Docket, index: int, body: bytes, node: str, now: float) -> None:
         try:
             head = read_head(body)
-            time_s = link_time(
-                head, docket.key, self._relied(docket.key, head), self._notary.verify, self._quorum(docket.key)
-            )
+            relied = self._relied(docket.key, head)
+            time_s = link_time(head, docket.key, relied, self._notary.verify, self._quorum(None))
         except WireError:
             return
         if time_s is not None and (docket.link is None or time_s > docket.link[1]):

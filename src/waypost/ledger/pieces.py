@@ -4,7 +4,8 @@ Of each fault of each accused one piece is enough; what comes after is counted. 
 on disk.  A log that is accused is frozen at the largest size below the conflict that a quorum of witnesses cosigned,
 from the moment that this is known.
 
-There are PIECES_MAX, of which those about signers, whose keys are no node's, are SIGNERS_MAX from each source.
+Of logs and witnesses there are as many as of their keys.  Signers are anybody: of them there are SIGNERS_MAX from each
+source, and PIECES_MAX is the end of it.
 
 Source: notes on the ledger, 5 (after a proof; SOUND-EVIDENCE).
 """
@@ -30,7 +31,7 @@ from waypost.record.wire import Count, encode
 TABLE: Final = "ledger_evidence"
 PIECE: Final = b"e"  # of a row: then the digest -> a line of JSON, then the file
 ENTERED: Final = b"l"  # then the digest: it is in our log
-PIECES_MAX: Final = 2_048
+PIECES_MAX: Final = 1_024  # past which nothing more is kept about signers
 SIGNERS_MAX: Final = 64  # pieces about signers, from each source
 _KEY: Final = b"evidence/"  # of a change, before the digest: it is durable
 
@@ -184,7 +185,7 @@ class Pieces:
         return effects + self._spreading.take_effects()
 
     def check(self) -> None:
-        assert len(self.all) <= PIECES_MAX
+        assert sum(self._about_signers.values()) <= PIECES_MAX
         assert sorted(self._proved.values()) == sorted(self.all)
         assert self._durable.keys() <= self.all.keys()
 
@@ -219,7 +220,8 @@ class Pieces:
         if (found.fault, found.accused) in self._proved:
             self._counters["again"] += 1
             return False
-        if len(self.all) >= PIECES_MAX or (is_about_signer and self._about_signers.get(source, 0) >= SIGNERS_MAX):
+        is_full = len(self.all) >= PIECES_MAX or self._about_signers.get(source, 0) >= SIGNERS_MAX
+        if is_about_signer and is_full:
             self._counters["dropped"] += 1
             return False
         is_about_log = not is_about_signer and found.fault is not Fault.WITNESS

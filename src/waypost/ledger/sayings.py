@@ -19,7 +19,7 @@ from waypost.ledger.statement import Statement, is_signed
 
 TABLE: Final = "ledger_evidence"
 PREFIX: Final = b"s"  # of a row: then SHA-256 of the origin, signer and prev -> u64 index, hash
-STATEMENTS_MAX: Final = 20_000  # of one log
+STATEMENTS_MAX: Final = 10_000  # of one log; some 300 octets each
 
 Place = tuple[bytes, bytes]  # signer and prev
 EntryAt = Callable[[str, int], bytes | None]
