@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from waypost.errors import StoreError
-from waypost.ledger.tree import EMPTY, Tree, leaf_hash, node_hash, verify_consistency, verify_inclusion
+from waypost.ledger.tree import EMPTY, Tree, leaf_hash, node_hash, prefix_root, verify_consistency, verify_inclusion
 
 ENTRIES = [b"entry %d" % number for number in range(1_300)]
 HASHES = [leaf_hash(entry) for entry in ENTRIES]
@@ -70,6 +70,17 @@ def test_a_consistency_proof_is_that_of_the_definition_and_verifies(tree: Tree, 
     assert verify_consistency(old, new, tree.root(old), tree.root(new), proof)
 
 
+@given(st.integers(1, 1_300), st.data())
+def test_a_consistency_proof_says_itself_where_the_new_tree_begins(tree: Tree, new: int, data: st.DataObject) -> None:
+    old = data.draw(st.integers(1, new))
+    proof = tree.consistency(old, new)
+    is_held = old.bit_count() > 1 and old < new  # of a complete tree the root is not in the proof
+    assert prefix_root(old, new, tree.root(new), proof) == (tree.root(old) if is_held else None)
+    for altered in alterations(proof, data):
+        assert prefix_root(old, new, tree.root(new), altered) in (None, tree.root(old))
+    assert prefix_root(old, new, flipped(tree.root(new), 0), proof) is None
+
+
 @given(st.lists(st.integers(0, 300), max_size=8))
 def test_leaves_come_one_by_one_or_in_batches_or_as_hashes(tree: Tree, batches: list[int]) -> None:
     grown = Tree()
@@ -126,6 +137,24 @@ def alterations(proof: tuple[bytes, ...], data: st.DataObject) -> list[tuple[byt
 
 def flipped(hash: bytes, octet: int) -> bytes:
     return hash[:octet] + bytes([hash[octet] ^ 1]) + hash[octet + 1 :]
+
+
+def test_a_proof_for_a_tree_of_another_size_is_refused_though_its_hashes_fit(tree: Tree) -> None:
+    """Whoever made up a root could say so of a tree of a size that it cannot have."""
+    leaf, other = HASHES[:2]
+    assert verify_inclusion(1, 2, other, (leaf,), node_hash(leaf, other))
+    assert not verify_inclusion(1, 1, other, (leaf,), node_hash(leaf, other))
+    before, after, beside = tree.root(300), tree.root(700), HASHES[0]
+    longer = (*tree.inclusion(5, 300), beside)
+    assert not verify_inclusion(5, 300, HASHES[5], longer, node_hash(beside, before))
+    longer = (*tree.consistency(300, 700), beside)
+    assert not verify_consistency(300, 700, node_hash(beside, before), node_hash(beside, after), longer)
+
+
+def test_a_proof_is_made_of_hashes() -> None:
+    leaf, long = HASHES[0], bytes(40)
+    assert not verify_inclusion(0, 2, leaf, (long,), node_hash(leaf, long))
+    assert not verify_consistency(1, 2, leaf, node_hash(leaf, long), (long,))
 
 
 def test_leaves_of_no_tree_have_no_hash_of_nothing() -> None:

@@ -16,8 +16,9 @@ from seeing import POSIX, Eye, Ice, Scribe
 
 from waypost.errors import StoreError, WireError
 from waypost.identity.keys import verifies
-from waypost.ledger import refused, witness
+from waypost.ledger import exhibit, refused, witness
 from waypost.ledger.checkpoint import Checkpoint, Head, cosigned_at, read_head
+from waypost.ledger.evidence import Fault, check
 from waypost.ledger.note import Algorithm, Key, Line, Note, to_base64
 from waypost.ledger.questions import Reply
 from waypost.ledger.submission import PROOF_MAX, SUBMISSION_MAX, Submission
@@ -352,6 +353,16 @@ def test_evidence_kept_all_that_was_seen_signed_goes_to_the_court(eye: Eye, anna
     assert [head.note for head, _ in eye.again().witness.take_heads()] == [fork.head().note]
 
 
+def test_evidence_kept_goes_to_the_court_again_once_it_is_known_whose_it_is(eye: Eye, anna: Scribe) -> None:
+    eye.submit(anna.submission(3, 7))
+    keys: dict[str, Key] = {}
+    again = Eye(keys, disk=eye.disk)
+    assert again.witness.take_heads() == []
+    keys[ANNA] = anna.key
+    assert [head.note for head, _ in again.witness.take_heads()] == [anna.head(7).note]
+    assert again.witness.take_heads() == []
+
+
 def test_no_more_than_so_many_refused_heads_of_one_origin_are_kept(eye: Eye, anna: Scribe) -> None:
     anna.grow(refused.REFUSED_MAX)
     for size in range(1, refused.REFUSED_MAX + 6):
@@ -520,3 +531,32 @@ def test_what_cannot_be_read_on_the_disk_stops_the_node(eye: Eye, anna: Scribe) 
 
 def test_signatures_of_this_story_are_worth_something() -> None:
     assert not Eye({}).verify(b"1" * 32, sign_as(b"1" * 32, b"this"), b"that")
+
+
+# what a refused proof shows
+
+
+@pytest.mark.parametrize("held", [3, 5, 6, 7, 11])
+def test_evidence_is_in_the_proof_of_a_log_that_forks_and_proves_where_it_begins_now(
+    eye: Eye, anna: Scribe, held: int
+) -> None:
+    eye.submit(anna.submission(0, held))
+    fork = anna.fork(2).grow(20, "other")
+    assert eye.submit(fork.submission(held), "carla").status == 422
+    ((growth, source),) = eye.witness.take_forks()
+    assert source == "carla"
+    assert (growth.old.note, growth.new.note) == (anna.head(held).note, fork.head().note)
+    assert growth.prefix == fork.tree.root(held)
+    found = check(exhibit.encode(growth), [anna.key], eye.verify, 1)
+    assert found.fault is Fault.GROWTH
+    assert eye.witness.take_forks() == []
+
+
+def test_no_proof_that_anybody_can_make_is_evidence_against_an_honest_log(eye: Eye, anna: Scribe) -> None:
+    eye.submit(anna.submission(0, 7))
+    good = anna.submission(7, 20)
+    for proof in ((), good.proof[:-1], (*good.proof, JUNK), (JUNK, *good.proof[1:]), anna.submission(5, 20).proof):
+        eye.submit(replace(good, proof=proof))
+    eye.submit(anna.submission(5, 20))
+    eye.submit(good)
+    assert eye.witness.take_forks() == []

@@ -58,18 +58,30 @@ def verify_consistency(old: int, new: int, old_root: bytes, new_root: bytes, pro
 
     Of an old tree without leaves it says no: whoever asks that has nothing to compare.
     """
-    if not 0 < old <= new or not _are_hashes(*proof):
-        return False
     if old == new:
-        return not proof and old_root == new_root
+        return old > 0 and not proof and old_root == new_root
+    return _prefix(old, new, old_root, new_root, proof) == old_root
+
+
+def prefix_root(old: int, new: int, new_root: bytes, proof: Sequence[bytes]) -> bytes | None:
+    """Which root the `proof` gives the first `old` leaves of the tree of size `new`; None if it proves nothing.
+
+    None also where `old` is a power of two, for no proof holds the root then: whoever checks it has that.
+    """
+    return _prefix(old, new, None, new_root, proof)
+
+
+def _prefix(old: int, new: int, old_root: bytes | None, new_root: bytes, proof: Sequence[bytes]) -> bytes | None:
+    if not 0 < old < new or not _are_hashes(*proof):
+        return None
     shift = (old & -old).bit_length() - 1  # height of the smallest peak of the old tree
     index = (old - 1) >> shift  # of that peak
     seed, path = (proof[0], proof[1:]) if index and proof else (old_root, proof)
     inner = (index ^ ((new - 1) >> shift)).bit_length()
-    if len(path) != inner + (index >> inner).bit_count():
-        return False
+    if seed is None or len(path) != inner + (index >> inner).bit_count():
+        return None
     older = [hash for level, hash in enumerate(path) if level >= inner or index >> level & 1]
-    return _fold([seed, *older]) == old_root and _climb(index, inner, seed, path) == new_root
+    return _fold([seed, *older]) if _climb(index, inner, seed, path) == new_root else None
 
 
 class Tree:

@@ -19,11 +19,12 @@ from waypost.codec import u64
 from waypost.engine import Answer, Apply, Commit, Deadlines, Effect, Put, Rows
 from waypost.errors import StoreError, WireError
 from waypost.ledger.checkpoint import Head, cosign, read_head, require_signed
+from waypost.ledger.exhibit import Growth
 from waypost.ledger.note import Key, Line, Note
 from waypost.ledger.questions import ROOM, Notary, Reply
 from waypost.ledger.refused import Refused
 from waypost.ledger.submission import SIZE_MEDIA, Submission
-from waypost.ledger.tree import EMPTY, verify_consistency
+from waypost.ledger.tree import EMPTY, prefix_root, verify_consistency
 from waypost.record import Change, Kind
 
 TABLE: Final = "ledger_witness"
@@ -57,9 +58,9 @@ class Witness:
     size, or None.
 
     The engine hands add-checkpoint to add_checkpoint(), and what comes by Apply to applied().  `heads` are durable, and
-    `changes` counts how often one of them changed.  take_heads() is what the court should consider; take_links() what
-    our log should hold, each entered with linking() as the rows of its Commit.  `fresh_at` says when an origin was last
-    seen to be no larger than what our log holds of it.
+    `changes` counts how often one of them changed.  take_heads() is what the court should consider, take_forks() what
+    it should tell; take_links() what our log should hold, each entered with linking() as the rows of its Commit.
+    `fresh_at` says when an origin was last seen to be no larger than what our log holds of it.
     """
 
     def __init__(
@@ -85,6 +86,8 @@ class Witness:
         self.fresh_at: dict[str, float] = {}
         self._links: Deadlines[str] = Deadlines()
         self._saw: list[tuple[Head, str]] = []
+        self._restored: list[Head] = []  # what the court has not seen since the start
+        self._forks: list[tuple[Growth, str]] = []
         self._effects: list[Effect] = []
         self._counters = {"cosigned": 0, "denied": 0, "malformed": 0, "stale": 0, "unproved": 0, "unknown": 0}
 
@@ -98,7 +101,7 @@ class Witness:
                     self._keep(head)
                 else:
                     self._linked[key.removeprefix(_LINKED).decode()] = int.from_bytes(value, "big")
-            self._saw += [(head, "") for head in self._refused.restore(rows)]
+            self._restored = self._refused.restore(rows)
         except (UnicodeDecodeError, WireError) as error:
             raise StoreError("what was witnessed cannot be read") from error
         for origin in self.heads:
@@ -162,9 +165,20 @@ class Witness:
         return True
 
     def take_heads(self) -> list[tuple[Head, str]]:
-        """All that was seen signed, refused or not, and which node it came from."""
+        """All that was seen signed, refused or not, and which node it came from.
+
+        What was refused before a restart is among it, once it is known again whose it is.
+        """
         saw, self._saw = self._saw, []
+        for head in [head for head in self._restored if self._key_of(head.origin) is not None]:
+            self._restored.remove(head)
+            saw.append((head, ""))
         return saw
+
+    def take_forks(self) -> list[tuple[Growth, str]]:
+        """Evidence in what was refused, and which node showed it."""
+        forks, self._forks = self._forks, []
+        return forks
 
     def take_links(self, now: float) -> list[Head]:
         """One for each origin that grew, as its log signed it."""
@@ -241,10 +255,20 @@ class Witness:
             reply = Reply(409, b"%d\n" % (seen.head.size if seen else 0), SIZE_MEDIA)
         elif not _extends(submission, seen.head if seen else None):
             reply = self._refuse("unproved", 422, "the proof does not lead from the old tree to this one")
+            self._find_fork(submission, seen, source)
         else:
             self._cosign(id, head, seen, time_s)
             return
         self._store(*self._keep_refused(head), then=(Answer(id, reply),))
+
+    def _find_fork(self, submission: Submission, seen: Seen | None, source: str) -> None:
+        """A proof that does not begin at what the log signed before shows where the log begins now."""
+        key = self._key_of(submission.head.origin)
+        assert key is not None
+        old, new, proof = submission.old, _by(submission.head, key), submission.proof
+        prefix = prefix_root(old, new.size, new.root, proof)
+        if seen is not None and prefix is not None and prefix != seen.head.root:
+            self._forks.append((Growth(key, _by(seen.head, key), new, prefix, proof), source))
 
     def _cosign(self, id: int, head: Head, seen: Seen | None, time_s: int) -> None:
         key = self._key_of(head.origin)
