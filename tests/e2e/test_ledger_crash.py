@@ -36,7 +36,7 @@ from waypost.storage.tiles import Snapshot, logs_in
 WRITER: Final = Path(__file__).with_name("log_writer.py")
 CALLS: Final = (
     *("openat", "read", "pread64", "write", "pwrite64", "fsync", "fdatasync", "ftruncate"),
-    *("rename", "mkdir", "unlink", "fcntl", "flock"),
+    *("rename", "mkdir", "unlink"),
 )
 FAULTS: Final = ("error=EIO", "error=ENOSPC", "signal=KILL")
 BEFORE: Final = 250  # entries that are there already
