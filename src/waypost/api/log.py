@@ -107,6 +107,7 @@ class LogOperations:
             raise Refusal(422, "the statement is not signed")
         try:
             encoded = msgspec.convert(given, Statement, from_attributes=True).encode()
+            Statement.decode(encoded)  # in the one spelling that there is
         except (WireError, ValueError) as error:  # msgspec's errors are
             raise Refusal(422, f"it is no statement: {error}") from error
         answer = await put(self._ask, questions.Enter(encoded), object)
