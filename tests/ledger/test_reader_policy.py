@@ -15,7 +15,7 @@ from signing import LOG, WITNESSES, Signer, cosigned, signer, witness
 from waypost.errors import ProofError, WireError
 from waypost.identity.keys import verifies
 from waypost.ledger.checkpoint import Checkpoint, Head, read_head, sign_head
-from waypost.ledger.note import Algorithm
+from waypost.ledger.note import Algorithm, Key
 from waypost.ledger.policy import EACH_MAX, LINES_MAX, POLICY_MAX, Group, Policy, Verdict, quorum_of, shown, tolerated
 from waypost.ledger.policy import Log as LogLine
 from waypost.ledger.policy import Witness as WitnessLine
@@ -156,6 +156,14 @@ def test_a_policy_may_name_no_log_or_no_witness() -> None:
 def test_what_is_no_policy_is_refused_and_the_line_named(text: str, why: str) -> None:
     with pytest.raises(WireError, match=why):
         Policy.decode(f"log {LOG.key.encode()}\n{FOUR}".encode() + text.encode(errors="surrogateescape"))
+
+
+def test_two_keys_that_cannot_be_told_apart_are_refused() -> None:
+    """Four octets of an ID are soon the same: here for two of some 23,000 keys."""
+    one, other = (Key("w", Algorithm.COSIGNATURE, number.to_bytes(32)) for number in (6_094, 23_356))
+    assert one.id == other.id
+    with pytest.raises(WireError, match="line 2: another key has the same name and ID"):
+        Policy.decode(f"witness a {one.encode()}\nwitness b {other.encode()}\nquorum a\n".encode())
 
 
 def test_a_policy_holds_so_many_of_each_and_no_more() -> None:
