@@ -52,3 +52,18 @@ def test_the_bench_of_the_mesh_measures_it_beside_etcd(tmp_path: Path) -> None:
         assert report["runs"][way]["count"] > 0, way
     assert report["gossip"]["missing"] == 0
     assert page.read_text().startswith("# Performance of the mesh\n")
+
+
+def test_the_bench_of_the_ledger_measures_trees_and_statements(tmp_path: Path) -> None:
+    """Without pymerkle, which is installed for the bench alone."""
+    figures, page = tmp_path / "figures.json", tmp_path / "page.md"
+    command: list[str | Path] = [sys.executable, BENCHES / "ledger.py", "--quick", "--json", figures, "--write", page]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads(figures.read_text())
+    for way in ("asked 1", "asked 64", "http 1", "http 64"):
+        assert report["statements"][way]["count"] > 0, way
+    assert report["statements"]["entries"] >= sum(
+        run["count"] for way, run in report["statements"].items() if way.startswith(("asked", "http"))
+    )
+    assert page.read_text().startswith("# Performance of the ledger\n")

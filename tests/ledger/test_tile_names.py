@@ -3,7 +3,7 @@
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from waypost.errors import WireError
@@ -29,6 +29,7 @@ def test_a_tile_has_one_name(tile: Tile, path: str) -> None:
     assert Tile.decode(path) == tile
 
 
+@settings(deadline=None)
 @given(anywhere)
 def test_a_tile_is_read_from_its_name(tile: Tile) -> None:
     assert Tile.decode(tile.path) == tile
@@ -77,6 +78,7 @@ def test_a_log_of_70_000_has_the_tiles_of_the_notes() -> None:
     assert widths(list(bundles(0, 70_000))) == {(ENTRIES, 256): 273, (ENTRIES, 112): 1}
 
 
+@settings(deadline=None)
 @given(st.integers(0, 140_000), st.integers(0, 70_000))
 def test_what_a_follower_lacks_is_every_tile_that_was_not_there_before(old: int, more: int) -> None:
     new = old + more
@@ -113,6 +115,7 @@ def test_a_partial_tile_gives_way_to_the_full_one() -> None:
     assert Tile(1, 5, 17).full == Tile(1, 5, WIDTH)
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=300), max_size=WIDTH))
 def test_a_bundle_survives_the_wire(entries: list[bytes]) -> None:
     assert decode_bundle(encode_bundle(entries), len(entries)) == entries
@@ -134,6 +137,7 @@ def test_a_bundle_has_as_many_entries_as_its_name_says(data: bytes, width: int) 
         decode_bundle(data, width)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=600), st.integers(0, WIDTH))
 def test_any_octets_are_a_bundle_exactly_or_raise_wire_error(data: bytes, width: int) -> None:
     try:

@@ -1,7 +1,7 @@
 """The tree against the plain recursive definition of RFC 6962, against others' vectors, and with its tiles on disk."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from waypost.errors import StoreError
@@ -49,11 +49,13 @@ def tree() -> Tree:
 sizes = st.integers(1, len(ENTRIES))
 
 
+@settings(deadline=None)
 @given(sizes)
 def test_a_root_is_that_of_the_definition(tree: Tree, size: int) -> None:
     assert tree.root(size) == plain_root(HASHES[:size])
 
 
+@settings(deadline=None)
 @given(sizes, st.data())
 def test_an_inclusion_proof_is_that_of_the_definition_and_verifies(tree: Tree, size: int, data: st.DataObject) -> None:
     index = data.draw(st.integers(0, size - 1))
@@ -62,6 +64,7 @@ def test_an_inclusion_proof_is_that_of_the_definition_and_verifies(tree: Tree, s
     assert verify_inclusion(index, size, HASHES[index], proof, tree.root(size))
 
 
+@settings(deadline=None)
 @given(sizes, st.data())
 def test_a_consistency_proof_is_that_of_the_definition_and_verifies(tree: Tree, new: int, data: st.DataObject) -> None:
     old = data.draw(st.integers(1, new))
@@ -70,6 +73,7 @@ def test_a_consistency_proof_is_that_of_the_definition_and_verifies(tree: Tree, 
     assert verify_consistency(old, new, tree.root(old), tree.root(new), proof)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 1_300), st.data())
 def test_a_consistency_proof_says_itself_where_the_new_tree_begins(tree: Tree, new: int, data: st.DataObject) -> None:
     old = data.draw(st.integers(1, new))
@@ -81,6 +85,7 @@ def test_a_consistency_proof_says_itself_where_the_new_tree_begins(tree: Tree, n
     assert prefix_root(old, new, flipped(tree.root(new), 0), proof) is None
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 300), max_size=8))
 def test_leaves_come_one_by_one_or_in_batches_or_as_hashes(tree: Tree, batches: list[int]) -> None:
     grown = Tree()
@@ -100,6 +105,7 @@ def test_leaves_come_one_by_one_or_in_batches_or_as_hashes(tree: Tree, batches: 
 # Proofs that are wrong.
 
 
+@settings(deadline=None)
 @given(sizes, st.data())
 def test_an_altered_inclusion_proof_is_refused(tree: Tree, size: int, data: st.DataObject) -> None:
     index = data.draw(st.integers(0, size - 1))
@@ -112,6 +118,7 @@ def test_an_altered_inclusion_proof_is_refused(tree: Tree, size: int, data: st.D
     assert not verify_inclusion(index, size, leaf, proof, flipped(root, 0))
 
 
+@settings(deadline=None)
 @given(sizes, st.data())
 def test_an_altered_consistency_proof_is_refused(tree: Tree, new: int, data: st.DataObject) -> None:
     old = data.draw(st.integers(1, new))
@@ -187,6 +194,7 @@ class Disk:
         tree.settle(size)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 1_300), st.integers(0, 1_300), st.integers(0, 1_300), st.integers(0, 3), st.data())
 def test_with_its_tiles_on_disk_a_tree_says_the_same(
     tree: Tree, first: int, settled: int, more: int, expanded_max: int, data: st.DataObject
@@ -233,6 +241,7 @@ def test_the_tile_used_least_recently_is_read_again() -> None:
     assert disk.reads == 4
 
 
+@settings(deadline=None)
 @given(st.integers(0, 8191))
 def test_a_tile_that_comes_back_altered_makes_no_proof(tree: Tree, octet: int) -> None:
     disk = Disk()
@@ -257,6 +266,7 @@ def test_a_tile_that_comes_back_short_makes_no_proof() -> None:
         tree.consistency(300)
 
 
+@settings(deadline=None)
 @given(sizes)
 def test_a_tree_restores_from_its_tiles_and_the_tail(tree: Tree, size: int) -> None:
     disk = Disk()
