@@ -65,6 +65,21 @@ def test_it_holds_before_a_stranger() -> None:
     assert check(piece.data, [one.log.key], verify, 1) == piece.found
 
 
+def test_what_the_witness_made_of_a_refused_proof_is_evidence_like_any_other() -> None:
+    one, other = fork(3, 9, 20)
+    growth, made_up = (
+        Growth(one.log.key, one.head(), other.head(), tree.root(9), tree.consistency(9, 20))
+        for tree in (other.tree, Branch(entries(20, b"?")).tree)
+    )
+    trial = Trial()
+    trial.court.found(made_up, "ben")
+    assert trial.settle().faults() == []
+    trial.court.found(growth, "ben")
+    assert trial.settle().faults() == [("inconsistent growth", ANNA)]
+    assert trial.told() == list(OTHERS)
+    assert trial.court.false == {}
+
+
 def test_a_head_that_is_larger_waits_until_the_copy_has_grown() -> None:
     one, other = fork(30, 40, 35)
     trial = Trial().mirror(Branch(one.entries[:20])).see(one.head(20), other.head())

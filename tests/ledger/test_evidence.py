@@ -325,6 +325,17 @@ def test_only_entries_of_that_log_show_that_it_dated_back() -> None:
         assert refused(wrong, ANNA, BEN, OWN, WANDA)
 
 
+def test_who_cosigned_a_log_that_dates_back_has_not_dated_back() -> None:
+    made = dated_back(OWN)
+    whole = [b""] * 9
+    whole[3], whole[7] = made.link.data, made.statement.data
+    branch = Branch(whole)
+    head = branch.head(None, WANDA)
+    accused = of_date(WANDA.key, [OWN.key], head, branch.tree, (3, whole[3]), (7, whole[7]))
+    assert refused(accused, ANNA, OWN, WANDA)
+    assert not refused(replace(accused, key=ANNA.key, head=branch.head()), ANNA, OWN, WANDA)
+
+
 def test_a_statement_that_its_signer_did_not_sign_was_dated_by_nobody() -> None:
     whole = entries(9)
     forged = Statement(1, {}, "claim", "", signer_of("sue"), "0" * 128)

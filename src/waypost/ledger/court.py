@@ -23,6 +23,7 @@ from waypost.ledger.checkpoint import Head, cosigned_at, read_head, require_sign
 from waypost.ledger.docket import Copy, Docket, Signed
 from waypost.ledger.entry import Kind
 from waypost.ledger.evidence import Fault, by_alone, is_before, link_time, of_date, of_statements
+from waypost.ledger.exhibit import Evidence
 from waypost.ledger.note import Key
 from waypost.ledger.pieces import TABLE, Frozen, Piece, Pieces, Trust
 from waypost.ledger.policy import is_own, quorum_of
@@ -71,8 +72,8 @@ _decoder: Final = msgspec.json.Decoder(_Log)
 class Court:
     """`copy` is the tree that this node holds of a log, be it mirrored or its own; `entry_at` an entry of one, or None.
 
-    The engine hands it heads, to consider(); entries that were verified, our own too, to read(); and asks refusal()
-    before a statement enters our log.
+    The engine hands it heads, to consider(); entries that were verified, our own too, to read(); evidence that the
+    witness made, to found(); and asks refusal() before a statement enters our log.
     """
 
     def __init__(
@@ -160,6 +161,10 @@ class Court:
         for made in docket.consider(signed, self._copy(head.origin), self._quorum(docket.key)):
             self._pieces.find(made, source)
         self._go_on(head.origin, docket)
+
+    def found(self, evidence: Evidence, source: str) -> None:
+        """What another organ made of what that node showed."""
+        self._pieces.find(evidence, source)
 
     def read(self, origin: str, first: int, entries: Iterable[bytes], now: float) -> None:
         """Entries of a log from that index on, which its copy holds now."""
