@@ -31,7 +31,6 @@ TABLE: Final = "ledger_witness"
 HEARD_MAX: Final = 64  # of one origin, what was heard of lately and is not looked at again
 TEXT_MAX: Final = 8 << 10  # octets of a checkpoint without signatures, so that it fits an entry
 AGAIN_S: Final = 5  # the same head is cosigned anew after so long; before, its cosignature is told again
-LINK_EVERY_S: Final = 5.0  # for one origin
 _WITNESSED: Final = b"witnessed/"  # and the origin -> the note
 _LINKED: Final = b"linked/"  # and the origin -> u64 size
 
@@ -305,10 +304,12 @@ class Witness:
         self._origins[sha256(head.origin.encode()).hexdigest()] = head.origin
 
     def _link(self, origin: str, now: float) -> None:
+        """Twice in a round at most: whoever grows faster must not make us grow as fast."""
         if self.heads[origin].size <= self._linked.get(origin, 0):
             self.fresh_at[origin] = now
         else:
-            self._links.set(origin, max(now, self._linked_at.get(origin, now - LINK_EVERY_S) + LINK_EVERY_S))
+            linked_at, pause_s = self._linked_at.get(origin), self._notary.round_s / 2
+            self._links.set(origin, now if linked_at is None else max(now, linked_at + pause_s))
 
     def _refuse(self, counter: str, status: int, sentence: str) -> Reply:
         self._counters[counter] += 1
