@@ -222,6 +222,13 @@ def test_a_cosignature_is_not_to_be_replayed() -> None:
             assert refused(made)
 
 
+def test_two_sizes_have_two_roots() -> None:
+    branch = Branch(entries(20))
+    for size in range(1, 20):
+        for pair in ((branch.head(size), branch.head()), (branch.head(), branch.head(size))):
+            assert refused(SameSize(ANNA.key, *pair))
+
+
 def test_heads_of_nothing_prove_nothing() -> None:
     branch = Branch(entries(9))
     empty = branch.head(0)

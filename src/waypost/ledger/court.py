@@ -20,6 +20,7 @@ from waypost.engine import Commit, Effect, Put, Rows
 from waypost.errors import StoreError, WireError
 from waypost.ledger import entry
 from waypost.ledger.checkpoint import Head, cosigned_at, read_head, require_signed
+from waypost.ledger.delving import Delving, Doubt
 from waypost.ledger.docket import Copy, Docket, Signed
 from waypost.ledger.entry import Kind
 from waypost.ledger.evidence import Fault, by_alone, is_before, link_time, of_date, of_statements
@@ -99,6 +100,8 @@ class Court:
             trust=self._trust,
             agreed_below=self._agreed_below,
         )
+        self._delving = Delving(ids)
+        self._look_at: float | None = None  # after heads that wait
         self._logs: dict[str, _Log] = {}  # as they are on disk
         self._puts: list[Put] = []
         self._counters = {"considered": 0, "unsigned": 0}
@@ -160,7 +163,7 @@ class Court:
             return
         for made in docket.consider(signed, self._copy(head.origin), self._quorum(docket.key)):
             self._pieces.find(made, source)
-        self._go_on(head.origin, docket)
+        self._go_on(head.origin, docket, now)
 
     def found(self, evidence: Evidence, source: str) -> None:
         """What another organ made of what that node showed."""
@@ -180,7 +183,7 @@ class Court:
                 self._read_statement(docket, origin, index, data)
             elif read.kind is Kind.EVIDENCE and node:
                 self._pieces.hear(data, node)
-        self._go_on(origin, docket)
+        self._go_on(origin, docket, now)
 
     def refusal(self, data: bytes, wall_ms: int) -> str | None:
         """Why a statement may not enter our log, or None.  With another one it may be evidence, entered or not."""
@@ -218,18 +221,26 @@ class Court:
         return self._pieces.applied(change, now)
 
     def answered(self, id: int, result: object, now: float) -> bool:
-        return self._pieces.answered(id, result, now)
+        if not self._delving.answered(id, result):
+            return self._pieces.answered(id, result, now)
+        for made, source in self._delving.take_found():
+            self._pieces.find(made, source)
+        return True
 
     def handle_timer(self, now: float) -> None:
         self._pieces.handle_timer(now)
+        if self._look_at is not None and now >= self._look_at:
+            is_more = [self._delve(origin, docket) for origin, docket in self._dockets.items()]
+            self._look_at = now + self._notary.round_s if any(is_more) else None
 
     def next_timer(self) -> float | None:
-        return self._pieces.next_timer()
+        timers = (self._pieces.next_timer(), self._look_at)
+        return min((when for when in timers if when is not None), default=None)
 
     def take_effects(self) -> list[Effect]:
         puts, self._puts = self._puts, []
         rows: list[Effect] = [Commit(puts=tuple(puts))] if puts else []
-        return rows + self._pieces.take_effects()
+        return rows + self._delving.take_effects() + self._pieces.take_effects()
 
     def check(self) -> None:
         self._pieces.check()
@@ -345,13 +356,24 @@ class Court:
         self._pieces.find(of_statements(statement, others[0]), self._node_of(origin))
         return True
 
-    def _go_on(self, origin: str, docket: Docket) -> None:
+    def _delve(self, origin: str, docket: Docket) -> bool:
+        """Whether there is a head that waits, and that its log's own tiles may still show to be of another history."""
+        last, node = docket.last.get(docket.key), self._node_of(origin)
+        if last is None or not node or origin in self.frozen:
+            return False
+        heads = sorted((signed.head for signed in docket.waiting.values()), key=lambda head: head.size)
+        alone = (by_alone(head, (docket.key,)) for head in heads)
+        return any(self._delving.doubt(Doubt(node, docket.key, last, head)) for head in alone)
+
+    def _go_on(self, origin: str, docket: Docket, now: float) -> None:
         """With what waited for the copy to grow, or for a head."""
         copy = self._copy(origin)
         if copy is not None:
             for made in docket.grown(copy, self._quorum(docket.key)):
                 self._pieces.find(made, "")
             self._go_on_dated(origin, docket, copy)
+        if docket.waiting and self._look_at is None:
+            self._look_at = now + self._notary.round_s
         log = _Log(tuple(docket.agreed), docket.link or (), origin)
         if log != self._logs.get(origin, _Log((), (), origin)):
             self._logs[origin] = log

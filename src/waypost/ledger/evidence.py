@@ -207,7 +207,7 @@ def link_time(link: Head, key: Key, cosigners: Sequence[Key], verify: Verify, qu
 
     None if they are too few, or one of them has not signed it.  Raises WireError if a signature is wrong.
     """
-    is_enough = len(cosigners) >= max(quorum, 1) or any(is_own(key, cosigner) for cosigner in cosigners)
+    is_enough = len(cosigners) >= quorum or any(is_own(key, cosigner) for cosigner in cosigners)
     if not is_enough or len({cosigner.public for cosigner in cosigners}) < len(cosigners):
         return None
     times = [cosigned_at(link, cosigner, verify) for cosigner in cosigners]
