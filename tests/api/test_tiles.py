@@ -19,7 +19,7 @@ from waypost.identity.policy import Policy, default
 from waypost.ledger.checkpoint import Checkpoint
 from waypost.ledger.note import Line, Note
 from waypost.ledger.questions import Reply, Serve
-from waypost.ledger.tiles import Tile
+from waypost.ledger.tiles import Tile, encode_bundle
 from waypost.rd.questions import Busy
 from waypost.runtime.http import serve
 
@@ -202,7 +202,46 @@ def test_a_partial_tile_is_the_node_s_to_make(home: Home) -> None:
             answer = await reader.ask("tile/0/003.p/232")
             assert (answer.status, answer.body, answer.headers["Content-Type"]) == (200, TILE[:64], OCTETS)
             assert answer.is_kept
-        assert home.paths == ["tile/0/003.p/232"]
+        assert home.paths == ["checkpoint", "tile/0/003.p/232"]
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("width", [1, 100, 255])
+def test_a_partial_tile_of_one_that_is_full_is_cut_from_its_file(home: Home, width: int) -> None:
+    async def story() -> None:
+        entries = [b"%d" % number * number for number in range(256)]
+        home.pages["GET", "checkpoint"] = head(256)
+        home.write(Tile(0, 0, 256))
+        home.write(Tile(-1, 0, 256), encode_bundle(entries))
+        async with home.serving() as reader:
+            hashes = await reader.ask(f"tile/0/000.p/{width}")
+            assert (hashes.status, hashes.body, hashes.is_kept) == (200, TILE[: 32 * width], True)
+            bundle = await reader.ask(f"tile/entries/000.p/{width}")
+            assert (bundle.status, bundle.body) == (200, encode_bundle(entries[:width]))
+        assert home.paths == ["checkpoint"]
+
+    asyncio.run(story())
+
+
+def test_a_large_part_of_a_bundle_is_sent_whole(home: Home) -> None:
+    async def story() -> None:
+        entries = [bytes([number]) * 4_000 for number in range(256)]
+        home.pages["GET", "checkpoint"] = head(256)
+        home.write(Tile(-1, 0, 256), encode_bundle(entries))
+        async with home.serving() as reader:
+            assert (await reader.ask("tile/entries/000.p/200")).body == encode_bundle(entries[:200])
+
+    asyncio.run(story())
+
+
+def test_a_bundle_that_is_damaged_is_the_node_s_to_judge(home: Home) -> None:
+    async def story() -> None:
+        home.pages["GET", "checkpoint"] = head(256)
+        home.write(Tile(-1, 0, 256), b"\xff")
+        async with home.serving() as reader:
+            assert (await reader.ask("tile/entries/000.p/7")).status == 404
+        assert home.paths[-1] == "tile/entries/000.p/7"
 
     asyncio.run(story())
 

@@ -12,11 +12,14 @@ from rights import ASKERS, policy
 from waypost.api.server import application
 from waypost.api.tiles import OF_NODES, PAGES, SUBMIT, Tiles
 from waypost.identity.admission import Gate
+from waypost.ledger.checkpoint import Checkpoint
+from waypost.ledger.note import Line, Note
 from waypost.ledger.questions import Reply, Serve
 from waypost.runtime.http import serve
 
 NETWORK: Final = "ab" * 32
 NAMES: Final = {"{origin:[0-9a-f]{64}}": "cd" * 32, "{digest:[0-9a-f]{64}}": "ef" * 32, "{tile:.+}": "0/000.p/1"}
+EMPTY: Final = Note(Checkpoint("waypost/anna", 0, bytes(32)).text, (Line("waypost/anna", b"1234", bytes(64)),))
 # Who may read a log, which has no parts: whoever may read some sectors or names alone may not.
 READERS: Final = {"operator", "admin", "reader"}
 # Who may what nodes may, where nodes are answered.
@@ -38,7 +41,7 @@ def statuses(asker: str, network: str | None, asked: list[Serve]) -> dict[tuple[
     async def answer(question: object) -> object:
         assert isinstance(question, Serve)
         asked.append(question)
-        return Reply(200)
+        return Reply(200, EMPTY.encode())
 
     async def identify(_: web.Request) -> object:
         return ASKERS[asker]
@@ -88,5 +91,5 @@ def test_on_the_listener_for_nodes(asker: str) -> None:
     for (method, path), status in statuses(asker, NETWORK, asked).items():
         expected = 200 if asker in NODES else 401 if asker == "anonymous" else 403
         assert status == expected, (method, path)
-    assert {question.node for question in asked} <= {ASKERS[asker].name}
+    assert {question.node for question in asked if question.path != "checkpoint"} <= {ASKERS[asker].name}
     assert bool(asked) == (asker in NODES)

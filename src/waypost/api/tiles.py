@@ -3,8 +3,8 @@
 On the listeners for people and programs whoever may read the log does so, and may ask for a cosignature.  On that for
 peers nodes are answered, by what says who they are there; they alone tell of heads and of evidence.
 
-Full tiles are read as the files that they are, beside the node, as far as the log of the last checkpoint goes; what is
-newer the node is asked for.  A tile, full or partial, never changes; a checkpoint does at any time.
+Tiles that are full are read as the files that they are, beside the node, as far as the log of the last checkpoint goes;
+what is newer the node is asked for.  A tile, full or partial, never changes; a checkpoint does at any time.
 
 Source: C2SP tlog-tiles 0.1.0, tlog-witness 1.0.0; notes on the ledger, 2 and 5.
 """
@@ -14,6 +14,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -30,7 +31,7 @@ from waypost.identity.admission import Gate
 from waypost.identity.policy import THE_NODE, Action, Decide, Target
 from waypost.ledger.checkpoint import read_head
 from waypost.ledger.questions import Reply, Serve
-from waypost.ledger.tiles import WIDTH, Tile
+from waypost.ledger.tiles import ENTRIES, WIDTH, Tile, decode_bundle, encode_bundle
 from waypost.runtime.nodes import NETWORK
 
 LOG: Final = Target("log")
@@ -52,6 +53,7 @@ BODY_MAX: Final = 1 << 17  # octets of what is posted by others than nodes: a ch
 SIZES_MAX: Final = 1_024  # logs whose size is remembered
 UNCHANGING: Final = "max-age=31536000, immutable"
 CHANGING: Final = "no-cache"
+HASH_SIZE: Final = 32
 CHUNK: Final = 1 << 16  # octets that are read at once
 
 Name = Callable[[str], Path]  # of a file in the state directory
@@ -127,17 +129,18 @@ class Tiles:
             raise Refusal(429, "too many requests: come back later", retry_s=retry_s)
 
     async def _file(self, log: str, path: str) -> "_File | None":
-        """Of a full tile that is part of the log before whose paths `log` stands."""
+        """Of a tile, if the full one is part of the log before whose paths `log` stands."""
         try:
             tile = Tile.decode(path)
         except WireError:
             return None
-        if tile.width != WIDTH or not (tile.is_within(self._sizes.get(log, 0)) or await self._has_grown(log, tile)):
+        if not (tile.full.is_within(self._sizes.get(log, 0)) or await self._has_grown(log, tile)):
             return None
-        return await asyncio.to_thread(_open, self._place(f"tiles/{log or 'log/'}{path}"))
+        place = self._place(f"tiles/{log or 'log/'}{tile.full.path}")
+        return await asyncio.to_thread(_open if tile.width == WIDTH else _cut, place, tile)
 
     async def _has_grown(self, log: str, tile: Tile) -> bool:
-        """Whether the log has the tile by now."""
+        """Whether the log has the full tile by now."""
         reply = await put(self._ask, Serve("GET", f"{log}checkpoint"), Reply)
         if reply.status != 200:
             return False
@@ -145,7 +148,7 @@ class Tiles:
         if len(self._sizes) >= SIZES_MAX and log not in self._sizes:
             self._sizes.clear()
         self._sizes[log] = max(size, self._sizes.get(log, 0))
-        return tile.is_within(size)
+        return tile.full.is_within(size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +160,7 @@ class _File:
     rest: BinaryIO | None
 
 
-def _open(path: Path) -> _File | None:
+def _open(path: Path, _: Tile) -> _File | None:
     try:
         stream = path.open("rb")
     except FileNotFoundError:
@@ -167,6 +170,20 @@ def _open(path: Path) -> _File | None:
         return _File(size, start, stream)
     stream.close()
     return _File(size, start, None)
+
+
+def _cut(path: Path, tile: Tile) -> _File | None:
+    """The partial tile that was there before the full one."""
+    try:
+        whole = path.read_bytes()
+        if tile.level == ENTRIES:
+            part = encode_bundle(decode_bundle(whole, WIDTH)[: tile.width])
+        else:
+            part = whole[: HASH_SIZE * tile.width]
+    except (FileNotFoundError, WireError):  # what is damaged the node finds out itself
+        return None
+    rest = BytesIO(part)
+    return _File(len(part), rest.read(CHUNK), rest if len(part) > CHUNK else None)
 
 
 async def _send(request: web.Request, file: _File) -> web.StreamResponse:
