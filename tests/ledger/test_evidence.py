@@ -310,6 +310,8 @@ def test_a_single_witness_of_the_future_frames_nobody() -> None:
     assert not refused(dated_back(WANDA, WILL), *trusted, quorum=2)
     assert refused(dated_back(WANDA, WILL, times=(NOW_S, NOW_S - 9)), *trusted, quorum=2)
     assert refused(dated_back(WANDA, WANDA), *trusted, quorum=2)
+    padded = replace(dated_back(WANDA), cosigners=(WANDA.key, WILL.key))
+    assert refused(padded, *trusted, quorum=2)
     assert refused(dated_back(), *trusted, quorum=0)
     assert not refused(dated_back(OWN), *trusted, quorum=9)
 
@@ -483,6 +485,14 @@ def test_a_proof_of_many_hashes_is_refused() -> None:
         exhibit.decode(exhibit.encode(replace(growth, proof=(bytes(32),) * 65)))
     with pytest.raises(WireError):
         exhibit.encode(replace(growth, proof=(bytes(32),) * 2_000))
+
+
+def test_times_of_few_are_relied_on() -> None:
+    keys = tuple(cosigner(f"w{number}").key for number in range(exhibit.KEYS_MAX))
+    made = replace(dated_back(OWN), cosigners=keys[1:])
+    assert exhibit.decode(exhibit.encode(made)) == made
+    with pytest.raises(WireError):
+        exhibit.decode(exhibit.encode(replace(made, cosigners=keys)))
 
 
 def test_who_signs_here_is_who_is_meant() -> None:
