@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from waypost.ledger.peaks import Peaks, fold, places, proof_places
+from waypost.ledger.peaks import Peaks, places
 from waypost.ledger.tiles import Tile
 from waypost.ledger.tree import Tree, leaf_hash
 
@@ -56,15 +56,3 @@ def test_places_lie_side_by_side_from_start_to_stop(one: int, other: int) -> Non
         assert place.index << place.level == at
         at += 1 << place.level
     assert at == stop
-
-
-def test_the_hashes_of_a_consistency_proof_are_made_of_subtrees() -> None:
-    tree = tree_of(600)
-    for new in (1, 2, 3, 7, 8, 255, 256, 257, 511, 600):
-        for old in range(1, new + 1):
-            proof = tuple(
-                fold([place.root(tree.tile(held.level, held.index, held.width)) for place, held in each])
-                for over in proof_places(old, new)
-                if (each := [(place, place.tile(new)) for place in over])
-            )
-            assert proof == tree.consistency(old, new)

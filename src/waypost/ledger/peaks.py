@@ -7,7 +7,7 @@ against a signed head before anything is kept of them.
 Source: RFC 6962, 2.1; C2SP tlog-tiles (which tile holds the root of a subtree).
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -49,33 +49,6 @@ def places(start: int, stop: int) -> Iterator[Place]:
         start += 1 << level
 
 
-def proof_places(old: int, new: int) -> list[list[Place]]:
-    """For each hash of the consistency proof from `old` to `new` leaves, the complete subtrees that it is made of.
-
-    Source: RFC 6962, 2.1.2.
-    """
-    start, stop, found = 0, new, []
-    while old != stop:
-        middle = start + (1 << (stop - start - 1).bit_length() - 1)
-        if old <= middle:
-            found.append((middle, stop))
-            stop = middle
-        else:
-            found.append((start, middle))
-            start = middle
-    if start:
-        found.append((start, stop))
-    return [list(places(*each)) for each in reversed(found)]
-
-
-def fold(roots: Sequence[bytes]) -> bytes:
-    """The root over complete subtrees side by side, each smaller than the one before."""
-    *others, root = roots
-    for left in reversed(others):
-        root = node_hash(left, root)
-    return root
-
-
 class Peaks:
     """Of a tree of `size` leaves."""
 
@@ -99,4 +72,9 @@ class Peaks:
         self._roots.append(root)
 
     def root(self) -> bytes:
-        return fold(self._roots) if self._roots else EMPTY
+        if not self._roots:
+            return EMPTY
+        *others, root = self._roots
+        for left in reversed(others):
+            root = node_hash(left, root)
+        return root
