@@ -88,7 +88,7 @@ class Tiles:
         path, found = request.path.removeprefix(PREFIX), request.match_info
         if "tile" in found:
             log = f"mirror/{found['origin']}/" if "origin" in found else ""
-            file = await self._file(log, f"tile/{found['tile']}")
+            file = await self._file(node, log, f"tile/{found['tile']}")
             if file is not None:
                 return await _send(request, file)
         reply = await put(self._ask, Serve("GET", path, node=node), Reply)
@@ -128,20 +128,20 @@ class Tiles:
         if retry_s:
             raise Refusal(429, "too many requests: come back later", retry_s=retry_s)
 
-    async def _file(self, log: str, path: str) -> "_File | None":
+    async def _file(self, node: str, log: str, path: str) -> "_File | None":
         """Of a tile, if the full one is part of the log before whose paths `log` stands."""
         try:
             tile = Tile.decode(path)
         except WireError:
             return None
-        if not (tile.full.is_within(self._sizes.get(log, 0)) or await self._has_grown(log, tile)):
+        if not (tile.full.is_within(self._sizes.get(log, 0)) or await self._has_grown(node, log, tile)):
             return None
         place = self._place(f"tiles/{log or 'log/'}{tile.full.path}")
         return await asyncio.to_thread(_open if tile.width == WIDTH else _cut, place, tile)
 
-    async def _has_grown(self, log: str, tile: Tile) -> bool:
+    async def _has_grown(self, node: str, log: str, tile: Tile) -> bool:
         """Whether the log has the full tile by now."""
-        reply = await put(self._ask, Serve("GET", f"{log}checkpoint"), Reply)
+        reply = await put(self._ask, Serve("GET", f"{log}checkpoint", node=node), Reply)
         if reply.status != 200:
             return False
         size = read_head(reply.body).size
