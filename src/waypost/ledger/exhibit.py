@@ -196,8 +196,9 @@ class _Fields:
         return Key.decode(self.word("key"))
 
     def keys(self) -> tuple[Key, ...]:
+        """Those behind the first one."""
         keys: list[Key] = []
-        while self.rest.startswith(b"key ") and len(keys) < KEYS_MAX:
+        while self.rest.startswith(b"key ") and len(keys) < KEYS_MAX - 1:
             keys.append(self.key())
         return tuple(keys)
 
