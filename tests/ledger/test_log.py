@@ -159,6 +159,19 @@ def test_tiles_are_written_once_they_are_full_and_before_the_rows() -> None:
     assert sorted(kept.disk.files) == sorted(f"tiles/log/{name}" for name in [*names, "tile/1/000"])
 
 
+def test_full_tiles_leave_memory_once_they_are_on_disk() -> None:
+    kept = Kept()
+    kept.enter(*entered(600))
+    served = [kept.log.serve(f"tile/{level}/000") for level in ("0", "entries")]
+    assert None not in served
+    kept.disk.files.clear()
+    for level in ("0", "entries"):
+        with pytest.raises(StoreError, match="missing"):
+            kept.again()
+        with pytest.raises(StoreError, match="missing"):
+            kept.log.serve(f"tile/{level}/001")
+
+
 @given(st.lists(st.integers(1, 600), max_size=6), st.randoms(use_true_random=False))
 @settings(deadline=None, max_examples=30)
 def test_every_tile_is_served_as_it_was_at_any_size(sizes: list[int], rng: Random) -> None:

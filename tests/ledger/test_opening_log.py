@@ -318,6 +318,18 @@ def test_while_no_mirror_has_what_is_missing_nothing_is_signed_not_even_by_the_o
     assert (waking.state, waking.log.size) == (SIGNING, 16)
 
 
+def test_while_others_are_waited_for_the_operators_word_is_not_enough_beside_a_larger_head() -> None:
+    kept = filled(10)
+    disk = older(kept)
+    kept.enter(b"lost")
+    waking = Waking(disk, berta=Peer(kept), carla=slow).start()
+    waking.opening.resume(waking.now)
+    waking.enter(b"new")
+    assert (waking.state, waking.log.size) == (ASKING, 10)
+    waking.wait(WAIT_S)
+    assert waking.log.entries(10, 12) == [b"lost", b"new"]
+
+
 @pytest.mark.parametrize("more", [0, 1, 300])
 def test_a_head_that_contradicts_what_is_here_ends_it_for_good(more: int) -> None:
     before = filled(10)
