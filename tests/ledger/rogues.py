@@ -4,11 +4,12 @@ What a rogue says to a node comes from the history that this node is shown; the 
 it is asked to, with the answers that a witness gives.  Nothing here is bound to a transport.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from hashlib import sha256
 
 from waypost.ledger.checkpoint import Head, cosign
+from waypost.ledger.entry import Kind
 from waypost.ledger.note import Key
 from waypost.ledger.peers import make_keys
 from waypost.ledger.questions import Call, Notary, Reply, Serve
@@ -91,3 +92,10 @@ class Rogue:
 
 def digest_of(origin: str) -> str:
     return sha256(origin.encode()).hexdigest()
+
+
+def rewritten(history: History, origins: Iterable[str]) -> History:
+    """An entry near its beginning was another, and there are no links to the logs of those origins."""
+    lines = [Kind.PEER_HEAD.line + origin.encode() + b"\n" for origin in origins]
+    kept = [data for data in history.entries if not data.startswith(tuple(lines))]
+    return history.fork(2, b"so it was", *kept[3:], *[b"padding"] * (history.size - len(kept)))
