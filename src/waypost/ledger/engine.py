@@ -342,6 +342,8 @@ class LedgerEngine:
             court.consider(head, source, now)
             if head.origin == own:
                 self._opening.hear(head, now)
+        for growth, source in self._witness.take_forks():
+            court.found(growth, source)
         self._mirror.follow(now)
         for origin, first, entries in self._mirror.take_read():
             court.read(origin, first, entries, now)
