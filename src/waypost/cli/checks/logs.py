@@ -17,7 +17,13 @@ def check_log(running: Running) -> list[Finding]:
     found: list[Finding] = []
     if contradicted:
         sentence = "somebody has a head signed with this log's key that contradicts what is here: nothing is signed"
-        found.append(fail("log", sentence, "was the disk restored, or is the key elsewhere? set another ledger.origin"))
+        found.append(
+            fail(
+                "log",
+                sentence,
+                "was the disk put back, or is the key elsewhere? let the node join anew, with an empty directory",
+            )
+        )
     elif not figures["waypost_ledger_signing"]:
         sentence = "the log is not signed: no other node has said which head of it it saw last"
         found.append(
