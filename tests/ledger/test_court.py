@@ -99,6 +99,12 @@ def test_a_fork_waits_for_a_signed_head_that_covers_it() -> None:
     assert trial.faults() == [("same size", ANNA)]
 
 
+def test_a_smaller_head_that_comes_later_takes_nothing_away() -> None:
+    one, other = fork(3, 20, 9)
+    trial = Trial().mirror(one).see(one.head(), one.head(5), other.head())
+    assert trial.faults() == [("inconsistent growth", ANNA)]
+
+
 def test_two_forks_of_one_size_show_each_other() -> None:
     one, other = fork(3, 20, 9)
     third = Branch(entries(9, b"?"))
@@ -214,9 +220,16 @@ def test_its_two_cosignatures_may_be_told_by_others_and_later() -> None:
 
 def test_signatures_of_a_head_that_waits_are_put_together() -> None:
     one, other = fork(3, 9, 9)
-    trial = Trial().see(one.head(), one.head(None, COSIGNERS[1]), other.head(None, COSIGNERS[1]))
+    trial = Trial().see(one.head(None, COSIGNERS[1]), one.head(None, COSIGNERS[2]), other.head(None, COSIGNERS[1]))
     assert ("witness fault", "waypost/ben/witness") in trial.faults()
     assert trial.court.gauges(0)["ledger_heads_waiting"] == 2
+
+
+def test_signatures_of_a_fork_are_put_together() -> None:
+    one, other = fork(3, 20, 9)
+    trial = Trial().mirror(one).see(other.head(None, COSIGNERS[1]), other.head(None, COSIGNERS[2]))
+    trial.see(one.head(None, COSIGNERS[1]))
+    assert ("witness fault", "waypost/ben/witness") in trial.faults()
 
 
 def test_who_cosigned_one_of_them_is_no_liar() -> None:
