@@ -10,7 +10,7 @@ from keeping import sign_as, verify
 from trial import COSIGNERS, OTHERS, WANDA, Peer, Trial
 
 from waypost.ledger.checkpoint import Checkpoint, Head, sign_head
-from waypost.ledger.docket import AGREED_MAX, FORKS_MAX, KNOWN_MAX, WAITING_MAX, Docket, Signed
+from waypost.ledger.docket import AGREED_MAX, COUNTED_MAX, FORKS_MAX, KNOWN_MAX, WAITING_MAX, Docket, Signed
 from waypost.ledger.evidence import check, of_heads
 from waypost.ledger.exhibit import Growth, encode
 from waypost.ledger.note import Note
@@ -748,6 +748,21 @@ def test_what_is_remembered_of_a_log_is_bounded() -> None:
         fork_ = Branch(entries(number + 1, b"!"))
         list(docket.consider(Signed(fork_.head(), (branch.log.key,)), branch.tree, 3))
     assert len(docket.forks) == FORKS_MAX
+
+
+def test_who_cosigned_is_counted_for_so_many_heads_and_no_more() -> None:
+    docket, branch = Docket(log_key(ANNA).key), Branch(entries(COUNTED_MAX + 1))
+
+    def tell(size: int, *signers: Signer) -> None:
+        keys = (branch.log.key, *(each.key for each in signers))
+        list(docket.consider(Signed(branch.head(size, *signers), keys), branch.tree, 3))
+
+    for size in range(1, COUNTED_MAX + 2):
+        tell(size, WANDA, COSIGNERS[1])
+    tell(1, COSIGNERS[2])
+    assert docket.agreed == []
+    tell(COUNTED_MAX, COSIGNERS[2])
+    assert docket.agreed == [COUNTED_MAX]
 
 
 def test_what_was_seen_is_forgotten_at_last() -> None:
