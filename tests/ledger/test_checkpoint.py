@@ -27,7 +27,7 @@ from waypost.ledger.checkpoint import (
     sign_head,
     to_cosign,
 )
-from waypost.ledger.note import Algorithm, Key, Line, Note
+from waypost.ledger.note import AGAIN_MAX, Algorithm, Key, Line, Note
 
 TLOG = Path(__file__).parents[1] / "vectors" / "tlog"
 OWN = json.loads((TLOG / "own" / "cosignatures.json").read_text(encoding="utf-8"))
@@ -177,6 +177,15 @@ def test_a_cosignature_says_when(cosigner: Signer) -> None:
     assert cosigned_at(read_head(once.note.encode()), cosigner.key, verifies) == TIME_S
     assert cosigned_at(cosigned(once, cosigner, time_s=TIME_S - 9), cosigner.key, verifies) == TIME_S
     assert cosigned_at(cosigned(once, cosigner, time_s=TIME_S + 9), cosigner.key, verifies) == TIME_S + 9
+
+
+def test_a_cosigner_that_signs_again_and_again_is_verified_a_few_times() -> None:
+    cosigner, head = WITNESSES[0], HEAD
+    for number in range(AGAIN_MAX):
+        head = cosigned(head, cosigner, time_s=TIME_S - number)
+    assert cosigned_at(cosigned(head, *[cosigner] * 50, time_s=TIME_S), cosigner.key, verifies) == TIME_S
+    with pytest.raises(WireError, match="w1 has signed the note more than 4 times"):
+        cosigned_at(cosigned(head, cosigner, time_s=TIME_S + 1), cosigner.key, verifies)
 
 
 @pytest.mark.parametrize("cosigner", COSIGNERS)

@@ -17,6 +17,7 @@ from waypost.errors import WireError
 from waypost.identity import mldsa
 from waypost.identity.keys import verifies
 from waypost.ledger.note import (
+    AGAIN_MAX,
     LINES_MAX,
     NOTE_MAX,
     Algorithm,
@@ -107,6 +108,25 @@ def test_a_wrong_signature_of_a_known_key_spoils_the_note_wherever_it_stands() -
         for lines in ((wrong,), (right, wrong), (wrong, right)):
             with pytest.raises(WireError, match="the signature of waypost/anna is wrong"):
                 signers(replace(NOTE, lines=lines), [signer("waypost/berta", 2).key, LOG.key], verifies)
+
+
+def test_no_note_costs_more_than_a_few_verifications_of_each_key() -> None:
+    """The same line a hundred times is one; another hundred of them spoil the note before any is verified."""
+    verified: list[bytes] = []
+
+    def counting(public: bytes, signature: bytes, message: bytes) -> bool:
+        verified.append(signature)
+        return True
+
+    line = NOTE.lines[0]
+    assert signers(replace(NOTE, lines=(line,) * LINES_MAX), [LOG.key], counting) == (LOG.key,)
+    assert len(verified) == 1
+    others = tuple(replace(line, signature=bytes([number]) * 64) for number in range(AGAIN_MAX + 1))
+    assert signers(replace(NOTE, lines=others[:AGAIN_MAX]), [LOG.key], counting) == (LOG.key,)
+    assert len(verified) == 1 + AGAIN_MAX
+    with pytest.raises(WireError, match="waypost/anna has signed the note more than 4 times"):
+        signers(replace(NOTE, lines=others), [LOG.key], counting)
+    assert len(verified) == 1 + AGAIN_MAX
 
 
 def test_a_line_that_two_known_keys_may_have_signed_spoils_the_note() -> None:

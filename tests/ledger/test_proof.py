@@ -81,6 +81,13 @@ def test_another_entry_index_hash_or_tree_proves_nothing(file: ProofFile, tree: 
             verify_proof(wrong, wrong.extra, POLICY, verifies, TIME_S)
 
 
+def test_the_extra_octets_prove_nothing_by_themselves(file: ProofFile) -> None:
+    """C2SP tlog-proof, Format: they are not authenticated; what is proved is the entry that the reader has."""
+    assert verify_proof(replace(file, extra=b""), ENTRIES[5], POLICY, verifies, TIME_S).met
+    with pytest.raises(ProofError, match="the entry is not number 5"):
+        verify_proof(file, b"another", POLICY, verifies, TIME_S)
+
+
 def test_a_proof_without_a_quorum_proves_nothing(file: ProofFile, tree: Tree) -> None:
     with pytest.raises(ProofError, match=r"the quorum of witnesses is not met: cosigned by w1, w2$"):
         verify_proof(replace(file, head=head_of(tree, 11, witnesses=2)), file.extra, POLICY, verifies, TIME_S)

@@ -107,7 +107,7 @@ def cosigned_at(head: Head, key: Key, verify: Verify) -> int | None:
     """
     if key.algorithm == Algorithm.MLDSA_44 and not mldsa.AVAILABLE:
         return None
-    times = [_time_of(head, line, key, verify) for line in head.note.lines if line.is_by(key)]
+    times = [_time_of(head, line, key, verify) for line in head.note.all_by(key)]
     return max(times, default=None)
 
 

@@ -21,6 +21,7 @@ from waypost.identity import mldsa
 
 NOTE_MAX: Final = 1 << 20  # octets
 LINES_MAX: Final = 100
+AGAIN_MAX: Final = 4  # lines of one key that are verified
 DASH: Final = "\u2014"
 ID_SIZE: Final = 4
 _CONTROL: Final = re.compile(r"[\x00-\x09\x0b-\x1f]")
@@ -132,6 +133,16 @@ class Note:
     def signed(self, line: Line) -> "Note":
         return Note(self.text, (*self.lines, line))
 
+    def all_by(self, key: Key) -> tuple[Line, ...]:
+        """The lines that say to be by `key`, each once; what they cost to verify is not the sender's to say.
+
+        Raises WireError if they are more than AGAIN_MAX.
+        """
+        lines = tuple(dict.fromkeys(line for line in self.lines if line.is_by(key)))
+        if len(lines) > AGAIN_MAX:
+            raise WireError(f"{key.name} has signed the note more than {AGAIN_MAX} times")
+        return lines
+
     def by(self, key: Key) -> Line | None:
         """The line that says to be by `key`."""
         return next((line for line in self.lines if line.is_by(key)), None)
@@ -151,7 +162,7 @@ def signers(note: Note, keys: Sequence[Key], verify: Verify) -> tuple[Key, ...]:
     found = []
     for key in keys:
         assert key.algorithm == Algorithm.ED25519
-        lines = [line for line in note.lines if line.is_by(key)]
+        lines = note.all_by(key)
         if not all(verify(key.public, line.signature, note.text.encode()) for line in lines):
             raise WireError(f"the signature of {key.name} is wrong")
         if lines and sum((other.name, other.id) == (key.name, key.id) for other in keys) > 1:
