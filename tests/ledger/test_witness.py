@@ -162,6 +162,7 @@ def test_a_tree_of_nothing_has_the_root_of_nothing(eye: Eye, anna: Scribe) -> No
         b"old 0\n\n",
         b"old 0\n\nnothing\n",
         b"new 0\n\n%b",
+        b"0\n\n%b",
         b"old\n\n%b",
         b"old  0\n\n%b",
         b"old 00\n\n%b",
@@ -433,6 +434,14 @@ def test_what_is_told_is_not_verified_again_when_it_was_seen(eye: Eye, anna: Scr
     assert eye.verified == 0
     assert eye.witness.hear(Scribe("emma").grow(3).head(), "carla")  # it is nobody's here
     assert eye.verified == 0
+
+
+def test_no_more_than_so_many_heads_that_were_told_are_remembered(eye: Eye, anna: Scribe) -> None:
+    anna.grow(witness.HEARD_MAX)
+    heads = [anna.head(size) for size in range(1, witness.HEARD_MAX + 2)]
+    for head in (*heads, heads[1], heads[0]):
+        assert eye.witness.hear(head, "carla")
+    assert [head.size for head, _ in eye.witness.take_heads()] == [*(head.size for head in heads), 1]
 
 
 def test_a_head_that_is_told_and_not_signed_is_nothing(eye: Eye, anna: Scribe) -> None:

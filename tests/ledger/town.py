@@ -44,6 +44,7 @@ class House:
         self.may_sign = True
         self.enters_links = False
         self.verified = 0
+        self.written = 0  # transactions
         self.links: list[Head] = []
         self.court: list[tuple[Head, str]] = []
         self.ice: dict[str, Ice] = {}
@@ -206,6 +207,7 @@ class Town:
         match effect:
             case Commit():
                 house.disk.write(effect)
+                house.written += 1
                 for each in effect.then:
                     self._carry_out(house, each)
             case Apply(change):

@@ -4,7 +4,8 @@ A round begins `round_s` after something was entered that is no head of another 
 `idle_round_s`, so that nodes that do nothing but link each other's links do not keep each other busy.  Witnesses are
 the other nodes of the network and those outside that the configuration names.  A head is published when all have
 answered or WAIT_S have passed, with however few cosignatures there are: who reads demands a quorum, who writes does
-not wait for it.  What comes later is added while that head is the published one.
+not wait for it.  What comes later is added while that head is the published one, and those whose cosignature is missing
+are asked about it again, ever less often, until the next round: of the same head, so that there is nothing new to link.
 
 Nothing of an answer counts but a line that verifies with the key of that witness: a cosignature of another head, of
 another log or by somebody else is worth nothing.
@@ -12,6 +13,7 @@ another log or by somebody else is worth nothing.
 Source: C2SP tlog-witness; notes on the ledger, 5 (rounds; LINK-FRESH) and 2.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
@@ -47,10 +49,13 @@ class Cosigner:
 
 @dataclass(slots=True)
 class Round:
-    """`lines` are what verified, by the key of the cosigner."""
+    """`lines` are what verified, by the key of the cosigner; those of `missing` are asked again at `again_at`."""
 
     head: Head
     until: float
+    missing: dict[Key, Cosigner]
+    again_at: float
+    pause_s: float
     lines: dict[Key, Line] = field(default_factory=dict)
     is_published: bool = False
 
@@ -156,10 +161,8 @@ class Rounds:
             return False
         has_cosigned = self._hear(asked, result)
         round = asked.round
-        if round is self._round:
-            is_over = not any(other.round is round for other in self._asked.values())
-            if has_cosigned if round.is_published else is_over:
-                self._publish(round)
+        if round is self._round and (has_cosigned if round.is_published else not self._is_asked(round)):
+            self._publish(round)
         return True
 
     def applied(self, change: Change, now: float) -> bool:
@@ -176,11 +179,16 @@ class Rounds:
             self._publish(self._round)
         if now >= self._next():
             self._begin(now)
+        elif self._round is not None and now >= self._again(self._round):
+            self._round.pause_s *= 2
+            self._round.again_at = now + self._round.pause_s
+            self._ask_missing(self._round)
+            self._heads.tell(now)
 
     def next_timer(self) -> float | None:
         timers = [self._heads.next_timer(), self._next()]
-        if self._round is not None and not self._round.is_published:
-            timers.append(self._round.until)
+        if self._round is not None:
+            timers.append(self._again(self._round) if self._round.is_published else self._round.until)
         return min(when for when in timers if when is not None)
 
     def take_effects(self) -> list[Effect]:
@@ -219,13 +227,28 @@ class Rounds:
         if self._round is not None and not self._round.is_published:
             self._publish(self._round)
         self._counters["begun"] += 1
-        self._round = Round(head, now + WAIT_S)
-        busy = {asked.cosigner.key for asked in self._asked.values()}
-        free = [cosigner for cosigner in self.witnesses if cosigner.key not in busy]
-        for cosigner in free:
-            self._ask(Asked(self._round, cosigner, min(self._held(cosigner.key), head.size), is_again=False))
-        if not free:
+        pause_s = self._notary.round_s
+        missing = {cosigner.key: cosigner for cosigner in self.witnesses}
+        self._round = Round(head, now + WAIT_S, missing, now + pause_s, pause_s)
+        self._ask_missing(self._round)
+        if not self._is_asked(self._round):
             self._publish(self._round)
+
+    def _again(self, round: Round) -> float:
+        """When to ask again those who have not cosigned."""
+        return round.again_at if round.is_published and round.missing else math.inf
+
+    def _ask_missing(self, round: Round) -> None:
+        """But those who have not said anything yet."""
+        busy = {asked.cosigner.key for asked in self._asked.values()}
+        for cosigner in round.missing.values():
+            if cosigner.key not in busy:
+                old = min(self._held(cosigner.key), round.head.size)
+                self._ask(Asked(round, cosigner, old, is_again=False))
+
+    def _is_asked(self, round: Round) -> bool:
+        """Whether somebody is still to answer."""
+        return any(asked.round is round for asked in self._asked.values())
 
     def _held(self, key: Key) -> int:
         """The size that the witness holds, as far as is known: what it cosigned last."""
@@ -254,6 +277,7 @@ class Rounds:
         try:
             if result.status == 200:
                 asked.round.lines[cosigner.key] = self._line(head, cosigner.key, result.body)
+                asked.round.missing.pop(cosigner.key, None)
                 self._cosigned[cosigner.key] = head.size
                 self._counters["cosigned"] += 1
                 return True

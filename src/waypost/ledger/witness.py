@@ -181,7 +181,7 @@ class Witness:
 
     def take_links(self, now: float) -> list[Head]:
         """One for each origin that grew, as its log signed it."""
-        due = [origin for origin in self._links.pop_due(now) if self.heads[origin].size > self._linked.get(origin, 0)]
+        due = self._links.pop_due(now)
         for origin in due:
             self._linked[origin], self._linked_at[origin] = self.heads[origin].size, now
             self.fresh_at[origin] = now
