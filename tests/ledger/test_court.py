@@ -372,6 +372,13 @@ def test_what_nobody_signed_accuses_nobody_and_hides_nothing() -> None:
     assert trial.faults() == [("double statement", signer_of("sue"))]
 
 
+def test_what_nobody_signed_keeps_no_statement_out() -> None:
+    forged = Statement(1, {}, "claim", "", signer_of("sue"), "0" * 128)
+    trial = Trial().mirror(log_of("carl", forged.encode()))
+    assert trial.court.refusal(at("sue", NOW_S), NOW_S * 1000) is None
+    assert trial.court.counters()["ledger_court_dropped"] == 0
+
+
 def test_what_logs_hold_is_remembered_through_a_restart() -> None:
     trial = Trial().mirror(log_of("anna", stated("sue", 1, number="+1").encode())).again()
     assert trial.court.gauges(0)["ledger_statements_remembered"] == 1
