@@ -6,9 +6,10 @@ import pytest
 from forking import Branch, Signer, cosigned, cosigner, link, log_key, signer_of, stated
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from keeping import sign_as, verify
+from keeping import Disk, sign_as, verify
 from trial import COSIGNERS, OTHERS, WANDA, Peer, Trial
 
+from waypost.engine import Commit
 from waypost.ledger.checkpoint import Checkpoint, Head, sign_head
 from waypost.ledger.docket import AGREED_MAX, COUNTED_MAX, FORKS_MAX, KNOWN_MAX, WAITING_MAX, Docket, Signed
 from waypost.ledger.evidence import check, of_heads
@@ -388,21 +389,32 @@ def test_what_logs_hold_is_remembered_through_a_restart() -> None:
 
 def test_a_log_full_of_statements_makes_nobody_forget_what_is_in_another() -> None:
     held: dict[tuple[str, int], bytes] = {}
-    sayings = Sayings(lambda origin, index: held.get((origin, index)), verify, statements_max=10)
+    disk = Disk()
+
+    def sayings() -> Sayings:
+        made = Sayings(lambda origin, index: held.get((origin, index)), verify, statements_max=10)
+        made.restore(disk)
+        return made
+
+    def others(asked: Statement) -> list[Statement]:
+        return list(sayings().others(asked, bytes.fromhex(asked.hash), ["a", "b"]))
+
     first = stated("sue", 1, number="+1")
+    remembering = sayings()
     for origin, index, statement in [
         ("a", 0, first),
         *(("b", index, stated("tom", index, f"{index:064x}")) for index in range(30)),
     ]:
         held[origin, index] = statement.encode()
-        sayings.remember(origin, index, statement, bytes.fromhex(statement.hash))
-    assert sayings.count() == 11
-    for asked, expected in [
-        (stated("sue", 2, number="+2"), 1),
-        (stated("tom", 99, f"{19:064x}"), 0),
-        (stated("tom", 99, f"{20:064x}"), 1),
-    ]:
-        assert len(list(sayings.others(asked, bytes.fromhex(asked.hash), ["a", "b"]))) == expected
+        disk.write(Commit(puts=remembering.remember(origin, index, statement, bytes.fromhex(statement.hash))))
+    assert remembering.count() == sayings().count() == 11
+    assert others(stated("sue", 2, number="+2")) == [first]
+    assert others(stated("tom", 99, f"{19:064x}")) == []
+    assert len(others(stated("tom", 99, f"{20:064x}"))) == 1
+    held["a", 0] = stated("sue", 3, number="+3").encode()
+    assert others(stated("sue", 2, number="+2")) == []  # what is there is not what was there
+    held["a", 0] = b"no statement"
+    assert others(stated("sue", 2, number="+2")) == []
 
 
 def test_a_statement_that_is_signed_twice_is_one_statement() -> None:
