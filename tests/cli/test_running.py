@@ -165,12 +165,15 @@ def test_the_demonstration_plays_to_its_end(tmp_path: Path, output: str) -> None
     events = json.loads(run.stdout) if output == "json" else [json.loads(line) for line in run.stdout.splitlines()]
     names = [event["event"] for event in events]
     alone = ["started", "registered", "found", "left", "renewed", "restarted"]
-    assert names == [*alone, "joined", "spread", "claimed", "rivals", "parted", "healed", "ready"]
+    assert names == [*alone, "joined", "spread", "claimed", "rivals", "proven", "parted", "healed", "ready"]
     told = {event["event"]: event for event in events}
     assert len(told["joined"]["nodes"]) == 5
     assert told["spread"]["count"] == told["restarted"]["count"]
     assert len(told["claimed"]["voters"]) == 3
     assert {told["rivals"]["winner"], told["rivals"]["loser"]} == {"anna", "berta"}
+    assert len(told["proven"]["witnesses"]) >= 3
+    assert told["proven"]["key"] == "names/pier"
+    assert "not" in told["proven"]["damaged"] or "wrong" in told["proven"]["damaged"]
     assert told["parted"]["refusal"].endswith("nothing was sent")
     assert (told["parted"]["known"], told["parted"]["version"], told["healed"]["version"]) == (1, 2, 2)
 

@@ -226,7 +226,22 @@ async def _vote(story: Story, street: Street, count: int) -> None:
         f"  {won[0].title()} holds it; {lost[0].title()} was told that {other.current.record.value!r} is there."
     )
     story.tell(scenes.Rivals(f"{KEY_RANGE}harbour", won[0], lost[0], holder), text)
+    await _prove(story, street)
     await _part(story, street, *won)
+
+
+async def _prove(story: Story, street: Street) -> None:
+    """With a file that needs no node."""
+    proven = await street.prove("pier", at=1, judge=3)
+    damaged = await street.damaged("pier")
+    octets = street.file("pier.proof").stat().st_size
+    witnesses = tuple(sorted(name.split("/")[1] for name in proven.cosigned))
+    text = (
+        f"\nNode 1 proves {KEY_RANGE}pier with a file of {octets} octets: entry {proven.index} of its log,\n"
+        f"  whose head {len(witnesses)} other nodes have cosigned.  Checked without asking any of them: it is so.\n"
+        f"  With one letter changed: refused, {damaged}."
+    )
+    story.tell(scenes.Proven(f"{KEY_RANGE}pier", street.first.name, proven.index, octets, witnesses, damaged), text)
 
 
 async def _part(story: Story, street: Street, winner: str, at: int) -> None:

@@ -92,6 +92,20 @@ class Rivals(Scene, frozen=True):
     holder: str
 
 
+class Proven(Scene, frozen=True):
+    """A key was proven by a file of `octets`, entry `index` of the log of `node`, which `witnesses` have cosigned.
+
+    It was checked by a policy of another node, and without asking any; with a letter changed it failed: `damaged`.
+    """
+
+    key: str
+    node: str
+    index: int
+    octets: int
+    witnesses: tuple[str, ...]
+    damaged: str
+
+
 class Parted(Scene, frozen=True):
     """`minority` was cut off: it refused, and told what it knew; the others went on to `version`."""
 
@@ -110,5 +124,5 @@ class Healed(Scene, frozen=True):
 
 Story = (
     Started | Registered | Found | Left | Renewed | Restarted
-    | Joined | Spread | Claimed | Rivals | Parted | Healed | Commands
+    | Joined | Spread | Claimed | Rivals | Proven | Parted | Healed | Commands
 )  # fmt: skip

@@ -18,7 +18,7 @@ from waypost.api.voted import Claimed, Peers, Standing
 from waypost.cli.cables import Cables
 from waypost.cli.ending import Exit
 from waypost.cli.process import NodeProcess, Ran, waypost
-from waypost.cli.reports import Error
+from waypost.cli.reports import Error, Verified
 from waypost.runtime.addresses import listen_address
 
 SIZE: Final = 5
@@ -126,6 +126,31 @@ class Street:
                 await asyncio.sleep(LOOK_EVERY_S)
         return time.monotonic() - began
 
+    async def prove(self, key: str, *, at: int, judge: int) -> Verified:
+        """A file that proves it, checked by a policy that another node gave, and by nobody else."""
+        file, policy = self.file(f"{key}.proof"), self.file("tlog-policy")
+        await self._introduced(judge)
+        policy.write_text((await self.run("log", "policy", at=judge))["text"])
+        await self.run("prove", KEY_RANGE + key, str(file), at=at)
+        ran = await waypost("verify", str(file), "--policy", str(policy), "-o", "json")
+        if ran.code:
+            raise AssertionError(f"a proof does not hold: {ran.error}")
+        return msgspec.json.decode(ran.out, type=Verified)
+
+    async def damaged(self, key: str) -> str:
+        """Why a proof with a letter changed does not hold."""
+        text = self.file(f"{key}.proof").read_text()
+        middle = text.index("\nindex ") // 2  # of the record, in base64
+        changed = self.file(f"{key}.damaged")
+        changed.write_text(f"{text[:middle]}{'A' if text[middle] != 'A' else 'B'}{text[middle + 1 :]}")
+        ran = await waypost("verify", str(changed), "--policy", str(self.file("tlog-policy")), "-o", "json")
+        if ran.code != Exit.PROOF_FAILED:
+            raise AssertionError(f"a damaged proof ended with {ran.code}: {ran.out}{ran.error}")
+        return msgspec.json.decode(ran.error, type=Error).error
+
+    def file(self, name: str) -> Path:
+        return self._folder / name
+
     async def devices(self, at: int, count: int) -> int:
         """Registered, as a node knows them: so many, before long."""
         deadline = time.monotonic() + PATIENCE_S
@@ -140,6 +165,14 @@ class Street:
 
     async def stop(self) -> None:
         await asyncio.gather(*(node.stop() for node in self.nodes.values()))
+
+    async def _introduced(self, at: int) -> None:
+        """The node knows the logs of all others, before long."""
+        deadline = time.monotonic() + PATIENCE_S
+        while len((await self.run("log", at=at))["links"]) < SIZE - 1:
+            if time.monotonic() > deadline:
+                raise AssertionError(f"node {at} does not know the logs of the others")
+            await asyncio.sleep(LOOK_EVERY_S)
 
     async def _claim(self, person: str, key: str, value: str, at: int, *more: str) -> Ran:
         key_file = self.person(person)
@@ -178,7 +211,7 @@ class Street:
             coap,
             http,
             f"{_host(number)}:0",
-            {"peers-url": f"https://{ours[0]}:{ours[1]}", "rd-carrier": "mesh"},
+            {"peers-url": f"https://{ours[0]}:{ours[1]}", "rd-carrier": "mesh", "ledger-round-s": "1"},
         )
         self.nodes[number] = node
         await node.start()
