@@ -32,7 +32,7 @@ from waypost.api.routes import PEER_ROUTES
 from waypost.api.server import application
 from waypost.api.tiles import Tiles
 from waypost.assembly.engine import Assembly
-from waypost.assembly.installation import Introduce, Introduced, Reach
+from waypost.assembly.installation import Installation, Introduce, Introduced, Reach
 from waypost.assembly.questions import Review
 from waypost.config import Config
 from waypost.config.opening import open_keys, open_network
@@ -66,6 +66,7 @@ from waypost.runtime.websocket import WebSockets
 from waypost.runtime.writer import Writer
 from waypost.storage import Reader, Store
 from waypost.storage.files import place_of
+from waypost.storage.former import set_aside
 from waypost.storage.network import remember_network
 from waypost.storage.policy import NAME as POLICY
 from waypost.storage.policy import open_policy, read_policy
@@ -217,6 +218,7 @@ class Node:
             self._gate,
             installation := open_network(config, self._keys),
         )
+        await asyncio.to_thread(self._make_way, store, installation)
         self._oscore = protect(assembly, self._keys.shared.contexts, SystemRandom(), self._gate)
         self._writer = Writer(store)
         self._host = Host(self._oscore or assembly, self._writer)
@@ -244,6 +246,13 @@ class Node:
         await undo.enter_async_context(calling(urls, self.ask, self._credentials))
         found_at = {name: listen_address(text) for name, text in self.listeners.items() if name != "local"}
         await undo.enter_async_context(announcing(config.mdns.name, self.name, found_at, config.mdns.interfaces))
+
+    def _make_way(self, store: Store, installation: Installation) -> None:
+        """For the log of a node that goes by another origin than it did."""
+        if installation.notary is not None:
+            former = set_aside(store, self._config.dir, installation.notary.origin)
+            if former is not None:
+                log.warning("this node's log begins anew; the one of %s is kept as a copy", former)
 
     async def _listen_to_coap(self, undo: AsyncExitStack) -> None:
         transports = self._config.coap.transports

@@ -290,6 +290,30 @@ def test_a_mirror_that_alters_an_entry_gives_nothing_and_another_is_asked() -> N
     assert (waking.state, waking.log.entry(12)) == (SIGNING, b"entry 12")
 
 
+def test_a_mirror_that_has_full_tiles_alone_by_now_is_enough() -> None:
+    kept = filled(10)
+    disk = older(kept)
+    kept.enter(*entries(290, 10))
+    head = kept.log.head
+    kept.enter(*entries(400, 300))
+    whole = Peer(kept, head)
+
+    def without_parts(call: Call) -> Reply | None:
+        return NOT_FOUND if ".p/" in call.path and not call.path.endswith("002.p/188") else whole(call)
+
+    waking = Waking(disk, berta=without_parts).start()
+    assert (waking.state, waking.log.entries(0, 300)) == (SIGNING, entries(300))
+
+
+def test_after_the_first_answer_the_others_are_not_waited_for_long() -> None:
+    waking = Waking(filled(3).disk, berta=silence, carla=slow).start()
+    waking.others["berta"] = nothing_known
+    waking.wait(WAIT_S)
+    assert waking.state == ASKING
+    waking.wait(WAIT_S)
+    assert waking.state == SIGNING
+
+
 def test_the_largest_head_that_somebody_saw_counts() -> None:
     kept = filled(10)
     disk = older(kept)

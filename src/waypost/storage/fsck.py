@@ -62,27 +62,36 @@ class Looked:
 def fsck(directory: Path) -> Iterator[Looked]:
     """The node's own log first, if it has begun one."""
     keyring = Keyring.open_made(directory)
+    public = keyring.log.public_key().public_bytes_raw()
+
+    def own_key(head: Head) -> Key:
+        return Key(head.origin, Algorithm.ED25519, public)
+
     with closing(_Rows(directory)) as rows:
         head = rows.get(NODE, HEAD)
         if head is not None:
-            public = keyring.log.public_key().public_bytes_raw()
             own = _Copy(directory, rows, FOLDER, TAIL, b"")
-            yield _look(own, head, lambda origin: Key(origin, Algorithm.ED25519, public), is_own=True)
-        keys = {log.origin: log.key for log in map(_pinned, rows.scan(PEER))}
+            yield _look(own, head, own_key, is_own=True)
+        pinned = {log.origin: log.key for log in map(_pinned, rows.scan(PEER))}
+
+        def key_of(head: Head) -> Key | None:
+            """A log of nobody in the network may be the one that this node kept under another origin (former.py)."""
+            return pinned.get(head.origin) or (own_key(head) if head.note.by(own_key(head)) else None)
+
         for key, _ in list(rows.scan(MIRROR)):
             head = rows.get(MIRROR, key[:32] + MIRRORED)
             if key[32:] == ORIGIN and head is not None:
                 copy = _Copy(directory, rows, f"tiles/mirror/{key[:32].hex()}", MIRROR, key[:32])
-                yield _look(copy, head, keys.get, is_own=False)
+                yield _look(copy, head, key_of, is_own=False)
 
 
-def _look(copy: "_Copy", data: bytes, key_of: Callable[[str], Key | None], *, is_own: bool) -> Looked:
+def _look(copy: "_Copy", data: bytes, key_of: Callable[[Head], Key | None], *, is_own: bool) -> Looked:
     try:
         head = read_head(data)
     except WireError as error:
         return Looked("", is_own, 0, faults=[f"the head cannot be read: {error}"])
     looked = Looked(head.origin, is_own, head.size)
-    key = key_of(head.origin)
+    key = key_of(head)
     if key is None:
         looked.tell("it was not looked at: which key signs this log is not known here")
         return looked
