@@ -28,6 +28,7 @@ from waypost.ledger.questions import (
     ShowLog,
     Shown,
 )
+from waypost.ledger.tiles import WIDTH, Tile, encode_bundle
 from waypost.ledger.tree import Tree
 from waypost.record import Committed, Record
 
@@ -111,6 +112,11 @@ class Logbook:
                 return self._proof(index, size)
             case Enter(statement=statement):
                 return self.refusal or Entered(self.add(statement), self.head)
+            case Serve(method="GET", path=path) if path.startswith("tile/entries/"):
+                tile = Tile.decode(path)
+                assert tile.is_within(len(self.entries))
+                start = tile.index * WIDTH
+                return Reply(200, encode_bundle(self.entries[start : start + tile.width]))
             case Serve(method="GET", path=path):
                 found = self.evidence.get(path.removeprefix("evidence/"))
                 return Reply(404) if found is None else Reply(200, found)

@@ -84,6 +84,20 @@ def test_entries_are_read_page_by_page(api: Api, node: Logbook) -> None:
     assert api.ask("GET", "/v1/log/entries?from=3").json == {"entries": [], "next": None}
 
 
+def test_a_page_goes_over_the_ends_of_bundles_and_each_is_read_once(api: Api, node: Logbook) -> None:
+    node.publishes = False
+    for number in range(600):
+        node.add(b"%d" % number)
+    for first, count in ((0, 1000), (250, 10), (255, 1), (256, 300), (599, 5)):
+        page = api.ask("GET", f"/v1/log/entries?from={first}&count={count}").json
+        expected = list(range(first, min(600, first + count)))
+        assert [entry["index"] for entry in page["entries"]] == expected
+        assert [int(base64.b64decode(entry["data"])) for entry in page["entries"]] == expected
+        assert (page["next"] is None) == (first + count >= 600)
+    read = [question for question in node.asked if isinstance(question, questions.Serve)]
+    assert len(read) == 3 + 2 + 1 + 2 + 1
+
+
 def test_an_entry_of_no_known_kind_is_one_all_the_same(api: Api, node: Logbook) -> None:
     node.add(b"\0\xff")
     assert api.ask("GET", "/v1/log/entries").json["entries"] == [{"index": 0, "kind": None, "data": "AP8="}]

@@ -25,6 +25,7 @@ from waypost.ledger import questions
 from waypost.ledger.checkpoint import Head
 from waypost.ledger.note import to_base64
 from waypost.ledger.statement import Statement
+from waypost.ledger.tiles import ENTRIES, WIDTH, Tile, decode_bundle
 from waypost.record import Place
 
 ANYTHING: Final = Target("log")
@@ -52,14 +53,17 @@ class LogOperations:
         _require_whole(request)
         named = reading.named(request.query, ("from", "count"))
         first, count = reading.number(named, "from", 0, 0), reading.count(named)
+        size = await self._size()
         found: list[logged.Entry] = []
         octets = 0
-        while len(found) < count and octets < PAGE_MAX:
-            data = await self._entry(first + len(found))
-            if data is None:
-                return Reply(200, logged.Entries(tuple(found), None))
-            found.append(entry(first + len(found), data))
-            octets += len(data)
+        while (index := first + len(found)) < size and len(found) < count and octets < PAGE_MAX:
+            for data in await self._bundle(index, size):
+                found.append(entry(first + len(found), data))
+                octets += len(data)
+                if len(found) == count or octets >= PAGE_MAX:
+                    break
+        if first + len(found) >= size:
+            return Reply(200, logged.Entries(tuple(found), None))
         pairs = (("from", str(first + len(found))), ("count", str(count)))
         return Reply(200, logged.Entries(tuple(found), f"{request.path}?{query_text(pairs)}"))
 
@@ -67,7 +71,7 @@ class LogOperations:
         _require_whole(request)
         reading.no_query(request.query)
         index = reading.number({"index": request.id}, "index", 0, 0)
-        if await self._entry(index) is None:
+        if index >= await self._size():
             raise Refusal(404, f"the log has no entry {index}")
         return await self._proof(index)
 
@@ -116,10 +120,16 @@ class LogOperations:
         assert isinstance(answer, questions.Entered)
         return Reply(201, logged.Entered(answer.index, checkpoint(answer.head)))
 
-    async def _entry(self, index: int) -> bytes | None:
-        answer = await put(self._ask, questions.ShowEntry(index), object)
-        assert answer is None or isinstance(answer, bytes)
-        return answer
+    async def _size(self) -> int:
+        return (await put(self._ask, questions.ShowLog(), questions.Shown)).size
+
+    async def _bundle(self, index: int, size: int) -> list[bytes]:
+        """The entries from `index` on that are in one bundle with it: they are read together."""
+        number = index // WIDTH
+        tile = Tile(ENTRIES, number, min(WIDTH, size - number * WIDTH))
+        reply = await put(self._ask, questions.Serve("GET", tile.path), questions.Reply)
+        assert reply.status == 200, f"{tile.path} of a log of {size} entries"
+        return decode_bundle(reply.body, tile.width)[index - number * WIDTH :]
 
     async def _proof(self, index: int) -> Reply:
         answer = await put(self._ask, questions.Prove(index), object)
