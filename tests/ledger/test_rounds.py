@@ -12,8 +12,8 @@ from keeping import public_of, sign_as, verify
 from seeing import POSIX, Eye, Scribe
 from town import LATE, Town
 
-from waypost.ledger.checkpoint import Head, cosign, cosigned_at
-from waypost.ledger.heads import TOLD_MAX
+from waypost.ledger.checkpoint import Checkpoint, Head, cosign, cosigned_at
+from waypost.ledger.heads import OCTETS_MAX, TOLD_MAX
 from waypost.ledger.note import Algorithm, Key, Note
 from waypost.ledger.questions import Call, Outside, Reply
 from waypost.ledger.rounds import WAIT_S, Rounds
@@ -554,6 +554,20 @@ def test_many_heads_are_told_in_parts() -> None:
     parts = [told(call) for call in town.said("heads", to="berta")]
     assert [len(part) for part in parts] == [TOLD_MAX, TOLD_MAX, 150 - 2 * TOLD_MAX]
     assert {head.origin for part in parts for head in part} == {scribe.key.name for scribe in scribes}
+
+
+def test_large_heads_are_told_in_parts_that_are_heard() -> None:
+    scribes = [Scribe(f"{number:03}").grow(1) for number in range(70)]
+    town = Town("anna", "berta", witnessed=tuple(scribe.key for scribe in scribes)).calm()
+    for number, scribe in enumerate(scribes):
+        head = scribe.sign(Checkpoint(scribe.key.name, 1, scribe.tree.root(), ('"' * 8000,)))
+        town["anna"].witness.add_checkpoint(number, Submission(0, (), head).encode(), town.now, POSIX)
+    town.settle()
+    town.run(11.0)
+    calls = town.said("heads", to="berta")
+    assert max(len(call.body) for call in calls) <= OCTETS_MAX
+    assert len(calls) > 1
+    assert {head.origin for head, _ in town["berta"].court} == {scribe.key.name for scribe in scribes}
 
 
 def hear(town: Town, body: bytes, node: str) -> Reply:

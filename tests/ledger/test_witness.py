@@ -172,6 +172,7 @@ def test_a_tree_of_nothing_has_the_root_of_nothing(eye: Eye, anna: Scribe) -> No
         b"old 0x0\n\n%b",
         b"old 0\r\n\n%b",
         b"old \xd9\xa0\n\n%b",
+        b"old \xff\n\n%b",
         b"old 9223372036854775808\n\n%b",
         b"%b",
         b"old 0\nAAAA\n\n%b",
