@@ -160,6 +160,13 @@ def test_what_is_published_is_cosigned_anew_soon_after_a_restart_and_ten_minutes
     assert published(anna.rounds) != after
 
 
+def test_a_log_with_witnesses_outside_alone_is_cosigned_anew_after_a_restart_too() -> None:
+    town = with_far("anna").calm()
+    anna = town.again("anna")
+    town.run(10.0)
+    assert anna.rounds.counters()["ledger_rounds_cosigned"] == 1
+
+
 def test_who_becomes_a_witness_is_asked_within_a_round() -> None:
     town = Town("anna", "berta", "carla")
     town["anna"].peers.set_members({"berta": public_of("berta").hex()}, town.now)

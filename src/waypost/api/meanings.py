@@ -79,7 +79,7 @@ MEANINGS: Final = {
     "ledger_evidence_untold": "Pieces of evidence that a node has yet to take, for each node.",
     "ledger_frozen": "Logs that are frozen, for there is evidence against them.",
     "ledger_heads_heard": "Heads of other logs that nodes told.",
-    "ledger_heads_refused": "Heads that nodes told, and that are of no log that is known here, or not signed by it.",
+    "ledger_heads_refused": "Calls in which nodes told what are no heads, or a head that its log did not sign.",
     "ledger_heads_told": "Heads of other logs told to nodes.",
     "ledger_heads_waiting": "Heads of logs that wait for entries of theirs to be kept here.",
     "ledger_keys_refused": "Notes of nodes about the keys of their logs that were wrong, or named others than before.",

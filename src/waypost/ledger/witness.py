@@ -266,7 +266,7 @@ class Witness:
         assert key is not None
         old, new, proof = submission.old, _by(submission.head, key), submission.proof
         prefix = prefix_root(old, new.size, new.root, proof)
-        if seen is not None and prefix is not None and prefix != seen.head.root:
+        if seen is not None and prefix is not None:
             self._forks.append((Growth(key, _by(seen.head, key), new, prefix, proof), source))
 
     def _cosign(self, id: int, head: Head, seen: Seen | None, time_s: int) -> None:
