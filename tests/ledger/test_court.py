@@ -1,5 +1,6 @@
 """What a node finds out about logs that lie, and what it does then (notes on the ledger, 5)."""
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -11,10 +12,12 @@ from trial import COSIGNERS, OTHERS, WANDA, Peer, Trial
 
 from waypost.engine import Commit
 from waypost.ledger.checkpoint import Checkpoint, Head, sign_head
+from waypost.ledger.court import DATED_MAX
 from waypost.ledger.docket import AGREED_MAX, COUNTED_MAX, FORKS_MAX, KNOWN_MAX, WAITING_MAX, Docket, Signed
-from waypost.ledger.evidence import check, of_heads
+from waypost.ledger.evidence import check, of_heads, of_statements
 from waypost.ledger.exhibit import Growth, encode
 from waypost.ledger.note import Note
+from waypost.ledger.pieces import PIECES_MAX, SIGNERS_MAX, Pieces, Trust
 from waypost.ledger.questions import Reply
 from waypost.ledger.sayings import Sayings
 from waypost.ledger.statement import SKEW_S, Statement
@@ -39,6 +42,11 @@ def of_fork(one: Branch, other: Branch, key: Signer | None = None) -> bytes:
     made = of_heads((key or one.log).key, one.head(None, *EVERYBODY), other.head(None, *EVERYBODY), larger.tree)
     assert made is not None
     return encode(made)
+
+
+def dropped(trial: Trial) -> int:
+    """What was found and is no evidence."""
+    return trial.court.counters()["ledger_court_dropped"]
 
 
 # Heads.
@@ -369,6 +377,7 @@ def test_what_nobody_signed_accuses_nobody_and_hides_nothing() -> None:
     trial = Trial().mirror(log_of("anna", forged.encode(), one.encode(), forged.encode()))
     trial.mirror(log_of("carl", forged.encode()))
     assert trial.faults() == []
+    assert dropped(trial) == 0
     trial.mirror(log_of("ben", other.encode()))
     assert trial.faults() == [("double statement", signer_of("sue"))]
 
@@ -377,7 +386,7 @@ def test_what_nobody_signed_keeps_no_statement_out() -> None:
     forged = Statement(1, {}, "claim", "", signer_of("sue"), "0" * 128)
     trial = Trial().mirror(log_of("carl", forged.encode()))
     assert trial.court.refusal(at("sue", NOW_S), NOW_S * 1000) is None
-    assert trial.court.counters()["ledger_court_dropped"] == 0
+    assert dropped(trial) == 0
 
 
 def test_what_logs_hold_is_remembered_through_a_restart() -> None:
@@ -482,7 +491,23 @@ def test_a_statement_dated_before_a_link_is_shown() -> None:
 
 def test_one_of_the_same_hour_is_not() -> None:
     branch = dated_back(cosigner("anna"), back_s=SKEW_S)
-    assert Trial().see(branch.head()).mirror(branch).faults() == []
+    trial = Trial().see(branch.head()).mirror(branch)
+    assert (trial.faults(), dropped(trial)) == ([], 0)
+
+
+def test_what_the_logs_own_cosigner_says_of_the_time_is_not_overruled() -> None:
+    branch = dated_back(cosigner("anna"))
+    early = cosigned(Branch(entries(5), log_key(BEN)).head(None, cosigner("anna"), time_s=NOW_S), WANDA, time_s=1)
+    branch = Branch([*branch.entries[:2], link(early), *branch.entries[3:]])
+    assert Trial().see(branch.head()).mirror(branch).faults() == [("back-dating", ANNA)]
+
+
+def test_statements_that_wait_for_a_head_are_bounded() -> None:
+    late = [at("sue", 1, f"{number:064x}") for number in range(3 * DATED_MAX)]
+    branch = Branch([*dated_back(cosigner("anna")).entries, *late])
+    trial = Trial().mirror(branch).see(branch.head())
+    assert trial.faults() == [("back-dating", ANNA)]
+    assert trial.court.counters()["ledger_court_again"] == DATED_MAX - 1
 
 
 def test_it_waits_for_a_head_that_covers_it() -> None:
@@ -516,7 +541,8 @@ def test_what_its_signer_did_not_sign_was_not_dated_at_all() -> None:
     branch = dated_back(cosigner("anna"))
     forged = Statement(1, {}, "claim", "", signer_of("sue"), "0" * 128).encode()
     branch = Branch([*branch.entries[:4], forged])
-    assert Trial().see(branch.head()).mirror(branch).faults() == []
+    trial = Trial().see(branch.head()).mirror(branch)
+    assert (trial.faults(), dropped(trial)) == ([], 0)
 
 
 # What others tell.
@@ -598,6 +624,21 @@ def test_signers_beyond_number_are_the_burden_of_who_tells_of_them() -> None:
     trial = trial.again()
     trial.mirror(Branch([*trial.copies[ANNA].entries, at("tom", 1), at("tom", 2)]))
     assert len(trial.pieces()) == 66
+
+
+def test_signers_are_bounded_whoever_tells_of_them_and_logs_are_not() -> None:
+    anna = log_key(ANNA).key
+    pieces = Pieces(
+        itertools.count(), 10.0, verify, nodes=list, trust=lambda: Trust([anna], 1), agreed_below=lambda _, __: 0
+    )
+    for number in range(PIECES_MAX + 10):
+        one, other = (stated(f"signer {number}", second) for second in (1, 2))
+        assert pieces.hear(encode(of_statements(one, other)), f"node {number // SIGNERS_MAX}").status == 200
+    assert len(pieces.all) == PIECES_MAX
+    assert pieces.counters()["dropped"] == 10
+    assert pieces.hear(of_fork(*fork(3, 9, 9)), "ben").status == 200
+    assert len(pieces.all) == PIECES_MAX + 1
+    pieces.check()
 
 
 # Durable before visible.
@@ -696,6 +737,20 @@ def test_a_node_takes_one_piece_after_the_other() -> None:
     assert trial.told() == ["anna"]
     assert trial.reply(200).told() == ["anna"]
     assert trial.reply(200).told() == []
+
+
+def test_who_takes_something_is_asked_again_about_what_it_refused() -> None:
+    trial = Trial("anna", "ben")
+    trial.tell(of_fork(*fork(3, 9, 9)), "ben")
+    for wait in (10.0, 20.0, 40.0):
+        trial.reply(404)
+        assert trial.court.next_timer() == trial.now + wait
+        trial.pass_time(wait)
+    trial.reply(404)
+    trial.tell(of_fork(*fork(3, 9, 12)), "ben")
+    assert trial.reply(200).told() == ["anna"]
+    trial.reply(404)
+    assert trial.court.next_timer() == trial.now + 10.0
 
 
 def test_what_is_new_comes_at_once_and_before_what_was_refused() -> None:
@@ -808,4 +863,7 @@ def test_a_log_has_one_key() -> None:
     stranger = replace(log_key(ANNA), key=replace(log_key(ANNA).key, public=log_key(BEN).key.public))
     trial.logs.known["anna"] = Peer("anna", ANNA, stranger.key, cosigner("anna").key)
     assert trial.see(other.head()).faults() == []
+    assert dropped(trial) == 0
+    trial.see(*(replace(branch, log=stranger).head() for branch in (one, other)))
+    assert trial.faults() == [("same size", ANNA)]
     assert sign_as(stranger.key.public, b"") != sign_as(log_key(ANNA).key.public, b"")
