@@ -138,9 +138,9 @@ def test_nodes_that_are_idle_do_not_feed_each_other(federation: Federation) -> N
     keys = all_keys(federation)
     for daemon in federation.daemons:
         cosigned_head(daemon, keys)
-    time.sleep(3 * ROUND_S)
+    time.sleep(2 * ROUND_S)
     before = [cosigned_head(daemon, keys).size for daemon in federation.daemons]
-    time.sleep(5 * ROUND_S)
+    time.sleep(3 * ROUND_S)
     assert [cosigned_head(daemon, keys).size for daemon in federation.daemons] == before
 
 

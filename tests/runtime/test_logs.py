@@ -344,6 +344,14 @@ def test_the_largest_answers_are_not_read_all_at_once() -> None:
             release.set()
             for id in range(7):
                 assert isinstance(await home.answer(id), Reply)
+            release.clear()
+            for id in (7, 8):
+                logs.outside(Ask(id, Call("berta", "GET", f"tile/entries/{id:03}", octets_max=16 << 20)))
+            while other.at_once < 2:  # there is room again
+                await asyncio.sleep(0)
+            release.set()
+            for id in (7, 8):
+                assert isinstance(await home.answer(id), Reply)
         assert other.most == 2
 
     asyncio.run(story())
@@ -396,11 +404,18 @@ def test_a_node_that_moves_is_asked_where_it_is_and_what_waited_has_no_answer() 
 
 
 def test_a_place_that_is_no_origin_is_no_place() -> None:
+    """A node says where it is, and may say anything."""
+
     async def story() -> None:
-        home = Home()
-        async with home.calling(berta="http://127.0.0.1:1", carla="https://127.0.0.1:1/x") as logs:
+        home, plain, other = Home(), Other(), Other()
+        async with (
+            plain.serving() as http,
+            other.serving(home.authority.certify("peer", "carla")) as https,
+            home.calling(berta=http, carla=f"{https}/elsewhere") as logs,
+        ):
             assert await home.asks(logs, Call("berta", "GET", "checkpoint")) is None
             assert await home.asks(logs, Call("carla", "GET", "checkpoint"), 2) is None
+        assert plain.requests == other.requests == []
 
     asyncio.run(story())
 
