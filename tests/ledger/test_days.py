@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from keeping import Disk, Kept, notary
 from test_state import told, voted
 
-from waypost.errors import ProofError, WireError
+from waypost.errors import ProofError, StoreError, WireError
 from waypost.ledger.days import (
     DAY_MS,
     FIRST_LINE,
@@ -24,6 +24,7 @@ from waypost.ledger.days import (
     verify_day,
 )
 from waypost.ledger.entry import Kind, decode, encode
+from waypost.ledger.log import DAY, NODE
 from waypost.ledger.note import Note, sign
 from waypost.ledger.state import state_of
 from waypost.record import Committed
@@ -209,6 +210,16 @@ def test_a_day_that_was_overtaken_while_it_was_made_is_not_published() -> None:
     living.kept.enter(other.kept.log.entries(1, 2)[0])
     living.wait(HALF)
     assert living.published == other.published
+
+
+def test_a_last_day_that_the_disk_altered_is_found_at_the_start() -> None:
+    living = Living()
+    living.kept.enter(b"one")
+    living.wait(HALF + 100)
+    rows = living.kept.disk.tables[NODE]
+    rows[DAY] = rows[DAY].replace(b"other", b"thing")
+    with pytest.raises(StoreError, match="last day"):
+        living.again(NOON)
 
 
 class TestChain:

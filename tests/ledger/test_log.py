@@ -23,11 +23,13 @@ from waypost.ledger.log import (
     TAIL,
     WAITING_MAX,
     WAITING_OCTETS_MAX,
+    Log,
 )
 from waypost.ledger.tiles import ENTRIES, ENTRY_MAX, Tile, bundles, encode_bundle, tiles
 from waypost.ledger.tree import Tree
 from waypost.record import Committed, Record, Stamp
 from waypost.record.wire import encode
+from waypost.sim import Disk as SimulatedDisk
 
 
 def root_of(entries: list[bytes]) -> bytes:
@@ -290,6 +292,42 @@ def test_files_of_a_commit_that_failed_are_written_over() -> None:
     assert again.log.entries(0, 250) == entered(250)
     again.enter(*entered(10, 250))
     assert again.again().log.entries(0, 260) == entered(260)
+
+
+def torn(seed: int, sync: bool) -> bool:
+    """A log on a disk that forgets what was not synced, cut between two steps or within a batch: is all still there?"""
+    rng = Random(seed)
+    disk = SimulatedDisk(rng, sync=sync)
+    told = 0
+    for _ in range(8):
+        log = Log(notary(disk.read_file))
+        try:
+            log.restore(disk)
+        except StoreError:
+            return False
+        log.may_sign = True
+        if log.size < told or log.entries(0, log.size) != entered(log.size):
+            return False
+        for _ in range(rng.randint(0, 4)):
+            for each in entered(rng.choice((1, 100, 256, 300)), log.size):
+                log.add(each)
+            (commit,) = log.take_effects(WALL_MS)
+            assert isinstance(commit, Commit)
+            disk.begin([commit])
+            if rng.random() < 0.3:
+                break
+            disk.finish()
+            assert isinstance(commit.then[0], Apply)
+            log.applied(commit.then[0].change)
+            told = log.size
+        rng.choice((disk.cut_power, disk.kill))()
+        disk.recover()
+    return True
+
+
+def test_wherever_a_node_ends_what_was_told_is_there_and_nothing_else() -> None:
+    assert all(torn(seed, sync=True) for seed in range(40))
+    assert not all(torn(seed, sync=False) for seed in range(40)), "the control"
 
 
 class TestAdopted:

@@ -5,7 +5,7 @@ from random import Random
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from waypost.errors import WireError
@@ -53,6 +53,7 @@ def leaf_of(held: Committed) -> tuple[bytes, bytes]:
     return digest, canonical([record.namespace, record.key, record.version, value])
 
 
+@settings(max_examples=30, deadline=None)
 @given(records, st.randoms(use_true_random=False))
 def test_equal_sets_give_equal_roots_in_any_order_of_arrival(held: list[Committed], rng: Random) -> None:
     state = state_of(held)
@@ -62,6 +63,7 @@ def test_equal_sets_give_equal_roots_in_any_order_of_arrival(held: list[Committe
     assert state_of(arrived) == state
 
 
+@settings(max_examples=30, deadline=None)
 @given(records, st.data())
 def test_one_record_more_less_or_other_is_another_root(held: list[Committed], data: st.DataObject) -> None:
     root = state_of(held).root

@@ -115,8 +115,7 @@ def test_a_file_that_is_missing_is_said_and_no_backup_is_made(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("folder", ["tiles/log", COPIED])
-@pytest.mark.parametrize("name", ["0/000", "0/001", "entries/000", "entries/001"])
-@pytest.mark.parametrize("place", [0, 40, -1])
+@pytest.mark.parametrize(("name", "place"), [("0/000", 0), ("0/001", -1), ("entries/000", 40), ("entries/001", -1)])
 def test_one_octet_of_one_file_is_a_problem(tmp_path: Path, folder: str, name: str, place: int) -> None:
     filled(tmp_path / "state")
     path = tmp_path / "state" / folder / "tile" / name

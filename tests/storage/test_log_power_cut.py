@@ -76,7 +76,7 @@ def require(log: Log, left: Heads) -> None:
         assert log.tree.root(size) == root, f"a second head of size {size}"
 
 
-@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("share", [0.0, *(pytest.param(share, marks=pytest.mark.long) for share in (0.5, 1.0))])
 def test_wherever_the_power_fails_no_head_that_left_is_lost_and_none_has_a_second(tmp_path: Path, share: float) -> None:
     step, over = 0, False
     while not over:
@@ -93,7 +93,7 @@ def test_wherever_the_power_fails_no_head_that_left_is_lost_and_none_has_a_secon
     assert step > 60
 
 
-@pytest.mark.storm(5, 300)
+@pytest.mark.storm(3, 300)
 def test_storms_of_power_cuts_lose_no_head_and_fork_none(tmp_path: Path, seed: int) -> None:
     rng, left = Random(seed), dict[int, bytes]()
     root = tmp_path.resolve() / "0"

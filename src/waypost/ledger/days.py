@@ -23,7 +23,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta, Struct
 
-from waypost.errors import ProofError, WireError
+from waypost.errors import ProofError, StoreError, WireError
 from waypost.ledger import entry, note
 from waypost.ledger.entry import ENTRY_MAX, Kind
 from waypost.ledger.log import Log
@@ -175,7 +175,9 @@ class Days:
         self._published = 0
 
     def restore(self, now: float) -> None:
+        """Raises StoreError."""
         self._had = self._log.size
+        self._last()
 
     @property
     def date(self) -> str:
@@ -278,7 +280,10 @@ class Days:
         octets = self._log.day
         if octets is None:
             return None
-        return read_day(entry.decode(octets).body, self._notary.key, self._notary.verify)
+        try:
+            return read_day(entry.decode(octets).body, self._notary.key, self._notary.verify)
+        except WireError as error:
+            raise StoreError(f"the last day of this node's log cannot be read: {error}") from error
 
     def _wall(self, now: float) -> int:
         return self._wall_ms + int((now - self._read_at) * 1000)
