@@ -207,6 +207,18 @@ def test_a_partial_tile_is_the_node_s_to_make(home: Home) -> None:
     asyncio.run(story())
 
 
+def test_the_size_of_one_log_says_nothing_of_another(home: Home) -> None:
+    async def story() -> None:
+        home.pages |= {("GET", "checkpoint"): head(1), ("GET", f"mirror/{HEX}/checkpoint"): head(1 << 20)}
+        home.write(Tile(0, 0, 256))
+        home.write(Tile(0, 0, 256), log=f"mirror/{HEX}")
+        async with home.serving() as reader:
+            assert (await reader.ask(f"mirror/{HEX}/tile/0/000")).status == 200
+            assert (await reader.ask("tile/0/000")).status == 404
+
+    asyncio.run(story())
+
+
 @pytest.mark.parametrize("width", [1, 100, 255])
 def test_a_partial_tile_of_one_that_is_full_is_cut_from_its_file(home: Home, width: int) -> None:
     async def story() -> None:
