@@ -466,6 +466,14 @@ def test_an_idle_network_enters_nothing_in_a_day_but_what_its_idle_rounds_link()
         assert house.rounds.is_met
 
 
+def test_a_node_whose_head_all_have_cosigned_sleeps_until_the_next_idle_round() -> None:
+    town = Town("anna", "berta").calm()
+    begun_at = [town.now - 60.0 + 10.0, town.now]
+    when = town["anna"].rounds.next_timer()
+    assert when is not None
+    assert begun_at[0] + 600.0 <= when <= begun_at[1] + 600.0
+
+
 def test_without_others_an_idle_log_enters_nothing_at_all() -> None:
     town = with_far("anna").calm()
     town.run(86_400.0)

@@ -28,9 +28,9 @@ _decoder = msgspec.json.Decoder(list[str])
 
 
 class Heads:
-    """tell() at each round; hear() for each POST heads of a node; has_published() when `published` has changed.
+    """hear() for each POST heads of a node; has_published() when `published` has changed, which it does in each round.
 
-    What changes between rounds is told `round_s` after it was last told.
+    What is new is told at once, but `round_s` after something was told before.
     """
 
     def __init__(
@@ -57,15 +57,6 @@ class Heads:
     def restore(self, now: float) -> None:
         self._told_at = now
 
-    def tell(self, now: float) -> None:
-        """To every node what it has not heard yet, one call at a time."""
-        self._told_at, self._changes, self._has_published = now, self._witness.changes, False
-        self._told = {node: self._told.get(node, {}) for node in self._peers.known}
-        busy = {node for node, _ in self._asked.values()}
-        for node in self._told:
-            if node not in busy:
-                self._tell(node)
-
     def hear(self, id: int, body: bytes, node: str) -> None:
         """Answer(id, Reply) follows.  What is behind the first head that its log did not sign is not looked at."""
         self._effects.append(Answer(id, self._hear(body, node)))
@@ -91,7 +82,7 @@ class Heads:
     def handle_timer(self, now: float) -> None:
         when = self.next_timer()
         if when is not None and when <= now:
-            self.tell(now)
+            self._tell_all(now)
 
     def next_timer(self) -> float | None:
         is_news = self._has_published or self._witness.changes != self._changes
@@ -103,6 +94,15 @@ class Heads:
 
     def counters(self) -> dict[str, int]:
         return {f"ledger_heads_{name}": count for name, count in self._counters.items()}
+
+    def _tell_all(self, now: float) -> None:
+        """To every node what it has not heard yet, one call at a time."""
+        self._told_at, self._changes, self._has_published = now, self._witness.changes, False
+        self._told = {node: self._told.get(node, {}) for node in self._peers.known}
+        busy = {node for node, _ in self._asked.values()}
+        for node in self._told:
+            if node not in busy:
+                self._tell(node)
 
     def _tell(self, node: str) -> None:
         told, published = self._told[node], self._published()

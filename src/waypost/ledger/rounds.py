@@ -74,8 +74,8 @@ class Rounds:
     """`head` is the durable head of our log, None while it may not sign; `consistency` the proof between two sizes.
 
     The engine calls entered() for each new entry that is no head of another log, and hands POST heads to hear_heads()
-    and what comes by Apply to applied().  `published` is durable, with its cosignatures.  The heads that the witness
-    holds are told to others at each round.
+    and what comes by Apply to applied().  `published` is durable, with its cosignatures; it is told to others, with the
+    heads that the witness holds (heads.py).
     """
 
     def __init__(
@@ -183,7 +183,6 @@ class Rounds:
             self._round.pause_s *= 2
             self._round.again_at = now + self._round.pause_s
             self._ask_missing(self._round)
-            self._heads.tell(now)
 
     def next_timer(self) -> float | None:
         timers = [self._heads.next_timer(), self._next()]
@@ -218,7 +217,6 @@ class Rounds:
     def _begin(self, now: float) -> None:
         self._began_at, self._known = now, self._peers.revision
         self._due, self._idle = None, now + self._notary.idle_round_s
-        self._heads.tell(now)
         self._live = {node: None for node in self._live if node in self._peers.known}
         head = self._head()
         if head is None:
@@ -236,7 +234,7 @@ class Rounds:
 
     def _again(self, round: Round) -> float:
         """When to ask again those who have not cosigned."""
-        return round.again_at if round.is_published and round.missing else math.inf
+        return round.again_at if round.missing else math.inf
 
     def _ask_missing(self, round: Round) -> None:
         """But those who have not said anything yet."""
