@@ -15,7 +15,7 @@ from tempests import Tempest
 from waypost.sim import repeatable
 
 
-@pytest.mark.storm(80, 10_000)
+@pytest.mark.storm(60, 10_000)
 def test_a_storm_over_ledgers_keeps_every_log_one(seed: int, request: pytest.FixtureRequest) -> None:
     tempest = Tempest(seed)
     with repeatable(seed, f"pytest -m '' '{request.node.nodeid}'"):
