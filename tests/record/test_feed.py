@@ -67,3 +67,15 @@ def test_a_feed_that_cannot_be_read_is_told() -> None:
     disk.write([Put(FEED, bytes(7) + b"\x05", b"rubbish")])
     with pytest.raises(StoreError, match="change 5"):
         started(disk)
+
+
+def test_the_changes_of_a_room_are_read_from_a_number_on() -> None:
+    disk = Disk()
+    feed, _ = started(disk)
+    for number, room in enumerate(("rd", "voted", "rd", "voted", "voted"), 1):
+        disk.write(feed.add(room, b"lamp", number, b"on", 7)[1])
+    assert [change.seq for change in feed.since(disk, "voted", 0)] == [2, 4, 5]
+    assert [change.seq for change in feed.since(disk, "voted", 4)] == [5]
+    disk.tables[FEED][bytes(7) + b"\6"] = b"\1\5voted"
+    with pytest.raises(StoreError, match="change 6"):
+        list(feed.since(disk, "voted", 5))

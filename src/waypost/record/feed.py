@@ -54,10 +54,10 @@ class Feed:
     def since(self, rows: Rows, room: str, seq: int) -> Iterator[Change]:
         """The room's changes after number `seq` that are still kept.  Raises StoreError if one cannot be read."""
         name = room.encode()
-        for key, value in rows.scan(FEED):
-            number = int.from_bytes(key, "big")
-            if number <= seq or value[2 : 2 + value[1]] != name:
+        for key, value in rows.scan(FEED, u64(seq)):
+            if value[2 : 2 + value[1]] != name:
                 continue
+            number = int.from_bytes(key, "big")
             try:
                 yield Change.decode(number, value)
             except WireError as error:

@@ -25,12 +25,15 @@ from waypost.drip.rumours import Whisper
 from waypost.engine import Ask, Effect, Endpoint, Path, Rows
 from waypost.errors import WireError
 from waypost.identity.policy import default
+from waypost.ledger.questions import Call, ReadFile
 from waypost.rd.engine import Settings
 from waypost.record import Change, Committed, Place, Record, Roster, Stamp, network_of
 from waypost.record.hlc import Hlc
 from waypost.record.vote import founding
+from waypost.sim.calls import Asked, Calls
 from waypost.sim.network import FAIR, Weather
 from waypost.sim.node import Node
+from waypost.sim.notaries import notary_of
 from waypost.sim.people import Fast, fast, member, public_of, roster
 from waypost.sim.trace import Trace, coap
 from waypost.sim.world import COAP_PORT, World
@@ -95,7 +98,8 @@ class Installed:
 class Party:
     """Nodes of these `names`, of which the first `voters` vote; `carries` says whose directory the mesh carries.
 
-    `make` makes an assembly of what it is given; another one than usual is a control.
+    With `logs` each keeps one and witnesses the others'.  `make` makes an assembly of what it is given; another one
+    than usual is a control.
     """
 
     def __init__(
@@ -110,12 +114,15 @@ class Party:
         trace: Trace | None = None,
         check_each: int = 1,
         sync: bool = True,
+        logs: bool = False,
         make: MakeAssembly | None = None,
     ) -> None:
         self.world = World(seed, weather=weather, trace=trace, check_each=check_each, on_ask=self._on_ask)
         self.names = tuple(names)
         self.carries = carries
         self.settings = settings
+        self._logs = logs
+        self._calls = Calls(self.world)
         self._make: MakeAssembly = make or _assembly
         self._hosts = {name: f"2001:db8::{number:x}" for number, name in enumerate(names, 1)}
         self._names = {host: name for name, host in self._hosts.items()}
@@ -131,6 +138,7 @@ class Party:
             self.world.network.set_link(host, host, ITSELF)
             factory = _Factory(self, name)
             self.nodes[name] = self.world.node(name, factory, host, (COAP_PORT, PEERS_PORT), sync=sync)
+            self._calls.servers[name] = Asked(self.nodes[name])
 
     def server(self, name: str) -> Endpoint:
         """Where devices find it."""
@@ -163,6 +171,7 @@ class Party:
             founding=self._founding,
             carries=self.carries(name),
             timers=TIMERS,
+            notary=notary_of(name, self._read(name)) if self._logs else None,
         )
         return Installed(self._make(rng, self.settings, installation), self._names.__getitem__)
 
@@ -199,10 +208,15 @@ class Party:
                 self._post(node, target, messages)
             case Pass(node=target, envelope=envelope):
                 self._post(node, target, (envelope,))
+            case Call() as call:
+                self._calls.carry(node, ask, call)
             case Reach():
                 pass
             case _:
                 raise AssertionError(f"nobody in this world answers {ask.body!r}")
+
+    def _read(self, name: str) -> ReadFile:
+        return lambda file: self.nodes[name].disk.read_file(file)
 
     def _post(self, node: Node[Any], target: str, messages: Iterable[Said]) -> None:
         for body in parcel.bodies(map(parcel.spell, messages)):
