@@ -223,6 +223,11 @@ def test_a_missing_tile_is_named_also_where_the_edge_is_made_of_it(shelf: Shelf)
     assert audit_disk(shelf).faults == ["tile/0/272 is missing"]
 
 
+def test_a_tile_of_another_length_is_named_also_where_the_edge_is_made_of_it(shelf: Shelf) -> None:
+    shelf.files["tile/0/272"] = shelf.files["tile/0/272"][:-1]
+    assert audit_disk(shelf).faults == ["tile/0/272 is damaged: it has 8191 octets"]
+
+
 def test_damage_of_a_tile_and_of_an_entry_elsewhere_is_told_in_pairs(shelf: Shelf) -> None:
     shelf.flip("tile/0/272", 5)
     shelf.flip("tile/entries/270", 5)
