@@ -24,7 +24,7 @@ from waypost.ledger.tiles import LEVELS, WIDTH, Tile
 
 HASH_SIZE: Final = 32  # octets
 EMPTY: Final = sha256(b"").digest()
-EXPANDED_MAX: Final = 256  # tiles that were read, 16 KiB each
+EXPANDED_MAX: Final = 64  # tiles that were read, 16 KiB each: a megabyte for each log that is mirrored
 CHUNK: Final = 1 << 16  # leaves that extend() takes at once
 TILE_SIZE: Final = WIDTH * HASH_SIZE
 
