@@ -1,5 +1,6 @@
 """A head that is larger than what anybody mirrors, of a history that its log shows to some."""
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trial import Trial
 
-from waypost.ledger.delving import TRIES_MAX, consistency, tiles_between
+from waypost.ledger.delving import HEADS_MAX, TRIES_MAX, Delving, Doubt, consistency, tiles_between
 from waypost.ledger.peaks import Place
 from waypost.ledger.questions import Call, Reply
 from waypost.ledger.tiles import WIDTH, Tile
@@ -37,14 +38,15 @@ def gets(trial: Trial) -> list[Call]:
     return [call for _, call in trial.asked if call.method == "GET"]
 
 
-def serve(trial: Trial, tree: Tree, *, partial: bool = True) -> int:
-    """Anna's node answers, as long as it is asked: how often it was."""
+def serve(trial: Trial, tree: Tree, *, gone: str = "-") -> int:
+    """Anna's node answers, as long as it is asked: how often it was.  Partial tiles of that folder are gone."""
     count = 0
     while calls := [(id, call) for id, call in trial.asked if call.method == "GET"]:
         for id, call in calls:
             assert call.node == "anna"
             trial.asked.remove((id, call))
-            reply = tile_of(tree, call) if partial or ".p/" not in call.path else Reply(404)
+            is_gone = ".p/" in call.path and call.path.startswith(gone)
+            reply = Reply(404) if is_gone else tile_of(tree, call)
             assert trial.court.answered(id, reply, trial.now)
             count += 1
         trial.settle()
@@ -97,6 +99,7 @@ def test_an_honest_log_that_is_mirrored_late_is_shown_to_be_nothing() -> None:
         trial.pass_time(ROUND_S)
         serve(trial, branch.tree)
     assert trial.faults() == []
+    assert trial.court.counters()["ledger_court_dropped"] == 0
 
 
 def test_nothing_is_asked_if_the_copy_has_grown_meanwhile() -> None:
@@ -122,6 +125,7 @@ def test_what_does_not_connect_shows_nothing_and_is_tried_few_times(status: int 
                 trial.reply(status)
     assert count == TRIES_MAX
     assert trial.faults() == []
+    assert trial.court.counters()["ledger_court_dropped"] == 0
     assert trial.court.next_timer() is None
 
 
@@ -134,12 +138,33 @@ def test_a_tile_of_another_width_is_thrown_away() -> None:
     assert trial.settle().asked == []
 
 
-def test_a_full_tile_does_where_the_partial_one_is_gone() -> None:
-    one, other = fork(3, 9, 700)
+@pytest.mark.parametrize(("gone", "more"), [("tile/", 70_000), ("tile/0/", 100)])
+def test_a_full_tile_does_where_the_partial_one_is_gone(gone: str, more: int) -> None:
+    """And nowhere else: another may not be full yet."""
+    one, other = fork(3, 600, 700)
     trial = waiting(one, other).pass_time(ROUND_S).pass_time(ROUND_S)
-    grown = Branch([*other.entries, *entries(70_000, b"more")])
-    assert serve(trial, grown.tree, partial=False) > len(tiles_between(9, 700))
+    grown = Branch([*other.entries, *entries(more, b"more")])
+    assert serve(trial, grown.tree, gone=gone) > len(tiles_between(600, 700))
     assert trial.faults() == [("inconsistent growth", ANNA)]
+
+
+def test_what_comes_meanwhile_puts_nothing_off() -> None:
+    one, other = fork(3, 9, 700)
+    trial = waiting(one, other)
+    for size in range(1, 5):
+        trial.pass_time(ROUND_S / 2).see(one.head(size))
+    assert len(gets(trial)) == 1
+
+
+def test_what_was_tried_is_forgotten_at_last() -> None:
+    one, other = fork(3, 9, 700)
+    delving = Delving(itertools.count())
+    doubts = [Doubt("anna", one.log.key, one.head(), other.head(100 + number)) for number in range(HEADS_MAX + 1)]
+    assert all(delving.doubt(doubt) for doubt in doubts)
+    assert delving.doubt(doubts[0])
+    assert delving.take_effects() == []
+    assert delving.doubt(doubts[-1])
+    assert len(delving.take_effects()) == 1
 
 
 def test_a_node_is_asked_one_thing_at_a_time() -> None:

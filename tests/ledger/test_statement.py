@@ -61,6 +61,7 @@ WHOLE = said().encode()
     [
         WHOLE[:-1],
         WHOLE + b"\n",
+        WHOLE + b"x",
         WHOLE[1:],
         WHOLE.replace(b"@v1", b"@v2"),
         WHOLE.replace(b'"at_ms":18', b'"at_ms": 18'),

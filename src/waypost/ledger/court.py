@@ -361,9 +361,8 @@ class Court:
         last, node = docket.last.get(docket.key), self._node_of(origin)
         if last is None or not node or origin in self.frozen:
             return False
-        heads = sorted((signed.head for signed in docket.waiting.values()), key=lambda head: head.size)
-        alone = (by_alone(head, (docket.key,)) for head in heads)
-        return any(self._delving.doubt(Doubt(node, docket.key, last, head)) for head in alone)
+        heads = (by_alone(signed.head, (docket.key,)) for signed in docket.waiting.values())
+        return any(self._delving.doubt(Doubt(node, docket.key, last, head)) for head in heads)
 
     def _go_on(self, origin: str, docket: Docket, now: float) -> None:
         """With what waited for the copy to grow, or for a head."""

@@ -81,7 +81,7 @@ class Delving:
         tile, reply = digging.wanted[0], result if isinstance(result, Reply) else Reply(503)
         width = WIDTH if digging.is_full else tile.width
         if reply.status == 200 and len(reply.body) == width * HASH_SIZE:
-            digging.tiles[digging.wanted.pop(0)] = reply.body[: tile.width * HASH_SIZE]
+            digging.tiles[digging.wanted.pop(0)] = reply.body
             digging.is_full = False
             self._dig(digging)
         elif reply.status == 404 and width < WIDTH:
@@ -129,7 +129,7 @@ def consistency(old: int, new: int, node: Node) -> tuple[bytes, ...]:
     level = (old & -old).bit_length() - 1
     index = (old >> level) - 1
     proof = [node(level, index)] if index else []
-    while index or 1 << level < new:
+    while 1 << level < new:
         sibling = index ^ 1
         if sibling < index or (sibling + 1) << level <= new:
             proof.append(node(level, sibling))
