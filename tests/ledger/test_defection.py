@@ -108,7 +108,8 @@ def test_reader_quorum_is_not_met_by_an_old_view_with_the_cosignatures_of_then(l
     published = trial.shown("anna").published
     assert published is not None
     assert trial.overseer.read(published)
-    trial.live(600.0)
+    trial.party.run(600.0)
+    trial.live(30.0)
     shown = published if lies else trial.shown("anna").published
     assert shown is not None
     now_s = trial.party.world.wall_ms() // 1000

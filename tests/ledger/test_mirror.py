@@ -10,7 +10,7 @@ import pytest
 
 from waypost.engine import Answer, Apply, Ask, Commit
 from waypost.ledger.checkpoint import Checkpoint, Head, sign_head
-from waypost.ledger.mirror import RETRY_S, UNDER_WAY_MAX, Mirror
+from waypost.ledger.mirror import READ_MAX, RETRY_S, UNDER_WAY_MAX, Mirror
 from waypost.ledger.note import Algorithm, Key
 from waypost.ledger.questions import Call, Notary, Reply
 from waypost.ledger.tiles import ENTRIES, Tile, encode_bundle
@@ -87,6 +87,8 @@ class Story:
         self.waiting: list[Ask] = []
         self.now = 0.0
         self.most_written = 0
+        self.read: list[tuple[str, int, list[bytes]]] = []
+        self.reads = True  # what is given to be read is taken
         self.start()
 
     def start(self) -> None:
@@ -119,6 +121,9 @@ class Story:
         """Answer what is asked, one at a time."""
         for _ in range(steps):
             self.carry_out()
+            while self.reads and (read := self.mirror.take_read()):
+                self.read += read
+                self.carry_out()
             if not self.waiting:
                 return
             ask = self.waiting.pop(0)
@@ -192,7 +197,7 @@ def test_a_mirror_goes_on_after_a_restart_where_it_was() -> None:
     story = Story(berta)
     story.heads[berta.origin] = berta.head()
     story.mirror.follow(0.0)
-    story.run(steps=30)  # one chunk and something
+    story.run(steps=15)  # one chunk and something
     story.disk.cut_power()
     story.start()
     size = story.mirror.size(berta.origin)
@@ -200,7 +205,7 @@ def test_a_mirror_goes_on_after_a_restart_where_it_was() -> None:
     berta.calls.clear()
     story.follow(berta.head())
     assert story.holds(berta)
-    assert berta.calls[0] == "tile/entries/016"
+    assert berta.calls[0] == f"tile/entries/{CHUNK_BUNDLES:03}"
 
 
 def test_what_is_written_at_once_has_a_limit() -> None:
@@ -382,14 +387,50 @@ def test_few_logs_are_fetched_at_once_and_all_in_turn() -> None:
     assert all(story.holds(history) for history in histories)
 
 
-def test_what_was_checked_is_given_to_be_read_once() -> None:
+def test_what_was_checked_is_given_to_be_read_a_few_at_a_time() -> None:
     berta = History("berta", entries(5000))
     story = Story(berta)
     story.follow(berta.head())
-    read = story.mirror.take_read()
-    assert [entry for _, _, some in read for entry in some] == berta.entries
-    assert [(origin, first) for origin, first, _ in read] == [(berta.origin, 0), (berta.origin, 4096)]
+    assert [entry for _, _, some in story.read for entry in some] == berta.entries
+    assert {origin for origin, _, _ in story.read} == {berta.origin}
+    assert [first for _, first, _ in story.read] == [sum(map(len, before)) for before in befores(story)]
+    assert max(len(some) for _, _, some in story.read) == READ_MAX
     assert story.mirror.take_read() == []
+    assert story.mirror.next_timer() is None
+
+
+def befores(story: Story) -> list[list[list[bytes]]]:
+    """What was given before each."""
+    return [[some for _, _, some in story.read[:number]] for number in range(len(story.read))]
+
+
+def test_no_more_is_fetched_of_a_log_than_is_read() -> None:
+    berta = History("berta", entries(10_000))
+    story = Story(berta)
+    story.reads = False
+    story.follow(berta.head())
+    assert story.mirror.size(berta.origin) == 256 * CHUNK_BUNDLES
+    assert story.mirror.next_timer() == story.now, "there is something to read"
+    story.reads = True
+    story.run()
+    assert story.holds(berta)
+
+
+def test_what_may_not_have_been_read_is_given_again_after_a_restart() -> None:
+    berta = History("berta", entries(3000))
+    story = Story(berta)
+    story.reads = False
+    story.follow(berta.head())
+    story.mirror.take_read()
+    story.disk.cut_power()
+    story.start()
+    story.reads = True
+    story.follow(berta.head())
+    assert [entry for _, _, some in story.read for entry in some] == berta.entries
+    story.read.clear()
+    story.start()
+    story.run()
+    assert [entry for _, _, some in story.read for entry in some] == berta.entries[256 * CHUNK_BUNDLES :]
 
 
 def test_a_log_of_nobody_in_the_network_is_not_followed() -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final, Protocol
 
+from waypost.codec import u64
 from waypost.engine import Apply, Ask, Commit, Deadlines, Effect, Put, Rows
 from waypost.errors import WireError
 from waypost.ledger.archive import Archive
@@ -27,11 +28,13 @@ from waypost.record import Change, Kind
 TABLE: Final = "ledger_mirror"
 FOLDER: Final = "tiles/mirror"
 UNDER_WAY_MAX: Final = 4  # origins fetched from at once
+READ_MAX: Final = 32  # entries that are given to be read at once: some may cost a signature
 RETRY_S: Final = 10.0  # after nobody had what is missing; twice as long after each time more
 RETRY_MAX_S: Final = 600.0
 NOT_FOUND: Final = Reply(404, b"there is no such file\n")
 _ORIGIN: Final = b"/origin"  # rows beside those of the archive, after the digest
 _HEAD: Final = b"/head"
+_READ: Final = b"/read"  # u64: the entries before it were read by whoever takes them
 _WRITTEN: Final = b"mirror/"  # the key of a change, before the origin
 
 
@@ -95,11 +98,13 @@ class Mirror:
         self._transfers: dict[int, Transfer] = {}
         self._retries: Deadlines[str] = Deadlines()
         self._effects: list[Effect] = []
-        self._read: list[tuple[str, int, list[bytes]]] = []
+        self._unread: dict[str, int] = {}  # by origin, the first entry that nobody has read
+        self._now = 0.0
         self._wrong = self._missing = 0
 
     def restore(self, rows: Rows, now: float) -> None:
         """Raises StoreError."""
+        self._now = now
         for key, value in rows.scan(TABLE):
             if key[32:] == _ORIGIN:
                 copy = self._copy(value.decode())
@@ -107,6 +112,7 @@ class Mirror:
                 copy.archive.restore(rows)
                 whole = rows.get(TABLE, copy.digest + _HEAD)
                 copy.head = read_head(whole) if whole is not None else None
+                self._unread[value.decode()] = int.from_bytes(rows.get(TABLE, copy.digest + _READ) or b"", "big")
 
     def size(self, origin: str) -> int:
         copy = self._copies.get(origin)
@@ -147,6 +153,7 @@ class Mirror:
 
     def follow(self, now: float) -> None:
         """Begin with what is behind its head; to be called when there are new heads."""
+        self._now = now
         for origin in self._heads:
             self._copy(origin)
         for origin in list(self._copies):
@@ -191,16 +198,27 @@ class Mirror:
         self.follow(now)
 
     def next_timer(self) -> float | None:
-        return self._retries.next()
+        return self._now if self._unread else self._retries.next()
 
     def take_effects(self) -> list[Effect]:
         effects, self._effects = self._effects, []
         return effects
 
     def take_read(self) -> list[tuple[str, int, list[bytes]]]:
-        """Origin, index of the first, and entries that were checked and are being kept."""
-        read, self._read = self._read, []
-        return read
+        """Origin, index of the first, and entries that were checked and are being kept, READ_MAX at most.
+
+        While there are more, next_timer() is due; no more of that log is fetched.  Those of the last chunk come again
+        after a restart.  Raises StoreError.
+        """
+        if not self._unread:
+            return []
+        origin, first = next(iter(self._unread.items()))
+        read = self.entries(origin, first, first + READ_MAX)
+        self._unread[origin] = first + len(read)
+        if self._unread[origin] >= self.size(origin):
+            del self._unread[origin]
+            self.follow(self._now)
+        return [(origin, first, read)]
 
     def counters(self) -> dict[str, int]:
         return {"ledger_mirror_wrong": self._wrong, "ledger_mirror_missing": self._missing}
@@ -229,7 +247,7 @@ class Mirror:
         head, copy = self._heads.get(origin), self._copies[origin]
         if head is None or head.size <= copy.archive.size or origin in self._under_way or copy.rests:
             return
-        if self._stop(origin) is not None:
+        if origin in self._unread or self._stop(origin) is not None:
             return
         sources = self._sources(origin)
         if not sources:
@@ -284,10 +302,11 @@ class Mirror:
         if copy.archive.size == head.size:
             copy.next, copy.tried = head, 0
             puts = (*puts, Put(TABLE, copy.digest + _HEAD, head.note.encode()))
+        puts = (*puts, Put(TABLE, copy.digest + _READ, u64(transfer.first)))
         written = Change(0, Kind.PUT, ROOM, _WRITTEN + origin.encode(), copy.archive.size, b"", 0, b"")
         self._effects.append(Commit(files, puts, (Apply(written),)))
         self._under_way[origin] = 0
-        self._read.append((origin, transfer.first, transfer.entries))
+        self._unread[origin] = transfer.first
         copy.wait_s = RETRY_S
 
     def _try_another(self, transfer: Transfer, now: float) -> None:

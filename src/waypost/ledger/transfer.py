@@ -17,8 +17,8 @@ from waypost.ledger.questions import Call
 from waypost.ledger.tiles import ENTRIES, ENTRY_MAX, WIDTH, Tile, decode_bundle
 from waypost.ledger.tree import HASH_SIZE, leaf_hash
 
-CHUNK_BUNDLES: Final = 16  # fetched, checked and written together
-CHUNK_OCTETS: Final = 4 << 20  # of entries, after which a chunk has no further bundle
+CHUNK_BUNDLES: Final = 8  # fetched, checked and written together
+CHUNK_OCTETS: Final = 2 << 20  # of entries, after which a chunk has no further bundle
 BUNDLE_OCTETS_MAX: Final = WIDTH * (2 + ENTRY_MAX)
 
 

@@ -307,13 +307,16 @@ class Notaries:
         self.world.after(AGAIN_S, partial(self._learn, name, committed))
 
     def _hear(self, name: str, record: Gossiped) -> None:
+        """Again and again, until it is on the disk."""
         node = self.nodes.get(name)
         if node is None:
             return
-        if node.engine is None:
-            self.world.after(AGAIN_S, partial(self._hear, name, record))
-        else:
+        kept = node.disk.get(GOSSIP, record.key)
+        if kept is not None and _gossiped.decode(kept).hlc.hlc >= record.hlc.hlc:
+            return
+        if node.engine is not None:
             node.call(lambda engine, now: engine.hear(record))
+        self.world.after(AGAIN_S, partial(self._hear, name, record))
 
     def _next(self, place: Place, value: str) -> Committed:
         """With a certificate that nobody looks at here."""
