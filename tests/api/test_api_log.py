@@ -147,6 +147,13 @@ def test_what_is_voted_and_not_in_the_log_can_be_proven_later(api: Api, node: Lo
     assert api.ask("GET", PROOF + "&version=2").status == 404
 
 
+def test_a_version_that_is_not_in_the_log_is_not_proven_by_the_next_one(api: Api, node: Logbook) -> None:
+    node.mesh.put(FIRST)
+    node.put(SECOND)
+    assert api.ask("GET", PROOF + "&version=1").status == 503
+    prove(api, PROOF + "&version=2")
+
+
 def test_what_never_was_cannot_be_proven(api: Api, node: Logbook) -> None:
     assert api.ask("GET", PROOF).status == 404
     node.put(FIRST)
