@@ -83,12 +83,16 @@ MEANINGS: Final = {
     "ledger_heads_told": "Heads of other logs told to nodes.",
     "ledger_heads_waiting": "Heads of logs that wait for entries of theirs to be kept here.",
     "ledger_keys_refused": "Notes of nodes about the keys of their logs that were wrong, or named others than before.",
-    "ledger_link_age_seconds": "Time since the head of another node's log was entered here, of the one that was longest ago.",
+    "ledger_link_age_seconds": (
+        "Time since the head of another node's log was entered here, of the one that was longest ago."
+    ),
     "ledger_mirror_behind": "Entries of other logs that are cosigned, and not yet kept here.",
     "ledger_mirror_missing": "Requests for entries of other logs that nobody answered.",
     "ledger_mirror_wrong": "Entries of other logs that are not what their signed head says.",
     "ledger_mirrored": "Entries of other logs that are kept here.",
-    "ledger_opening_adopted": "Times that this node took back entries of its own log, which others had and it had lost.",
+    "ledger_opening_adopted": (
+        "Times that this node took back entries of its own log, which others had and it had lost."
+    ),
     "ledger_opening_answered": "Nodes that said which head of this node's log they saw last.",
     "ledger_opening_asked": "Requests to other nodes for the head of this node's log that they saw last.",
     "ledger_opening_contradicted": "Heads signed with the key of this node's log that contradict it.",
