@@ -14,6 +14,7 @@ from serving import Api, serving
 
 from waypost.cli.keys import wall_ms
 from waypost.cli.verbs import call
+from waypost.drip.book import HISTORY
 from waypost.ledger.checkpoint import Checkpoint, sign_head
 from waypost.ledger.entry import commit
 from waypost.ledger.evidence import of_heads, of_statements
@@ -101,10 +102,22 @@ def test_people_are_told_what_is_proven(proof: Path, capsys: pytest.CaptureFixtu
     assert told.err == ""
 
 
-def test_what_nobody_voted_on_is_not_proven(run: Run, tmp_path: Path) -> None:
-    file = tmp_path / "file"
-    assert run("prove", "lamp", str(file))[0] == 1
+def test_what_nobody_voted_on_is_not_proven_and_not_waited_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Counting(Logbook):
+        asked_for = 0
+
+        def after(self, table: str, key: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+            self.asked_for += table == HISTORY
+            return super().after(table, key, limit)
+
+    file, node = tmp_path / "file", Counting()
+    with serving(node.ask, rows=node) as api:
+        assert call(["prove", "lamp", str(file), "--wait", "2", "--url", api.url]) == 1
+    assert "nothing was ever voted" in capsys.readouterr().err
     assert not file.exists()
+    assert node.asked_for == 1
 
 
 def test_a_file_that_is_there_is_not_written_over(run: Run, proof: Path) -> None:
