@@ -22,7 +22,7 @@ from waypost.ledger.exhibit import encode
 from waypost.ledger.note import Algorithm, from_base64, to_base64
 from waypost.ledger.policy import Policy
 from waypost.ledger.proof import ProofFile
-from waypost.ledger.questions import Prove
+from waypost.ledger.questions import Prove, ShowLog
 from waypost.ledger.statement import Statement
 from waypost.record import ROSTER, Committed, Record
 
@@ -142,6 +142,23 @@ def test_a_proof_waits_for_a_published_head(run: Run, node: Logbook, tmp_path: P
     later.put(FIRST)
     with serving(later.ask, rows=later) as api:
         assert call(["prove", "lamp", str(tmp_path / "late"), "--url", api.url]) == 0
+
+
+def test_a_proof_waits_for_witnesses(tmp_path: Path, policy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    class Slow(Logbook):
+        async def ask(self, question: Any) -> object:
+            if isinstance(question, ShowLog):
+                self.witnesses = (*COSIGNERS,)  # whom it wants
+            elif isinstance(question, Prove) and question in self.asked:
+                self.publish()
+            return await super().ask(question)
+
+    node = Slow()
+    node.witnesses = ("berta",)
+    node.put(FIRST)
+    with serving(node.ask, rows=node) as api:
+        assert call(["prove", "lamp", str(tmp_path / "file"), "--url", api.url, "-o", "json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["cosigners"]) == 4
 
 
 def test_a_proof_without_the_witnesses_that_the_node_wants_is_told_to_be_weak(
