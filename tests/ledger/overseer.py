@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
-from waypost.ledger import entry
+from waypost.ledger import entry, evidence
 from waypost.ledger.checkpoint import Head, cosigned_at, read_head, require_signed
 from waypost.ledger.entry import Kind
 from waypost.ledger.log import FOLDER
@@ -169,16 +169,30 @@ class Overseer:
             same = _tree_of(entries[: known.tree.size]).root() == known.tree.root()
             require(same, "APPEND-ONLY", f"an entry of {name} has changed")
             self._read(name, known, entries)
-            require(not proofs_of(disk), "SOUND-EVIDENCE", f"{name} holds evidence")
+            self.check_proofs(name)
             for (witness, _), head in self.cosigned.items():
                 if witness == name:
                     self._require_kept(name, head)
+
+    def check_proofs(self, name: str) -> int:
+        """How many it holds: each of them proves something, against somebody who is not honest."""
+        found = proofs_of(self.disk(name))
+        for data in found:
+            self._judge(name, data)
+        return len(found)
+
+    def _judge(self, name: str, data: bytes) -> None:
+        keys = [key(each) for each in self.names for key in (log_key, cosigner_key)]
+        found = evidence.check(data, keys, Fast.verify, quorum_of(len(self.names) - 1))
+        about = found.origin
+        require(bool(about) and about not in self.honest, "SOUND-EVIDENCE", f"{name} holds {found}")
 
     def _read(self, name: str, known: Known, entries: list[bytes]) -> None:
         """What came since."""
         for index, data in enumerate(entries[known.read :], known.read):
             read = entry.decode(data)
-            require(read.kind is not Kind.EVIDENCE, "SOUND-EVIDENCE", f"the log of {name} holds evidence")
+            if read.kind is Kind.EVIDENCE:
+                self._judge(name, data)
             if read.kind is Kind.PEER_HEAD:
                 self._check_link(name, known, read_head(read.body))
             elif read.kind is Kind.DAY:

@@ -6,6 +6,7 @@ from random import Random
 from typing import Final
 
 from overseer import Overseer
+from stage import Stage
 
 from waypost.ledger.days import GRACE_MS
 from waypost.ledger.questions import Call, Enter, Entered
@@ -17,6 +18,7 @@ SECONDS: Final = 30.0
 ROUND_S: Final = 2.0
 SETTLING: Final = 45.0  # for what was put off, with its retries
 ROUNDS: Final = 5  # in which every live peer is linked
+LIES_S: Final = 5.0  # after which a liar may turn
 MIDNIGHT_S: Final = 5.0  # into the storm
 DAYS: Final = ("2027-01-15", "2027-01-16")
 ODDS: Final = Odds(
@@ -43,17 +45,20 @@ ROUGH: Final = Weather(delay_min=0.002, delay_max=0.06, loss=0.08, twice=0.08, l
 
 
 class Tempest:
-    """A party in a storm, with its overseer."""
+    """A party in a storm, with its overseer; with a `liar`, the first of them forks its log in the midst of it."""
 
-    def __init__(self, seed: int, *, sync: bool = True) -> None:
+    def __init__(self, seed: int, *, sync: bool = True, liar: bool = False) -> None:
         self.rng = Random(f"{seed}/tempest")
-        self.overseer = Overseer(NAMES, NAMES)
+        self.honest = NAMES[1:] if liar else NAMES
+        self.overseer = Overseer(NAMES, self.honest)
         midnight = self.midnight = -(EPOCH_MS + round(MIDNIGHT_S * 1000)) % DAY_MS
         self.party = Notaries(seed, NAMES, sync=sync, round_s=ROUND_S, clock_offset_ms=midnight, watcher=self.overseer)
         self.overseer.watch(self.party)
         self.working = True
         self.mean = self.rng.choice((0.2, 0.5, 2.0))
         self.troubles: dict[str, int] = {}
+        if liar:
+            self.party.world.after(self.rng.uniform(LIES_S, SECONDS), self._turn)
 
     def blow(self) -> None:
         world = self.party.world
@@ -99,7 +104,7 @@ class Tempest:
         if kind == 0:
             party.gossip(b"key %d" % rng.randrange(8), rng.choice((b"value", None)))
         elif kind == 1:
-            self._state(rng.choice(NAMES))
+            self._state(rng.choice(self.honest))
         elif kind == 2:  # the overseer reads it
             party.calls.call(
                 "reader", "2001:db8:d::1", Call(rng.choice(NAMES), "GET", "checkpoint"), lambda reply: None
@@ -107,6 +112,23 @@ class Tempest:
         else:
             party.commit(f"key {rng.randrange(8)}")
         party.world.after(rng.expovariate(1 / self.mean), self._work)
+
+    def _turn(self) -> None:
+        """The first node forks: at once or later, by little or by much, for some or for all."""
+        stage, rng = Stage(self.party, NAMES[0]), self.rng
+        rogue = stage.rogue
+        fork = rogue.history.fork(rng.randint(0, rogue.history.size), *[b"otherwise"] * rng.randint(1, 20))
+        seeing = rng.sample(self.honest, rng.randint(1, len(self.honest)))
+        rogue.views = dict.fromkeys(seeing, fork)
+        self._lie(stage)
+
+    def _lie(self, stage: Stage) -> None:
+        rogue, rng = stage.rogue, self.rng
+        for history in (rogue.history, next(iter(rogue.views.values()))):
+            history.add(*[b"and so on"] * rng.randint(0, 3))
+        for name in self.honest:
+            stage.submit(name)
+        self.party.world.after(ROUND_S, partial(self._lie, stage))
 
     def _state(self, name: str) -> None:
         """A client has a statement entered there."""

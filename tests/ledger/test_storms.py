@@ -24,6 +24,17 @@ def test_a_storm_over_ledgers_keeps_every_log_one(seed: int, request: pytest.Fix
     assert tempest.overseer.accepted > 0
 
 
+@pytest.mark.storm(40, 10_000)
+def test_a_storm_over_ledgers_with_a_liar_ends_with_a_proof_at_every_honest_node(
+    seed: int, request: pytest.FixtureRequest
+) -> None:
+    """COMPLETE-EVIDENCE and SOUND-EVIDENCE."""
+    tempest = Tempest(seed, liar=True)
+    with repeatable(seed, f"pytest -m '' '{request.node.nodeid}'"):
+        tempest.blow()
+        assert all(tempest.overseer.check_proofs(name) for name in tempest.honest)
+
+
 def test_a_disk_that_does_not_sync_is_noticed() -> None:
     caught = 0
     for seed in range(10):

@@ -1,48 +1,31 @@
 """Five nodes of which some lie from some moment on, and what the others make of it, in the simulator."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from math import ceil
 from typing import Final
 
 from overseer import Overseer, proofs_of
 from rogues import Rogue
+from stage import Stage
 
 from waypost.ledger import evidence
-from waypost.ledger.checkpoint import read_head
 from waypost.ledger.evidence import Found
 from waypost.ledger.policy import quorum_of
-from waypost.ledger.questions import Call, Reply, Serve, ShowLog, Shown
-from waypost.sim.calls import OnReply
+from waypost.ledger.questions import Call, Reply, ShowLog, Shown
 from waypost.sim.disk import Disk
-from waypost.sim.histories import History
 from waypost.sim.notaries import (
     ROUND_S,
     Notaries,
     cosigner_key,
-    entries_of,
     log_key,
-    node_key,
-    notary_of,
     origin_of,
 )
-from waypost.sim.people import Fast, fast
+from waypost.sim.people import Fast
 
 NAMES: Final = ("anna", "berta", "carla", "dora", "emma")
 TICK_S: Final = 0.25
 PEACE_S: Final = 45.0  # in which all logs come to hold each other's heads
 ROUNDS_MAX: Final = 6
-
-
-@dataclass
-class Stage:
-    """Where a rogue stands in the simulator: it answers as a node does."""
-
-    rogue: Rogue
-    host: str
-
-    def serve(self, question: Serve, on_reply: OnReply) -> None:
-        on_reply(self.rogue.serve(question))
 
 
 class Trial:
@@ -55,6 +38,7 @@ class Trial:
         self.party = Notaries(seed, NAMES, watcher=self.overseer)
         self.overseer.watch(self.party)
         self.rogues: dict[str, Rogue] = {}
+        self._stages: dict[str, Stage] = {}
         self.began = 0.0
         self._keys = 0
         self.live(peace_s)
@@ -69,22 +53,15 @@ class Trial:
 
     def turn(self, name: str) -> Rogue:
         """From now on a rogue is that node, with its keys and what was in its log."""
-        node = self.party.nodes[name]
-        history = History(log_key(name), fast(f"{name}/log").sign, entries_of(node.disk))
-        rogue = Rogue(notary_of(name, lambda path: None), node_key(name), history)
-        rogue.now_s = lambda: self.party.world.wall_ms() // 1000
-        self._remember(rogue, node.disk)
-        node.crash(power_cut=False)
-        self.party.nodes.pop(name)
-        self.rogues[name] = rogue
-        self.party.calls.servers[name] = Stage(rogue, self.party.host(name))
+        stage = self._stages[name] = Stage(self.party, name)
+        self.rogues[name] = stage.rogue
         self.began = self.party.world.now
-        return rogue
+        return stage.rogue
 
-    def submit(self, rogue: Rogue, *nodes: str, size: int | None = None) -> None:
+    def submit(self, rogue: Rogue, *nodes: str) -> None:
         """It has its head cosigned by those, or tries to."""
         for node in nodes:
-            self._submit(rogue, node, size)
+            self._stages[rogue.name].submit(node)
         self.party.run(2.0)
 
     def say(self, rogue: Rogue, call: Call) -> Reply | None:
@@ -155,19 +132,3 @@ class Trial:
         for name in self.honest:
             assert set(self.frozen(name)) <= {origin_of(bad) for bad in names}
             assert self.shown(name).state == "signing"
-
-    def _submit(self, rogue: Rogue, node: str, size: int | None) -> None:
-        call = rogue.submit(node, size)
-
-        def on_reply(reply: Reply | None) -> None:
-            if rogue.heard(node, call, reply):
-                self._submit(rogue, node, size)
-
-        self.party.calls.call(rogue.name, self.party.host(rogue.name), call, on_reply)
-
-    def _remember(self, rogue: Rogue, disk: Disk) -> None:
-        """What it cosigned while it was honest."""
-        for _, value in disk.scan("ledger_witness"):
-            if value.startswith(b"waypost/"):
-                head = read_head(value)
-                rogue.cosigned[head.origin] = head
