@@ -164,6 +164,19 @@ def test_a_log_that_grew_from_another_past_is_proven(
     forked(state, capsys, tmp_path, "inconsistent growth")
 
 
+def test_a_fork_is_proven_of_a_log_that_has_grown_past_its_head(
+    run: Run, served: Served, state: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run()
+    other = [b"other", *ENTRIES_OF[1:], *(b"new %d" % number for number in range(168))]
+    served.write(other[:601])
+    head = served.files["checkpoint"]
+    served.write(other)  # full tiles have taken the places of the partial ones
+    served.files["checkpoint"] = head
+    assert run()[0] == 5
+    forked(state, capsys, tmp_path, "inconsistent growth")
+
+
 def test_a_log_that_went_back_is_a_complaint_and_no_proof(run: Run, served: Served, state: Path) -> None:
     run()
     served.write(ENTRIES_OF[:300])

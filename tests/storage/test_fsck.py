@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from people import FOUNDING, NETWORK, WALL_MS, key_of
+from people import FOUNDING, NETWORK, WALL_MS, key_of, public_of
 
 from waypost.codec import u64
 from waypost.drip.book import row_key
@@ -23,6 +23,7 @@ from waypost.ledger.mirror import TABLE as MIRROR
 from waypost.ledger.note import Algorithm, Key, Note, sign
 from waypost.ledger.peers import FIRST_LINE
 from waypost.ledger.peers import TABLE as PEER
+from waypost.ledger.statement import Statement
 from waypost.storage.files import read_file
 from waypost.storage.fsck import Looked, fsck
 from waypost.storage.keyring import Keyring
@@ -33,7 +34,9 @@ OTHER: Final = "waypost/berta"
 DIGEST: Final = sha256(OTHER.encode()).digest()
 COMMIT: Final = commit(NETWORK, FOUNDING.encode())
 PLACE: Final = index.of_commit(row_key(FOUNDING.record.place), FOUNDING.record.version)
-OWN: Final = [b"entry %d" % number for number in range(599)] + [COMMIT]
+SAID: Final = Statement(WALL_MS, {"says": "so"}, "example", "", public_of("heir")).signed(key_of("heir").sign).encode()
+STATED: Final = index.of_statement(SAID)
+OWN: Final = [b"entry %d" % number for number in range(597)] + [SAID, SAID, COMMIT]
 OTHERS: Final = [b"other %d" % number for number in range(300)]
 
 
@@ -50,7 +53,7 @@ def head_of(archive: Archive, key: Key, signer: str | None = None) -> Head:
 
 @pytest.fixture
 def state(tmp_path: Path) -> Path:
-    """A node's, with a log of 600 entries, the last of which is a commit, and a copy of 300 of another's."""
+    """A log of 600 entries, at the end a statement twice and a commit; and a copy of 300 entries of another log."""
     keyring = Keyring.open(tmp_path, WALL_MS)
     own = Key(ORIGIN, Algorithm.ED25519, keyring.log.public_key().public_bytes_raw())
     other = Key(OTHER, Algorithm.ED25519, key_of(OTHER).public_key().public_bytes_raw())
@@ -59,7 +62,8 @@ def state(tmp_path: Path) -> Path:
     note = Note(text, (sign(text, Key("berta", Algorithm.ED25519, other.public), key_of(OTHER).sign),))
     with closing(Store.open(tmp_path)) as store:
         archive = Archive(FOLDER, TAIL, b"", lambda name: read_file(tmp_path, name))
-        write(store, archive, OWN, Put(index.TABLE, PLACE, u64(599) + u64(7)))
+        indexed = [Put(index.TABLE, key, u64(at) + u64(7)) for key, at in ((PLACE, 599), (STATED, 598))]
+        write(store, archive, OWN, *indexed)
         head = sign_head(Checkpoint(ORIGIN, archive.size, archive.tree.root()), own, keyring.log.sign)
         mirror = Archive(f"tiles/mirror/{DIGEST.hex()}", MIRROR, DIGEST, lambda name: read_file(tmp_path, name))
         write(store, mirror, OTHERS)
@@ -141,7 +145,10 @@ def change(state: Path, statement: str, *values: bytes) -> None:
         ("UPDATE ledger_tail SET value = ? WHERE key = ?", (u64(601), b"size"), "there are 601"),
         ("UPDATE ledger_node SET value = ? WHERE key = ?", (b"x", HEAD), "cannot be read"),
         ("UPDATE ledger_index SET value = ? WHERE key = ?", (u64(598) + u64(7), PLACE), "entry 599 is not where"),
+        ("UPDATE ledger_index SET value = ? WHERE key = ?", (u64(600) + u64(7), PLACE), "entry 599 is not where"),
         ("DELETE FROM ledger_index WHERE key = ?", (PLACE,), "entry 599 is not where"),
+        ("UPDATE ledger_index SET value = ? WHERE key = ?", (u64(597) + u64(7), STATED), "entry 598 is not where"),
+        ("DELETE FROM ledger_index WHERE key = ?", (STATED,), "entry 597 is not where"),
     ],
 )
 def test_damaged_rows_are_told(state: Path, statement: str, values: tuple[bytes, ...], sentence: str) -> None:
