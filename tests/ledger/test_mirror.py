@@ -87,6 +87,8 @@ class Story:
         self.waiting: list[Ask] = []
         self.now = 0.0
         self.most_written = 0
+        self.writing: list[Commit] = []
+        self.is_slow = False  # the disk
         self.read: list[tuple[str, int, list[bytes]]] = []
         self.reads = True  # what is given to be read is taken
         self.start()
@@ -136,17 +138,25 @@ class Story:
             match effect:
                 case Commit():
                     self.most_written = max(self.most_written, sum(len(file.data) for file in effect.files))
-                    self.disk.begin([effect])
-                    self.disk.finish()
-                    for then in effect.then:
-                        assert isinstance(then, Apply)
-                        assert self.mirror.applied(then.change, self.now)
-                    self.carry_out()
+                    self.writing.append(effect)
+                    if not self.is_slow:
+                        self.finish()
                 case Ask(body=Call() as call):
                     self.asked.append(call)
                     self.waiting.append(effect)
                 case _:
                     assert not isinstance(effect, Answer)
+
+    def finish(self) -> None:
+        """What is being written is durable."""
+        commits, self.writing = self.writing, []
+        for commit in commits:
+            self.disk.begin([commit])
+            self.disk.finish()
+            for then in commit.then:
+                assert isinstance(then, Apply)
+                assert self.mirror.applied(then.change, self.now)
+        self.carry_out()
 
     def wait(self, seconds: float) -> None:
         self.now += seconds
@@ -245,6 +255,20 @@ def test_a_wrong_tile_of_hashes_lets_nothing_be_kept() -> None:
     assert story.mirror.counters()["ledger_mirror_wrong"] == 1
 
 
+def test_a_tile_of_hashes_has_the_width_that_its_name_says() -> None:
+    berta = History("berta", entries(9000))
+    story = Story(berta)
+
+    def add(path: str) -> Reply:
+        reply = berta.serve(path)
+        return reply if "entries" in path else Reply(reply.status, reply.body + bytes(32))
+
+    story.nodes["berta"] = add
+    story.follow(berta.head())
+    assert story.mirror.size(berta.origin) == 0
+    assert story.mirror.counters()["ledger_mirror_wrong"] == 1
+
+
 @pytest.mark.parametrize("body", [b"", b"\x00", b"\xff\xff", bytes(8192), bytes(8193), encode_bundle(entries(257))])
 def test_octets_that_are_no_bundle_are_counted(body: bytes) -> None:
     berta = History("berta", entries(300))
@@ -319,8 +343,10 @@ def test_a_frozen_origin_is_followed_no_further() -> None:
     story.follow(berta.head())
     berta.grow(entries(300, 300))
     story.frozen[berta.origin] = Stop(200)
+    asked = len(story.asked)
     story.follow(berta.head())
     assert story.mirror.size(berta.origin) == 300
+    assert len(story.asked) == asked
 
 
 def test_of_a_frozen_origin_is_served_what_lies_below() -> None:
@@ -374,6 +400,18 @@ def test_a_head_is_served_once_all_of_it_is_there() -> None:
     assert story.mirror.serve(digest_of(berta), "checkpoint").body == berta.head().note.encode()
     story.start()
     assert story.mirror.serve(digest_of(berta), "checkpoint").body == berta.head().note.encode()
+
+
+def test_nothing_is_served_that_is_not_on_the_disk() -> None:
+    berta = History("berta", entries(300))
+    story = Story(berta)
+    story.is_slow = True
+    story.follow(berta.head())
+    serve, digest = story.mirror.serve, digest_of(berta)
+    assert story.mirror.size(berta.origin) == 300
+    assert {serve(digest, path).status for path in ("checkpoint", "tile/entries/000", "tile/0/001.p/44")} == {404}
+    story.finish()
+    assert {serve(digest, path).status for path in ("checkpoint", "tile/entries/000", "tile/0/001.p/44")} == {200}
 
 
 def test_few_logs_are_fetched_at_once_and_all_in_turn() -> None:
