@@ -114,11 +114,11 @@ class Tempest:
         party.world.after(rng.expovariate(1 / self.mean), self._work)
 
     def _turn(self) -> None:
-        """The first node forks: at once or later, by little or by much, for some or for all."""
+        """The first node forks, by little or by much: some see the one history, some the other."""
         stage, rng = Stage(self.party, NAMES[0]), self.rng
         rogue = stage.rogue
         fork = rogue.history.fork(rng.randint(0, rogue.history.size), *[b"otherwise"] * rng.randint(1, 20))
-        seeing = rng.sample(self.honest, rng.randint(1, len(self.honest)))
+        seeing = rng.sample(self.honest, rng.randrange(1, len(self.honest)))
         rogue.views = dict.fromkeys(seeing, fork)
         self._lie(stage)
 
