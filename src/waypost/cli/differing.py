@@ -3,21 +3,21 @@
 Source: notes on the ledger, 5; notes on reliability, A3.
 """
 
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
 
 import click
 
 from waypost.api.calls import RefusedError
-from waypost.api.logged import Entry, Version
+from waypost.api.logged import Entry
 from waypost.api.sync import SyncClient
 from waypost.cli.claiming import at as shown_at
-from waypost.cli.node import Place, node_option
+from waypost.cli.node import Place as At
+from waypost.cli.node import node_option
 from waypost.cli.output import emit, note, output_option, rows
 from waypost.cli.reports import Difference, Stood
 from waypost.errors import RemoteError, WireError
-from waypost.record import ROSTER, Committed
+from waypost.record import ROSTER, Committed, Place
 
 PAGE: Final = 1_000
 COLUMNS: Final = ("key", "version", "value", "holder", "entry", "logged")
@@ -26,19 +26,12 @@ COSIGNATURE_SIZE: Final = 72  # octets: a time and a signature
 START: Final = -1  # before the first entry
 
 
-@dataclass(frozen=True, slots=True)
-class _Change:
-    first: Committed
-    last: Committed
-    index: int
-
-
 @click.command()
 @click.argument("a", metavar="A")
 @click.argument("b", metavar="B")
 @node_option
 @output_option
-def diff(a: str, b: str, at: Place, output: str) -> None:
+def diff(a: str, b: str, at: At, output: str) -> None:
     """Show what became of which names after A, until B: each is an entry of the log, or a time.
 
         waypost log diff 120 180
@@ -52,43 +45,38 @@ def diff(a: str, b: str, at: Place, output: str) -> None:
         after, until = (_index(node, size, text) for text in (a, b))
         if after > until:
             raise click.UsageError(f"{a} comes after {b}")
-        found = [_difference(node, place, change, after) for place, change in _changes(node, after, until).items()]
+        changes = _changes(node, after, until)
+        found = [
+            Difference(*place, _stood(node, place, after), _of(node, place, last)) for place, last in changes.items()
+        ]
     emit(found, output, rows([_line(each) for each in found], COLUMNS))
     if output == "table" and not found:
         note("no record changed")
 
 
-def _changes(node: SyncClient, after: int, until: int) -> dict[tuple[str, str], _Change]:
-    """By key, in the order of the first change."""
-    changes: dict[tuple[str, str], _Change] = {}
+def _changes(node: SyncClient, after: int, until: int) -> dict[Place, int]:
+    """The last entry of each key, in the order of the first ones."""
+    changes: dict[Place, int] = {}
     for entry in islice(node.entries(after + 1, count=PAGE), until - after):
         committed = _committed(entry)
         if committed is not None:
-            place = committed.record.place
-            before = changes.get(place)
-            changes[place] = _Change(before.first if before else committed, committed, entry.index)
+            changes[committed.record.place] = entry.index
     return changes
 
 
-def _difference(node: SyncClient, place: tuple[str, str], change: _Change, after: int) -> Difference:
-    before = None
-    if change.first.record.version > 1:
-        before = _stood(node, place, after)
-    return Difference(*place, before, _of(node.record_at(*place, change.index)))
-
-
-def _stood(node: SyncClient, place: tuple[str, str], index: int) -> Stood | None:
+def _stood(node: SyncClient, place: Place, index: int) -> Stood | None:
     if index == START:
         return None
     try:
-        return _of(node.record_at(*place, index))
+        return _of(node, place, index)
     except RefusedError as error:
         if error.code != 404:
             raise
-        return None  # this node learnt of the key later than of its first version
+        return None
 
 
-def _of(version: Version) -> Stood:
+def _of(node: SyncClient, place: Place, index: int) -> Stood:
+    version = node.record_at(*place, index)
     record = version.record
     return Stood(record.version, record.value, record.holder, version.index, version.logged_ms)
 
