@@ -5,7 +5,7 @@ it is asked to, with the answers that a witness gives.  Nothing here is bound to
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
 from waypost.ledger.checkpoint import Head, cosign
@@ -34,6 +34,7 @@ class Rogue:
     cosigned: dict[str, Head] = field(default_factory=dict)
     held: dict[str, int] = field(default_factory=dict)  # by node, the size that it has cosigned
     refusals: list[Reply] = field(default_factory=list)
+    proves: bool = True  # with its heads come the proofs of what it shows
 
     @property
     def name(self) -> str:
@@ -75,6 +76,8 @@ class Rogue:
     def submit(self, node: str, size: int | None = None) -> Call:
         """The head of what the node is shown, for its witness."""
         submission = self.view(node).submission(self.held.get(node, 0), size)
+        if not self.proves:
+            submission = replace(submission, proof=())
         return Call(node, "POST", "add-checkpoint", submission.encode())
 
     def heard(self, node: str, call: Call, reply: Reply | None) -> bool:

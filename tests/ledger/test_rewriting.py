@@ -9,7 +9,8 @@ import pytest
 from rogues import rewritten
 from trials import NAMES, Trial
 
-from waypost.sim.notaries import origin_of
+from waypost.ledger.questions import Reply
+from waypost.sim.notaries import ROUND_S, origin_of
 
 lies = pytest.mark.parametrize("lies", [True, False], ids=["it lies", "it is honest"])
 
@@ -38,3 +39,27 @@ def test_no_lone_defector_whoever_rewrites_history_and_however_many(count: int, 
     trial.rounds_until(lambda: trial.accused() == {origin_of(name) for name in bad}, most=4)
     trial.rounds_until(trial.all_know, most=4)
     trial.require_only_guilty(*bad)
+
+
+@pytest.mark.parametrize(("proves", "serves"), [(True, False), (False, True), (False, False)])
+def test_no_lone_defector_whatever_it_gives_away_of_its_new_history(proves: bool, serves: bool) -> None:
+    """The proof that comes with its head is enough, and so are its tiles.
+
+    With neither nobody can show anything; and nobody cosigns it, so no reader who asks for a quorum is deceived.
+    """
+    trial = Trial("anna")
+    anna = trial.turn("anna")
+    anna.history = rewritten(anna.history, [])
+    anna.history.add(*[b"and so on"] * 5)
+    anna.proves = proves
+    if not serves:
+        anna.answers = lambda question: Reply(404) if question.path.startswith("tile/") else None
+    trial.submit(anna, *trial.honest)
+    if proves or serves:
+        assert trial.rounds_until_proof() <= 4
+        trial.require_only_guilty("anna")
+    else:
+        trial.live(4 * ROUND_S)
+        assert {reply.status for reply in anna.refusals} == {422}
+        assert not trial.overseer.read(anna.history.head())
+        trial.require_no_alarm()
