@@ -10,13 +10,14 @@ from dataclasses import replace
 import pytest
 from keeping import public_of, sign_as, verify
 from seeing import POSIX, Eye, Scribe
-from town import LATE, Town
+from town import LATE, House, Town
 
+from waypost.engine import Ask
 from waypost.ledger.checkpoint import Checkpoint, Head, cosign, cosigned_at
 from waypost.ledger.heads import OCTETS_MAX, TOLD_MAX
 from waypost.ledger.note import Algorithm, Key, Note
 from waypost.ledger.questions import Call, Outside, Reply
-from waypost.ledger.rounds import WAIT_S, Rounds
+from waypost.ledger.rounds import WAIT_S, WITNESSES_MAX, Rounds
 from waypost.ledger.submission import SIZE_MEDIA, Submission
 
 NAMES = ("anna", "berta", "carla", "dora", "emma")
@@ -560,14 +561,14 @@ def test_all_are_told_how_far_a_quorum_agreed() -> None:
 
 
 def test_many_heads_are_told_in_parts() -> None:
-    scribes = [Scribe(f"{number:03}").grow(number + 1) for number in range(150)]
+    scribes = [Scribe(f"{number:03}").grow(number + 1) for number in range(40)]
     town = Town("anna", "berta", witnessed=tuple(scribe.key for scribe in scribes)).calm()
     for number, scribe in enumerate(scribes):
         town["anna"].witness.add_checkpoint(number, scribe.submission(0).encode(), town.now, POSIX)
     town.settle()
     town.run(11.0)
     parts = [told(call) for call in town.said("heads", to="berta")]
-    assert [len(part) for part in parts] == [TOLD_MAX, TOLD_MAX, 150 - 2 * TOLD_MAX]
+    assert [len(part) for part in parts] == [TOLD_MAX, TOLD_MAX, 40 - 2 * TOLD_MAX]
     assert {head.origin for part in parts for head in part} == {scribe.key.name for scribe in scribes}
 
 
@@ -639,3 +640,14 @@ def test_the_witness_of_this_story_would_have_refused_what_another_cosigned() ->
     anna = Scribe("anna").grow(3)
     eye = Eye({anna.key.name: anna.key})
     assert eye.submit(replace(anna.submission(0), old=1)).status == 409
+
+
+def test_no_more_witnesses_are_asked_than_a_note_has_lines_for() -> None:
+    keys = [Key(f"far/{number}", Algorithm.COSIGNATURE, public_of(f"far/{number}")) for number in range(70)]
+    house = House("anna", outside=tuple(Outside(key, f"{URL}/{key.name}") for key in keys))
+    house.restore(0.0)
+    house.enter(1, 0.0)
+    house.handle_timer(10.0)
+    calls = [effect for effect in house.take_effects() if isinstance(effect, Ask)]
+    assert len(calls) == len(house.rounds.witnesses) == WITNESSES_MAX
+    assert house.rounds.quorum == 43

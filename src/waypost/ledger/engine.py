@@ -95,6 +95,7 @@ class LedgerEngine:
         self._wall_ms = 0
         self._read_at = 0.0
         self._is_idle = True
+        self._has_news = False  # something is entered, or on its way, that others should see
         self._has_dropped = False  # entries of the feed, which the next start finds again
         self._effects: list[Effect] = []
         self.cursor = 0
@@ -132,6 +133,9 @@ class LedgerEngine:
             self._has_entered(change)
         elif self._log.applied(change):
             self._opening.follow(now)
+            if self._has_news:
+                self._has_news = self._log.is_waiting
+                self._rounds.entered(now)
         else:
             assert any(organ.applied(change, now) for organ in self._writing), f"nobody wrote {change.key!r}"
 
@@ -207,7 +211,7 @@ class LedgerEngine:
         key = index.of_commit(change.key, change.version)
         puts = partial(_indexed, key, change.wall_ms, (Put(NODE, CURSOR, u64(change.seq)),))
         self._log.add(entry.commit(self._network, change.value), puts, once=key)
-        self._rounds.entered(self._now)
+        self._has_news = True
 
     def _enter(self, id: int, statement: bytes) -> None:
         refused = self._refusal(statement)
@@ -225,7 +229,7 @@ class LedgerEngine:
             partial(_indexed, index.of_statement(statement), wall_ms, ()),
             lambda place, _: (Apply(Change(0, Kind.PUT, ROOM, ENTERED + digest, place, b"", wall_ms, b"")),),
         )
-        self._rounds.entered(self._now)
+        self._has_news = True
 
     def _refusal(self, statement: bytes) -> Reply | None:
         if not self._log.may_sign:
@@ -369,7 +373,7 @@ class LedgerEngine:
     def _add(self, octets: bytes, puts: tuple[Put, ...] = ()) -> None:
         """Something that others should see."""
         self._log.add(octets, lambda _: puts)
-        self._rounds.entered(self._now)
+        self._has_news = True
 
     def _linking(self, head: Head, _: int) -> tuple[Put, ...]:
         return self._witness.linking(head)

@@ -117,6 +117,11 @@ class Log:
         return len(self._waiting) >= WAITING_MAX or self._octets >= WAITING_OCTETS_MAX
 
     @property
+    def is_waiting(self) -> bool:
+        """Some entries are in no commit yet."""
+        return bool(self._waiting)
+
+    @property
     def is_writing(self) -> bool:
         """A commit is under way, or entries that were adopted are to be written next."""
         return self._writing is not None or (self._adoption is not None and bool(self._adoption.entries))

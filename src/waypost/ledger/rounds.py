@@ -35,6 +35,7 @@ TABLE: Final = "ledger_node"
 ROW: Final = b"published"
 WAIT_S: Final = 3.0
 ANSWER_MAX: Final = 64 << 10  # octets
+WITNESSES_MAX: Final = 64  # of one head: a note has 100 lines at most, and each is verified by everybody
 COUNTED: Final = ("begun", "published", "short", "cosigned", "refused", "wrong", "silent", "ahead")
 
 
@@ -129,8 +130,10 @@ class Rounds:
 
     @property
     def witnesses(self) -> tuple[Cosigner, ...]:
-        nodes = (Cosigner(log.cosigner, node=node) for node, log in self._peers.known.items())
-        return (*nodes, *(Cosigner(outside.key, url=outside.url) for outside in self._notary.outside))
+        """Those outside, and nodes in the order of the roster."""
+        outside = [Cosigner(each.key, url=each.url) for each in self._notary.outside]
+        nodes = [Cosigner(log.cosigner, node=node) for node, log in self._peers.known.items()]
+        return (*outside, *nodes)[:WITNESSES_MAX]
 
     @property
     def quorum(self) -> int:
