@@ -8,11 +8,12 @@ from keeping import WALL_MS, Disk, notary, public_of, sign_as, verify
 
 from waypost.engine import Answer, Apply, Commit, Effect
 from waypost.ledger.engine import LedgerEngine
+from waypost.ledger.log import WAITING_MAX
 from waypost.ledger.proof import ProofFile
 from waypost.ledger.questions import Enter, Entered, Prove, Reply, Serve, ShowEntry, ShowLog, Shown
 from waypost.ledger.statement import Statement
 from waypost.ledger.tree import leaf_hash, verify_inclusion
-from waypost.record import Committed
+from waypost.record import Change, Committed, Kind
 from waypost.record.gossiped import Gossiped
 
 NETWORK = "ab" * 32
@@ -151,6 +152,19 @@ def test_what_became_durable_late_is_published_all_the_same(alone: Alone) -> Non
     after = alone.shown()
     assert after.published is not None
     assert after.published.size == after.size == before.size + 1
+
+
+def test_what_is_too_much_to_wait_for_the_log_is_left_to_the_next_start() -> None:
+    alone = Alone()
+    for seq in range(1, WAITING_MAX + 3):
+        alone.engine.apply(Change(seq, Kind.PUT, "voted", b"names\0%d" % seq, 1, b"{}", WALL_MS, b""), alone.now)
+    alone.settle()
+    alone.open()
+    assert alone.shown().size == WAITING_MAX + 1  # and that it was opened
+    alone.engine.apply(Change(WAITING_MAX + 3, Kind.PUT, "voted", b"names\0x", 1, b"{}", WALL_MS, b""), alone.now)
+    alone.settle()
+    assert alone.shown().size == WAITING_MAX + 1
+    assert Alone(alone.disk).engine.cursor == WAITING_MAX
 
 
 def test_an_entry_is_proven_once_a_head_with_it_is_published(alone: Alone) -> None:

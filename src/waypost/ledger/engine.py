@@ -250,7 +250,6 @@ class LedgerEngine:
 
     def _serve(self, id: int, question: Serve) -> Reply | None:
         """None: the answer comes once it is durable."""
-        node = question.node if question.node in self._members else ""
         match question.method, question.path.split("/"):
             case "GET", ["checkpoint"]:
                 published = self._rounds.published
@@ -265,11 +264,11 @@ class LedgerEngine:
             case "GET", ["mirror", digest, *rest]:
                 return self._mirror.serve(digest, "/".join(rest))
             case "POST", ["add-checkpoint"]:
-                self._witness.add_checkpoint(id, question.body, self._now, self._wall() // 1000, node)
+                self._witness.add_checkpoint(id, question.body, self._now, self._wall() // 1000, question.node)
             case "POST", ["heads"]:
-                self._rounds.hear_heads(id, question.body, node)
+                self._rounds.hear_heads(id, question.body, question.node)
             case "POST", ["evidence"]:
-                self._court.hear(id, question.body, node, self._now)
+                self._court.hear(id, question.body, question.node, self._now)
             case "GET", ["evidence", *_]:
                 return self._court.serve(question.path)
             case _, [

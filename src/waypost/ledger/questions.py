@@ -91,7 +91,10 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Serve:
-    """A request below /log/ by `node` of the network, "" for anybody else.  Answered with a Reply."""
+    """A request below /log/ by the `node` of a certificate, be it of the network or not; "" for anybody else.
+
+    Answered with a Reply.
+    """
 
     method: str
     path: str
