@@ -15,7 +15,7 @@ from tempests import Tempest
 from waypost.sim import repeatable
 
 
-@pytest.mark.storm(60, 10_000)
+@pytest.mark.storm(50, 10_000)
 def test_a_storm_over_ledgers_keeps_every_log_one(seed: int, request: pytest.FixtureRequest) -> None:
     tempest = Tempest(seed)
     with repeatable(seed, f"pytest -m '' '{request.node.nodeid}'"):
@@ -24,7 +24,7 @@ def test_a_storm_over_ledgers_keeps_every_log_one(seed: int, request: pytest.Fix
     assert tempest.overseer.accepted > 0
 
 
-@pytest.mark.storm(40, 10_000)
+@pytest.mark.storm(20, 10_000)
 def test_a_storm_over_ledgers_with_a_liar_ends_with_a_proof_at_every_honest_node(
     seed: int, request: pytest.FixtureRequest
 ) -> None:
