@@ -24,10 +24,12 @@ from lying import Liar, log_of
 from reading import Keys, cosigners_of, head_of, keys_of, page, until
 from rogues import rewritten
 
+from waypost.errors import ProofError
 from waypost.identity.keys import verifies
 from waypost.ledger import evidence, exhibit
+from waypost.ledger.checkpoint import Head, read_head
 from waypost.ledger.evidence import Fault, Found
-from waypost.ledger.policy import quorum_of
+from waypost.ledger.policy import Policy, quorum_of
 from waypost.ledger.questions import Call
 from waypost.ledger.statement import Statement
 from waypost.sim.histories import History
@@ -207,6 +209,50 @@ def test_sound_evidence_no_false_accusation_is_believed(town: Town) -> None:
         assert reply.status >= 400
     time.sleep(ROUND_S)
     assert {daemon.name: town.accused(daemon) for daemon in town.honest} == before
+
+
+def test_append_only_altered_entries_are_not_mirrored(town: Town) -> None:
+    """Nor do they accuse anybody: whoever holds a tile can alter it."""
+    fifth = town.bad[town.federation[5].name]
+    first, hex = town.federation[1], town.keys[fifth.name].hex
+    had = read_head(page(http(first), f"mirror/{hex}/checkpoint")).size
+    altered = fifth.rogue.history.fork(1, *[b"altered"] * 2000)
+    fifth.rogue.answers = lambda question: altered.serve(question.path) if "tile/" in question.path else None
+    fifth.rogue.history.add(b"something new")
+    fifth.submit(*[daemon.name for daemon in town.honest])
+    size = fifth.rogue.history.size
+
+    def cosigned() -> bool | None:
+        return read_head(page(http(first), f"witness/{hex}/checkpoint")).size == size or None
+
+    until(cosigned)
+    until(lambda: any("tile/" in question.path for question in fifth.rogue.asked) or None)
+    time.sleep(1.0)
+    assert read_head(page(http(first), f"mirror/{hex}/checkpoint")).size == had
+    fifth.rogue.answers = lambda question: None
+    assert town.origin(fifth.name) not in town.accused(first)
+
+
+def test_reader_quorum_is_not_met_by_a_fork_that_one_reader_alone_is_shown(town: Town) -> None:
+    """The honest nodes cosigned another one, and what they signed of that does not fit."""
+    fifth = town.bad[town.federation[5].name]
+    name, history = fifth.name, fifth.rogue.history
+    others = [key.cosigner for other, key in town.keys.items() if other != name]
+    policy = Policy.of([town.keys[name].log], others, quorum_of(len(others)))
+    now_s = int(time.time())
+    shown = history.head()
+    for daemon in town.honest:
+        cosigned = read_head(page(http(daemon), f"witness/{town.keys[name].hex}/checkpoint"))
+        assert cosigned.root == shown.root
+        line = cosigned.note.by(town.keys[daemon.name].cosigner)
+        assert line is not None
+        shown = Head(shown.checkpoint, shown.note.signed(line))
+    assert policy.check(shown, verifies, now_s, age_max_s=600).met
+    forked = history.fork(history.size - 1, b"for you alone").head()
+    assert not policy.check(forked, verifies, now_s).met
+    replayed = Head(forked.checkpoint, forked.note.signed(shown.note.lines[1]))
+    with pytest.raises(ProofError):
+        policy.check(replayed, verifies, now_s)
 
 
 def test_one_head_is_shown_to_be_broken_by_a_fork_of_one_size(town: Town) -> None:
