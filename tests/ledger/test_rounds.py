@@ -651,3 +651,17 @@ def test_no_more_witnesses_are_asked_than_a_note_has_lines_for() -> None:
     calls = [effect for effect in house.take_effects() if isinstance(effect, Ask)]
     assert len(calls) == len(house.rounds.witnesses) == WITNESSES_MAX
     assert house.rounds.quorum == 43
+
+
+def test_a_witness_that_was_found_to_lie_counts_no_more() -> None:
+    town = Town(*NAMES).calm()
+    anna, berta = town["anna"], town["berta"]
+    anna.enter(1, town.now)
+    town.run(30.0)
+    assert len(anna.rounds.cosigners) == 4
+    anna.accused.append(berta.notary.cosigner)
+    assert (len(anna.rounds.cosigners), anna.rounds.quorum) == (3, 3)
+    anna.enter(1, town.now)
+    town.run(30.0)
+    assert anna.rounds.published is not None
+    assert anna.rounds.published.note.by(berta.notary.cosigner) is None

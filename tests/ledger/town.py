@@ -48,6 +48,7 @@ class House:
         self.links: list[Head] = []
         self.court: list[tuple[Head, str]] = []
         self.ice: dict[str, Ice] = {}
+        self.accused: list[Key] = []
         self.notary = replace(
             notary(self.disk.read, name), outside=outside, witnessed=witnessed, quorum=quorum, verify=self._verify
         )
@@ -63,6 +64,7 @@ class House:
             self.witness,
             head=lambda: self.scribe.head() if self.may_sign and self.scribe.tree.size else None,
             consistency=lambda old, new: self.scribe.tree.consistency(old, new),
+            is_accused=lambda key: key in self.accused,
         )
 
     def restore(self, now: float) -> None:

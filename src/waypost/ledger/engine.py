@@ -80,6 +80,7 @@ class LedgerEngine:
             self._witness,
             head=lambda: self._log.head if self._log.may_sign else None,
             consistency=lambda old, new: self._log.tree.consistency(old, new),
+            is_accused=lambda key: self._court.is_accused(key),
         )
         self._court = Court(ids, notary, self._peers, copy=self._copy, entry_at=self._entry_at)
         self._days = Days(notary, self._log, held)

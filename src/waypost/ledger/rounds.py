@@ -72,7 +72,8 @@ class Asked:
 
 
 class Rounds:
-    """`head` is the durable head of our log, None while it may not sign; `consistency` the proof between two sizes.
+    """`head` is the durable head of our log, None while it may not sign; `consistency` the proof between two sizes;
+    `is_accused` says of a cosigner whether it was proved to have cosigned two histories.
 
     The engine calls entered() for each new entry that is no head of another log, and hands POST heads to hear_heads()
     and what comes by Apply to applied().  `published` is durable, with its cosignatures; it is told to others, with the
@@ -88,6 +89,7 @@ class Rounds:
         *,
         head: Callable[[], Head | None],
         consistency: Callable[[int, int], tuple[bytes, ...]],
+        is_accused: Callable[[Key], bool],
     ) -> None:
         self._ids = ids
         self._notary = notary
@@ -96,6 +98,7 @@ class Rounds:
         self._heads = Heads(ids, notary, peers, witness, lambda: self.published)
         self._head = head
         self._consistency = consistency
+        self._is_accused = is_accused
         self.published: Head | None = None
         self._round: Round | None = None
         self._asked: dict[int, Asked] = {}  # of earlier rounds, too: a witness has one call under way
@@ -130,10 +133,10 @@ class Rounds:
 
     @property
     def witnesses(self) -> tuple[Cosigner, ...]:
-        """Those outside, and nodes in the order of the roster."""
+        """Those outside, and nodes in the order of the roster, without who was found to lie."""
         outside = [Cosigner(each.key, url=each.url) for each in self._notary.outside]
         nodes = [Cosigner(log.cosigner, node=node) for node, log in self._peers.known.items()]
-        return (*outside, *nodes)[:WITNESSES_MAX]
+        return tuple(one for one in (*outside, *nodes) if not self._is_accused(one.key))[:WITNESSES_MAX]
 
     @property
     def quorum(self) -> int:
