@@ -70,6 +70,7 @@ def test_append_only_is_shown_to_be_broken_by_a_larger_fork_within_a_round(lies:
 @lies
 def test_complete_evidence_comes_of_a_fork_that_two_honest_nodes_saw_and_nobody_else(lies: bool) -> None:
     trial = Trial("anna", "dora", "emma")
+    trial.party.run(3 * ROUND_S)  # nobody has anything to say: heads are told all the same
     anna = trial.turn("anna")
     trial.turn("dora")
     trial.turn("emma")

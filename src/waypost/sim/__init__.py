@@ -2,8 +2,9 @@
 
 Read `world.py` (the heap of events), `node.py` (how effects are carried out), then `network.py` and
 `disk.py` (what can go wrong), `storm.py` (all of it at random), `trace.py` (what happened) and
-`device.py` (a CoAP device to play with), `gossiping.py` (meshes; `people.py` has their nodes) and
-`installed.py` (whole nodes that are one network).
+`device.py` (a CoAP device to play with), `gossiping.py` (meshes; `people.py` has their nodes), `notaries.py` (nodes
+that keep logs; `calls.py` has what they ask each other, `histories.py` logs that say what one likes) and `installed.py`
+(whole nodes that are one network).
 """
 
 from waypost.sim.device import Device
