@@ -196,7 +196,7 @@ class Ledger(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         str,
         Meta(
             pattern=r"\A[^\s+\x00-\x1f\x7f]{0,255}\Z",
-            description="The log's name, for ever; it has no spaces and no plus.",
+            description="The log's name, without spaces and plus; another one begins another log.",
             extra={"default": "waypost/ and the node's name"},
         ),
     ] = ""
