@@ -5,12 +5,11 @@ from typing import Any, Final
 from lone import Lone
 from people import WALL_MS, key_of
 
-from waypost.api.indexed import INDEX
-from waypost.codec import u64
 from waypost.drip.book import row_key
-from waypost.engine import Commit, Put
+from waypost.engine import Commit
 from waypost.ledger.checkpoint import Checkpoint, Head, cosign, sign_head
 from waypost.ledger.entry import commit
+from waypost.ledger.index import Row, of_commit, of_statement
 from waypost.ledger.note import Algorithm, Key
 from waypost.ledger.policy import Policy, quorum_of
 from waypost.ledger.proof import ProofFile
@@ -24,7 +23,6 @@ from waypost.ledger.questions import (
     Reply,
     Resume,
     Serve,
-    ShowEntry,
     ShowLog,
     Shown,
 )
@@ -75,8 +73,8 @@ class Logbook:
     def enter(self, committed: Committed) -> int:
         index = self.add(commit(self.mesh.network, committed.encode()))
         record = committed.record
-        key = row_key(record.place) + b"\0" + u64(record.version)
-        self.mesh.rows.write(Commit(puts=(Put(INDEX, key, u64(index) + u64(self.wall_ms)),)))
+        row = Row(index, self.wall_ms).put(of_commit(row_key(record.place), record.version))
+        self.mesh.rows.write(Commit(puts=(row,)))
         return index
 
     def add(self, entry: bytes) -> int:
@@ -106,12 +104,10 @@ class Logbook:
             case Resume():
                 self.state = "signing"
                 return self._shown()
-            case ShowEntry(index=index):
-                return self.entries[index] if index < len(self.entries) else None
-            case Prove(index=index, size=size):
-                return self._proof(index, size)
+            case Prove(index=index):
+                return self._proof(index)
             case Enter(statement=statement):
-                return self.refusal or Entered(self.add(statement), self.head)
+                return self.refusal or self._enter(statement)
             case Serve(method="GET", path=path) if path.startswith("tile/entries/"):
                 tile = Tile.decode(path)
                 assert tile.is_within(len(self.entries))
@@ -126,9 +122,14 @@ class Logbook:
     def after(self, table: str, key: bytes, limit: int) -> list[tuple[bytes, bytes]]:
         return self.mesh.after(table, key, limit)
 
-    def _proof(self, index: int, size: int) -> bytes | None:
+    def _enter(self, statement: bytes) -> Entered:
+        index = self.add(statement)
+        self.mesh.rows.write(Commit(puts=(Row(index, self.wall_ms).put(of_statement(statement)),)))
+        return Entered(index, self.head)
+
+    def _proof(self, index: int) -> bytes | None:
         head = self.published
-        if head is None or index >= head.size or size not in (0, head.size):
+        if head is None or index >= head.size:
             return None
         return ProofFile(index, self._tree.inclusion(index, head.size), head, self.entries[index]).encode()
 

@@ -169,6 +169,17 @@ def test_a_statement_is_entered_and_answered_with_the_head_that_has_it(api: Api,
     assert Statement.decode(node.entries[0]) == STATEMENT
 
 
+def test_a_statement_that_comes_again_is_the_entry_that_it_was(api: Api, node: Logbook) -> None:
+    """Whoever lost the answer sends the same once more."""
+    body = msgspec.json.encode(STATEMENT)
+    first = api.ask("POST", "/v1/log/statements", body, JSON)
+    node.add(b"something else")
+    again = api.ask("POST", "/v1/log/statements", body, JSON)
+    assert (again.status, again.json["index"]) == (201, first.json["index"])
+    assert again.json["head"]["size"] == first.json["head"]["size"] + 1
+    assert len(node.entries) == first.json["index"] + 2
+
+
 @pytest.mark.parametrize(
     "changed", [{"signer": "me"}, {"signature": ""}, {"kind": "A B"}, {"body": {"x": 0.5}}, {"at_ms": -1}]
 )

@@ -8,7 +8,7 @@ from waypost.ledger import entry
 from waypost.ledger.note import Verify
 from waypost.ledger.policy import Policy
 from waypost.ledger.proof import ProofFile, verify_proof
-from waypost.ledger.questions import Prove, ShowEntry, ShowLog, Shown
+from waypost.ledger.questions import Prove, ShowLog, Shown
 from waypost.record import Committed, Place
 from waypost.record.feed import FEED
 from waypost.sim.installed import Party
@@ -52,12 +52,6 @@ def asked(party: Party, name: str, question: object) -> object:
     return heard[0]
 
 
-def entry_of(party: Party, name: str, index: int) -> bytes:
-    octets = asked(party, name, ShowEntry(index))
-    assert isinstance(octets, bytes)
-    return octets
-
-
 def test_each_version_is_an_entry_at_each_node(party: Party) -> None:
     first = claim(party, "anna", "hers")
     claim(party, "berta", "hers still", first)
@@ -96,7 +90,8 @@ def test_a_reader_who_trusts_two_witnesses_is_shown_what_was_claimed(party: Part
     shown = asked(party, "anna", ShowLog())
     assert isinstance(shown, Shown)
     assert (shown.state, len(shown.cosigners)) == ("signing", 2)
-    (place,) = [index for index in range(shown.size) if b'"boat"' in entry_of(party, "anna", index)]
+    entries = entries_of(party.nodes["anna"].disk)
+    (place,) = [index for index, octets in enumerate(entries) if b'"boat"' in octets]
     proof = asked(party, "anna", Prove(place))
     assert isinstance(proof, bytes)
     file = ProofFile.decode(proof)

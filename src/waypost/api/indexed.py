@@ -1,8 +1,6 @@
-"""Where each version of a voted record is in this node's log, read from the rows; and which one stood when.
+"""Where versions of voted records and statements are in this node's log, read from the rows; and which version stood when.
 
-    ledger_index   namespace NUL key NUL version (u64)   ->   index (u64), wall-clock milliseconds (u64)
-
-Source: notes on the ledger, 5; docs/ledger.md.
+Source: ledger/index.py; notes on the ledger, 5.
 """
 
 import re
@@ -15,11 +13,10 @@ import msgspec
 
 from waypost.api.logged import Version
 from waypost.api.paging import ReadRows
-from waypost.codec import u64
 from waypost.drip.book import HISTORY, row_key
+from waypost.ledger.index import TABLE, Row, of_commit, of_statement
 from waypost.record import Committed, Place
 
-INDEX: Final = "ledger_index"
 VERSION_BITS: Final = 53
 BATCH: Final = 100  # rows that are read in one go
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -83,6 +80,14 @@ async def is_known(rows: ReadRows, place: Place, version: int) -> bool:
     return any(key == start + b"%016d" % version if version else key.startswith(start) for key, _ in read)
 
 
+async def stated(rows: ReadRows, statement: bytes) -> int | None:
+    """The entry that a statement is already.  Raises StoreError."""
+    wanted = of_statement(statement)
+    before = (int.from_bytes(wanted, "big") - 1).to_bytes(len(wanted), "big")
+    found = await rows(TABLE, before, 1)
+    return next((Row.decode(value).index for key, value in found if key == wanted), None)
+
+
 async def with_index(rows: ReadRows, versions: Sequence[Committed]) -> tuple[Version, ...]:
     """Each of those versions of one key, in their order, with the entry that it is.  Raises StoreError."""
     entries: dict[int, Logged] = {}
@@ -122,12 +127,9 @@ async def _last(rows: ReadRows, place: Place, holds: Callable[[Logged], bool]) -
 
 async def _logged(rows: ReadRows, place: Place, first: int, count: int) -> list[Logged]:
     start = row_key(place) + b"\0"
-    read = await rows(INDEX, start + u64(first - 1), count)
-    return [
-        Logged(int.from_bytes(key[-8:], "big"), int.from_bytes(value[:8], "big"), int.from_bytes(value[8:], "big"))
-        for key, value in read
-        if key.startswith(start) and len(key) == len(start) + 8
-    ]
+    read = await rows(TABLE, of_commit(row_key(place), first - 1), count)
+    found = [(key, Row.decode(value)) for key, value in read if key.startswith(start) and len(key) == len(start) + 8]
+    return [Logged(int.from_bytes(key[-8:], "big"), row.index, row.wall_ms) for key, row in found]
 
 
 def _version(committed: Committed, entry: Logged | None) -> Version:

@@ -114,6 +114,10 @@ class LogOperations:
             Statement.decode(encoded)  # in the one spelling that there is
         except (WireError, ValueError) as error:  # msgspec's errors are
             raise Refusal(422, f"it is no statement: {error}") from error
+        shown = await put(self._ask, questions.ShowLog(), questions.Shown)
+        known = await indexed.stated(self._feed.rows, encoded)
+        if known is not None and shown.head is not None and known < shown.head.size:
+            return Reply(201, logged.Entered(known, checkpoint(shown.head)))
         answer = await put(self._ask, questions.Enter(encoded), object)
         if isinstance(answer, questions.Reply):
             raise Refusal(answer.status, answer.body.decode().strip())

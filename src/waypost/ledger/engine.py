@@ -36,7 +36,6 @@ from waypost.ledger.questions import (
     Reply,
     Resume,
     Serve,
-    ShowEntry,
     ShowLog,
     Shown,
 )
@@ -151,8 +150,6 @@ class LedgerEngine:
                     self._effects.append(Answer(id, reply))
             case Enter():
                 self._enter(id, question.statement)
-            case ShowEntry():
-                self._effects.append(Answer(id, self._log.entry(question.index)))
             case Prove():
                 self._effects.append(Answer(id, self._prove(question)))
             case Resume():
@@ -283,7 +280,7 @@ class LedgerEngine:
 
     def _prove(self, question: Prove) -> bytes | None:
         head = self._rounds.published
-        if head is None or not 0 <= question.index < head.size or question.size not in (0, head.size):
+        if head is None or not 0 <= question.index < head.size:
             return None
         octets = self._log.entry(question.index)
         assert octets is not None

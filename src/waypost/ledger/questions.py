@@ -116,21 +116,13 @@ class Entered:
 
 
 @dataclass(frozen=True, slots=True)
-class ShowEntry:
-    """The entry of that index.  Answered with bytes, or None."""
-
-    index: int
-
-
-@dataclass(frozen=True, slots=True)
 class Prove:
     """That the entry of that index is in this log.  Answered with a proof file (proof.py), or None if it is not yet.
 
-    The proof is of the last published head, with its cosignatures; `head` says of what size, 0: the newest.
+    The proof is of the last published head, with its cosignatures.
     """
 
     index: int
-    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,4 +174,4 @@ class Shown:
     day: str
 
 
-LedgerQuestion = Serve | Enter | ShowEntry | Prove | ShowLog | Resume
+LedgerQuestion = Serve | Enter | Prove | ShowLog | Resume
