@@ -1,4 +1,4 @@
-"""Where versions of voted records and statements are in this node's log, read from the rows; and which version stood when.
+"""Where versions of voted records, and statements, are in this node's log, by its rows; and which version stood when.
 
 Source: ledger/index.py; notes on the ledger, 5.
 """
