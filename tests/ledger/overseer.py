@@ -250,6 +250,10 @@ class Overseer:
                     linked = known.linked.get(other, 0)
                     require(linked >= size, "LINK-FRESH", f"{origin} links {linked} of {other}, which had {size}")
 
+    def have_published(self, date: str) -> bool:
+        """Whether all have."""
+        return all(date in known.same for known in self.logs.values())
+
     def check_same(self, date: str) -> None:
         """In fair weather all hold the same at that day's end, and say so."""
         told = {name: self.logs[origin].same.get(date) for origin, name in self.honest.items()}
