@@ -81,14 +81,14 @@ class Tempest:
 
     def settle(self) -> None:
         self.party.run(SETTLING)
+        self.overseer.check()
+        if not self.overseer.have_published(DAYS[0]):  # a log that could not sign then tries again
+            self.party.run(RETRY_S + 1.0)
         sizes = self.overseer.sizes()
         self.party.commit("the last")
         self.party.run(ROUNDS * ROUND_S)
         self.overseer.check_fresh(sizes)
         self.overseer.check_entered()
-        if not self.overseer.have_published(DAYS[0]):  # a log that could not sign then tries again
-            self.party.run(RETRY_S + 1.0)
-            self.overseer.check()
         self.overseer.check_same(DAYS[0])
         self.overseer.check_published()
         self.tomorrow()
