@@ -153,7 +153,7 @@ def test_a_variable_that_belongs_to_no_key_stops_a_node(tmp_path: Path) -> None:
     assert run.stderr.endswith("hint: did you mean WAYPOST_RD_GRACE_S?\n")
 
 
-@pytest.mark.parametrize("output", ["table", "json", "jsonl"])
+@pytest.mark.parametrize("output", ["table", pytest.param("json", marks=pytest.mark.long), "jsonl"])
 def test_the_demonstration_plays_to_its_end(tmp_path: Path, output: str) -> None:
     run = finished("demo", "--once", "-o", output, TMPDIR=str(tmp_path))
     assert run.returncode == 0, run.stderr
