@@ -17,7 +17,8 @@ from waypost.errors import ConfigError
 from waypost.ledger import index
 from waypost.ledger.archive import Archive
 from waypost.ledger.checkpoint import Checkpoint, Head, cosigner_of, sign_head
-from waypost.ledger.entry import commit
+from waypost.ledger.days import Day, Told, count_kinds
+from waypost.ledger.entry import Kind, commit, encode
 from waypost.ledger.log import FOLDER, HEAD, NODE, TAIL
 from waypost.ledger.mirror import TABLE as MIRROR
 from waypost.ledger.note import Algorithm, Key, Note, sign
@@ -168,3 +169,27 @@ def test_a_head_that_another_key_signed_is_refused(state: Path) -> None:
 def test_a_copy_whose_signer_is_unknown_is_not_taken_for_whole(state: Path) -> None:
     change(state, "DELETE FROM ledger_peer WHERE key = ?", b"berta")
     assert "not known" in looked(state)[1].faults[0]
+
+
+@pytest.mark.parametrize(
+    ("stop", "fault"),
+    [(600, None), (599, "the day 2026-11-20 counts other entries than the log has")],
+    ids=["a whole day", "a day that leaves one out"],
+)
+def test_a_day_is_what_its_entries_say(state: Path, stop: int, fault: str | None) -> None:
+    """DAY-CHAIN: of a log whose key signed all of it."""
+    keyring = Keyring.open_made(state)
+    own = Key(ORIGIN, Algorithm.ED25519, keyring.log.public_key().public_bytes_raw())
+    with closing(Store.open(state)) as store:
+        archive = Archive(FOLDER, TAIL, b"", lambda name: read_file(state, name))
+        archive.restore(store)
+        held = Told("00" * 32, 0)
+        root = archive.tree.root(stop).hex()
+        day = Day("", count_kinds(OWN), "2026-11-20", held, ORIGIN, root, 0, stop, held)
+        note = Note(day.text, (sign(day.text, own, keyring.log.sign),))
+        write(store, archive, [encode(Kind.DAY, note.encode())])
+        head = sign_head(Checkpoint(ORIGIN, archive.size, archive.tree.root()), own, keyring.log.sign)
+        store.commit([Commit(puts=(Put(NODE, HEAD, head.note.encode()),))])
+    looked = next(iter(fsck(state)))
+    assert looked.entries == 601
+    assert looked.faults == ([fault] if fault else [])

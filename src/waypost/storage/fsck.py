@@ -2,7 +2,7 @@
 
 Roots are made anew of every entry and every tile, and compared with the signed heads; the node may run meanwhile, for
 the rows are those of one moment, and what they speak of is on disk before them.  Each commit and each statement of the
-own log has to be where the index says.
+own log has to be where the index says.  Where all of that is so, each day has to be what its entries say (DAY-CHAIN).
 
 Raises ConfigError for a directory that has none, StoreError for a disk that cannot be read.
 
@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Final
 
 from waypost.codec import u8
-from waypost.errors import ConfigError, StoreError, WireError
+from waypost.errors import ConfigError, ProofError, StoreError, WireError
 from waypost.identity.keys import verifies
 from waypost.ledger import index
 from waypost.ledger.archive import SIZE
 from waypost.ledger.audit import FAULTS_MAX, Audit, edge
 from waypost.ledger.checkpoint import Head, read_head
+from waypost.ledger.days import Chain
 from waypost.ledger.entry import Kind, decode
 from waypost.ledger.log import FOLDER, HEAD, NODE, TAIL
 from waypost.ledger.mirror import TABLE as MIRROR
@@ -31,6 +32,7 @@ from waypost.ledger.note import Algorithm, Key, Note
 from waypost.ledger.peers import TABLE as PEER
 from waypost.ledger.peers import PeerLog, read_text
 from waypost.ledger.tiles import ENTRIES, WIDTH, Tile, decode_bundle, encode_bundle
+from waypost.ledger.tree import Tree
 from waypost.storage.files import read_file
 from waypost.storage.keyring import Keyring
 from waypost.storage.schema import tables
@@ -112,7 +114,24 @@ def _look(copy: "_Copy", data: bytes, key_of: Callable[[Head], Key | None], *, i
                 copy.compare_index(path, found, looked)
     looked.entries, looked.tiles = audit.entries, audit.tiles
     looked.faults, looked.more = [*audit.faults, *looked.faults][:FAULTS_MAX], looked.more + audit.more
+    if not looked.faults:
+        try:
+            _follow_days(copy, head, key)
+        except ProofError as error:
+            looked.tell(str(error))
     return looked
+
+
+def _follow_days(copy: "_Copy", head: Head, key: Key) -> None:
+    """Of a log whose entries and tiles are those of its head.  Raises ProofError."""
+    tree = Tree(copy.read_full)
+    chain = Chain(key, verifies, tree.root)
+    for number in range(-(-head.size // WIDTH)):
+        tile = Tile(ENTRIES, number, min(WIDTH, head.size - number * WIDTH))
+        for octets in decode_bundle(copy.read(tile.path) or b"", tile.width):
+            chain.take(octets)
+            tree.append(octets)
+        tree.settle(tree.size)
 
 
 class _Copy:
@@ -138,6 +157,14 @@ class _Copy:
         if tile.level == ENTRIES and tile.width < WIDTH:
             return self._last(tile)
         return self._file(f"{self._folder}/{path}")
+
+    def read_full(self, level: int, number: int) -> bytes:
+        """Raises StoreError."""
+        path = Tile(level, number, WIDTH).path
+        found = self.read(path)
+        if found is None:
+            raise StoreError(f"{self._folder}/{path} is missing")
+        return found
 
     def compare_index(self, path: str, data: bytes, looked: Looked) -> None:
         """That the entries of a bundle are where the index has them."""
