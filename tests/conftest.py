@@ -19,7 +19,7 @@ PIP = DEV / "pip" / "{}.{}".format(*sys.version_info[:2])
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fuzz-seconds", type=float, default=None, help="fuzz each decoder for so long")
     parser.addoption("--update-golden", action="store_true", help="rewrite the transcripts in tests/golden")
-    parser.addoption("--seeds", type=int, default=None, help="storm with so many seeds")
+    parser.addoption("--seeds", default=None, help="storm with so many seeds, or with those of 2000:3000")
 
 
 def pytest_configure() -> None:
@@ -78,16 +78,25 @@ def may_trace() -> bool:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """`@pytest.mark.storm(300, 3000)`: `seed` is each of the first 300, with --long of 3,000, or as --seeds says."""
+    """`@pytest.mark.storm(300, 3000)`: `seed` is each of the first 300, with --long of 3,000, or as --seeds says.
+
+    With --seeds 2000:3000 a long run is done in slices, in any order: each seed is a storm of its own.
+    """
     for mark in metafunc.definition.iter_markers("storm"):
         short, long = mark.args
         asked = metafunc.config.getoption("--seeds")
         marks = [pytest.mark.long]
         seeds = [
             seed if asked is not None or seed < short else pytest.param(seed, marks=marks)
-            for seed in range(long if asked is None else asked)
+            for seed in (range(long) if asked is None else seeds_in(asked))
         ]
         metafunc.parametrize("seed", seeds)
+
+
+def seeds_in(text: str) -> range:
+    """`300` is the first so many; `2000:3000` those from the one up to the other, which is not of them."""
+    first, _, end = text.rpartition(":")
+    return range(int(first or 0), int(end))
 
 
 @pytest.fixture
