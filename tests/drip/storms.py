@@ -7,33 +7,12 @@ from typing import Final
 from mesh import Mesh
 
 from waypost.drip.rules import Rules
-from waypost.sim import Odds, Storm, Weather
+from waypost.sim import ROUGH, VOTING, Storm
 
 SECONDS: Final = 30.0
 SETTLING: Final = 25.0
 SIGNED: Final = 16  # one of so many seeds has real signatures
-ODDS: Final = Odds(
-    weather=0.0,
-    cut=0.10,
-    partition=0.10,
-    heal=0.25,
-    clog=0.05,
-    power_cut=0.10,
-    power_cut_midway=0.10,
-    kill=0.05,
-    pause=0.05,
-    clock_step=0.05,
-    commit_fails=0.02,
-    commit_fails_yet_happens=0.02,
-    slow_disk=0.02,
-    full_disk=0.0,
-    clock_step_max_ms=8_000,
-    restart=0.5,
-    seconds_max=2.0,
-    slow_factor=100.0,
-)
 SOUND: Final = Rules()
-ROUGH: Final = Weather(delay_min=0.002, delay_max=0.06, loss=0.08, twice=0.08, late=0.05, late_max=1.5)
 
 
 def fixed_storm(seed: int, rules: Rules = SOUND) -> Mesh:
@@ -94,7 +73,7 @@ def open_storm(seed: int, rules: Rules = SOUND) -> Mesh:
 def blow(mesh: Mesh, rng: Random, mean: float) -> Mesh:
     world = mesh.world
     world.network.weather = replace(ROUGH, loss=rng.choice((0.02, 0.08, 0.25)))
-    storm = Storm(world, ODDS.some(rng))
+    storm = Storm(world, VOTING.some(rng))
     for name in mesh.names:
         mesh.claim_again_and_again(name, mean)
     mesh.repair_again_and_again()

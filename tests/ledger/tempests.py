@@ -11,7 +11,7 @@ from stage import Stage
 
 from waypost.ledger.days import GRACE_MS, RETRY_S
 from waypost.ledger.questions import Call, Enter, Entered
-from waypost.sim import EPOCH_MS, Odds, Storm, Weather
+from waypost.sim import EPOCH_MS, ROUGH, VOTING, Storm
 from waypost.sim.notaries import DAY_MS, Notaries
 
 NAMES: Final = ("anna", "berta", "carla", "dora", "emma")
@@ -24,27 +24,6 @@ LIES_S: Final = 5.0  # after which a liar may turn
 MIDNIGHT_S: Final = 5.0  # into the storm
 DAYS: Final = ("2027-01-15", "2027-01-16")
 KEYS: Final = [key for key in map(str, range(600)) if sha256(f"names\0{key}".encode()).digest()[0] < 3]  # in 3 buckets
-ODDS: Final = Odds(
-    weather=0.0,
-    cut=0.10,
-    partition=0.10,
-    heal=0.25,
-    clog=0.05,
-    power_cut=0.10,
-    power_cut_midway=0.10,
-    kill=0.05,
-    pause=0.05,
-    clock_step=0.05,
-    commit_fails=0.02,
-    commit_fails_yet_happens=0.02,
-    slow_disk=0.02,
-    full_disk=0.0,
-    clock_step_max_ms=8_000,
-    restart=0.5,
-    seconds_max=2.0,
-    slow_factor=100.0,
-)
-ROUGH: Final = Weather(delay_min=0.002, delay_max=0.06, loss=0.08, twice=0.08, late=0.05, late_max=1.5)
 
 
 class Tempest:
@@ -66,7 +45,7 @@ class Tempest:
     def blow(self) -> None:
         world = self.party.world
         world.network.weather = replace(ROUGH, loss=self.rng.choice((0.0, 0.08, 0.25)))
-        storm = Storm(world, ODDS.some(self.rng))
+        storm = Storm(world, VOTING.some(self.rng))
         self._work()
         storm.begin()
         for _ in range(round(SECONDS)):

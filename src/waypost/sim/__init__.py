@@ -11,7 +11,7 @@ from waypost.sim.device import Device
 from waypost.sim.disk import Disk
 from waypost.sim.network import FAIR, Network, Weather, udp_path
 from waypost.sim.node import Node
-from waypost.sim.storm import TROUBLES, Odds, Storm, bad_weather, repeatable
+from waypost.sim.storm import ROUGH, TROUBLES, VOTING, Odds, Storm, bad_weather, repeatable
 from waypost.sim.trace import Trace, coap
 from waypost.sim.world import COAP_PORT, EPOCH_MS, Client, World
 
@@ -19,7 +19,9 @@ __all__ = [
     "COAP_PORT",
     "EPOCH_MS",
     "FAIR",
+    "ROUGH",
     "TROUBLES",
+    "VOTING",
     "Client",
     "Device",
     "Disk",

@@ -52,6 +52,29 @@ class Odds:
         return replace(self, **off)
 
 
+VOTING: Final = Odds(
+    weather=0.0,
+    cut=0.10,
+    partition=0.10,
+    heal=0.25,
+    clog=0.05,
+    power_cut=0.10,
+    power_cut_midway=0.10,
+    kill=0.05,
+    pause=0.05,
+    clock_step=0.05,
+    commit_fails=0.02,
+    commit_fails_yet_happens=0.02,
+    slow_disk=0.02,
+    full_disk=0.0,
+    clock_step_max_ms=8_000,
+    restart=0.5,
+    seconds_max=2.0,
+    slow_factor=100.0,
+)  # of nodes that vote: much trouble, and short, for each vote is over in a second; the weather is ROUGH throughout
+ROUGH: Final = Weather(delay_min=0.002, delay_max=0.06, loss=0.08, twice=0.08, late=0.05, late_max=1.5)
+
+
 def bad_weather(rng: Random) -> Weather:
     """From fair to hardly anything passing; more often the former."""
 
