@@ -5,7 +5,7 @@ import pytest
 from handmade import HOME, TIMERS, Hand, Rows, committed, epoch_two, next_roster, vote
 from people import FOUNDING, member, record
 
-from waypost.drip import voter
+from waypost.drip import merging
 from waypost.drip.messages import (
     ENTRIES_MAX,
     Commit,
@@ -228,7 +228,7 @@ def test_a_snapshot_comes_in_pages() -> None:
     while isinstance(question, SealRequest):
         page = anna.only("dora", question)
         assert isinstance(page, SealSnapshot)
-        assert len(msgspec.json.encode(page)) < voter.PAGE_MAX + 3 * (32 << 10)
+        assert len(msgspec.json.encode(page)) < merging.PAGE_MAX + 3 * (32 << 10)
         entries += len(page.entries)
         following = dora.hear("anna", page)
         question = following[0] if following else page

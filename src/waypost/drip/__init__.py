@@ -3,7 +3,8 @@
 Draft-wendt-modern-drip, made safe: one vote for each version of a key, ballots, a majority of a signed roster.
 
 Read `rules.py` first, the few decisions that safety rests on; then `messages.py`, `voter.py`, `proposer.py`,
-`reader.py`, `roster.py` (epochs), `admission.py` (how nodes come in), `alarms.py`, and `engine.py`, which joins them.
+`reader.py`, `roster.py` (epochs), `merging.py` (from one to the next), `admission.py` (how nodes come in), `alarms.py`,
+and `engine.py`, which joins them.
 `questions.py` is what can be asked from outside, `parcel.py` which of the draft's calls each message rides on.
 
 Before them: `hearing.py`, with what one node may make us do (`guard.py`) and votes that come by way of others

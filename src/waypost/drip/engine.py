@@ -20,6 +20,7 @@ from waypost.drip.admission import Admission
 from waypost.drip.alarms import Alarms
 from waypost.drip.book import Book, Instance
 from waypost.drip.judge import Judge
+from waypost.drip.merging import Merging
 from waypost.drip.messages import (
     ROSTERS_MAX,
     Admit,
@@ -82,13 +83,15 @@ class DripEngine:
         self._read_at = 0.0  # when the wall clock was read, on the caller's clock
         self._presence = Presence(setup.name)
         self._doubts: Deadlines[Place] = Deadlines()
-        self._merge_at: float | None = None
         outbox, rules, timers = Outbox(ids), setup.rules, setup.timers
         self._outbox = outbox
         self._book = Book(self._credentials.network, outbox)
         self._electorate = Electorate(setup.name, setup.founding, rules, outbox)
         self._voter = Voter(
             self._book, self._electorate, self._credentials, setup.judge, rules, outbox, self._on_accept
+        )
+        self._merging = Merging(
+            self._book, self._electorate, outbox, timers.vote_s, learn=self.learn, on_accept=self._on_accept
         )
         self._alarms = Alarms(self._book, self._electorate, self._credentials, outbox)
         self._proposer = Proposer(
@@ -123,13 +126,13 @@ class DripEngine:
         self._electorate.restore(rows)
         for place in self._book.instances:
             self._on_accept(place)
-        self._watch_merge()
+        self._merging.begin(now)
 
     def begin(self, incarnation: int, now: float) -> None:
         """Once, on an empty disk: which installation of the node this is.  It votes when a roster names it."""
         self._now = now
         self._electorate.begin(incarnation)
-        self._watch_merge()
+        self._merging.begin(now)
 
     def handle_clock(self, now: float, wall_ms: int) -> None:
         self._now = self._read_at = now
@@ -138,20 +141,17 @@ class DripEngine:
 
     def handle_timer(self, now: float) -> None:
         self._tell_time(now)
-        for organ in (self._proposer, self._reader, self._admission):
+        for organ in (self._proposer, self._reader, self._admission, self._merging):
             organ.handle_timer(now)
         for place in self._doubts.pop_due(now):
             if self._book.instance(place).accepted and place not in self._book.stopped:
                 self._proposer.recover(place, now)  # notes, 4.4, initiator 5
                 if self._electorate.may_vote(self._electorate.term):
                     self._on_accept(place)
-        if self._merge_at is not None and self._merge_at <= now:
-            self._merge_at = None
-            self._watch_merge()
 
     def next_timer(self) -> float | None:
-        organs = (self._proposer, self._reader, self._admission)
-        timers = (*(organ.next_timer() for organ in organs), self._doubts.next(), self._merge_at)
+        organs = (self._proposer, self._reader, self._admission, self._merging)
+        timers = (*(organ.next_timer() for organ in organs), self._doubts.next())
         return min((when for when in timers if when is not None), default=None)
 
     def take_effects(self) -> list[Effect]:
@@ -378,9 +378,9 @@ class DripEngine:
                     self._electorate.ask_for_rosters(node)
             case SealRequest():
                 self._learn_all((message.successor,), node, now)
-                self._voter.receive_seal_request(node, message)
+                self._merging.receive_request(node, message)
             case SealSnapshot():
-                self._merge(node, message, now)
+                self._merging.receive(node, message, now)
             case Alarm():
                 if message.proof.first.matter.place not in self._book.stopped:
                     self._alarms.receive(message.proof)
@@ -409,23 +409,11 @@ class DripEngine:
         if place == ROSTER:
             self._electorate.learn(committed)
             self._admission.learnt(now)
-            self._merge_at = None
-            self._watch_merge()
+            self._merging.begin(now)
         self._proposer.learnt(place, now)
         if self._electorate.term != term:
             self._proposer.new_term(now)
             self._reader.new_term(now)
-
-    def _merge(self, node: str, page: SealSnapshot, now: float) -> None:
-        """Notes, 4.9, rule 3; only while this node waits, for then it has not voted in its term."""
-        if not self._electorate.is_merging(page.epoch):
-            return
-        for entry in page.entries:
-            self._learn_all((entry.committed,), node, now)
-            if entry.accepted is not None:
-                self._voter.merge(entry.accepted)
-        self._electorate.merged(node, page.epoch, page.after, page.next)
-        self._watch_merge()
 
     def _on_commit(self, committed: Committed, now: float) -> None:
         """Our own attempt has its quorum."""
@@ -439,10 +427,3 @@ class DripEngine:
         """T_doubt: whatever is accepted and not committed by then is brought to an end."""
         vote_s = self._setup.timers.vote_s
         self._doubts.set(place, self._now + 2 * vote_s + self._rng.uniform(0, vote_s))
-
-    def _watch_merge(self) -> None:
-        if not self._electorate.is_waiting():
-            self._merge_at = None
-        elif self._merge_at is None:
-            self._electorate.merge()
-            self._merge_at = self._now + self._setup.timers.vote_s

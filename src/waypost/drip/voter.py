@@ -1,11 +1,10 @@
 """A voter: promises, votes and the answers to reads, each on disk before it leaves.
 
-Source: notes on DRiP, 4.4 (voter, rules 1 to 4), 4.9 (seals and snapshots).
+Source: notes on DRiP, 4.4 (voter, rules 1 to 4).
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from heapq import nsmallest
 from typing import Final
 
 import msgspec
@@ -13,8 +12,6 @@ import msgspec
 from waypost.drip.book import Book, Instance
 from waypost.drip.judge import Judge, follows
 from waypost.drip.messages import (
-    ENTRIES_MAX,
-    Entry,
     Nack,
     No,
     Poll,
@@ -23,8 +20,6 @@ from waypost.drip.messages import (
     Read,
     ReadAnswer,
     Reason,
-    SealRequest,
-    SealSnapshot,
     VoteCall,
     Yes,
     place_of,
@@ -40,7 +35,6 @@ SKEW_MAX_MS: Final = 30_000  # how far a record's clock may be ahead of a voter'
 ROUND_JUMP_MAX: Final = 1 << 20  # rounds that one ballot may be above the last: nobody uses them all up
 INSTANCES_MAX: Final = 200_000  # votes under way that one voter has a part in
 OPENED_MAX: Final = INSTANCES_MAX // 4  # of these, by the ballots of one node: nobody fills them all
-PAGE_MAX: Final = 256 << 10  # octets of a snapshot's page, but for its last entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,40 +136,6 @@ class Voter:
         elif electorate.may_vote(read.epoch):
             is_open = self._book.instance(place).accepted is not None
             self._outbox.tell(node, ReadAnswer(read.id, read.epoch, self._book.committed.get(place), is_open))
-
-    def receive_seal_request(self, node: str, request: SealRequest) -> None:
-        """The engine has learnt `successor` already, which sealed the term."""
-        electorate = self._electorate
-        successor = electorate.known(electorate.successor(request.epoch) or 0)
-        if successor is None or successor.voter(node) is None:
-            return
-        is_named = successor.forced is not None and electorate.name in successor.forced.sources
-        if not (is_named or (electorate.has_joined(request.epoch) and electorate.is_sound_voter(request.epoch))):
-            return
-        later = (place for place in {**self._book.committed, **self._book.instances} if place > request.after)
-        places = nsmallest(ENTRIES_MAX + 2, later)  # those of the page, the roster, and one that says there are more
-        entries: list[Entry] = []
-        size = 0
-        for place in places:
-            if len(entries) == ENTRIES_MAX or size > PAGE_MAX:
-                break
-            entry = Entry(self._book.committed.get(place), self._book.instance(place).accepted)
-            if place != ROSTER:  # rosters are told by themselves
-                entries.append(entry)
-                size += len(msgspec.json.encode(entry))
-            last = place
-        else:
-            last = None
-        self._outbox.tell(node, SealSnapshot(request.epoch, request.after, tuple(entries), last))
-
-    def merge(self, accepted: Proposal) -> None:
-        """What a sealed voter had accepted: the highest ballot counts."""
-        place = accepted.record.place
-        instance = self._book.instance(place)
-        if accepted.record.version == instance.version and accepted.ballot > instance.accepted_ballot:
-            promised = max(instance.promised, accepted.ballot)
-            self._book.save(place, Instance(instance.version, promised, accepted, None))
-            self._on_accept(place)
 
     def _may_answer(self, node: str, place: Place, version: int, ballot: Ballot) -> bool:
         """Rules 1 and 2; the engine has learnt what the question brought with it."""
