@@ -38,7 +38,7 @@ def opened(store: Store, directory: Path) -> Log:
 def commit_of(log: Log, number: int) -> Commit:
     for index in range(log.size, log.size + number):
         log.add(entry(index))
-    (commit,) = log.take_effects(WALL_MS)
+    (commit,) = log.take_effects(WALL_MS, 0.0)
     assert isinstance(commit, Commit)
     return commit
 

@@ -84,7 +84,7 @@ class Kept:
         self.seen: list[Effect] = []  # what left
 
     def settle(self) -> None:
-        while effects := self.log.take_effects(WALL_MS):
+        while effects := self.log.take_effects(WALL_MS, 0.0):
             for effect in effects:
                 self.carry(effect)
 

@@ -8,7 +8,7 @@ from keeping import WALL_MS, Disk, notary, public_of, sign_as, verify
 
 from waypost.engine import Answer, Apply, Commit, Effect
 from waypost.ledger.engine import LedgerEngine
-from waypost.ledger.log import WAITING_MAX
+from waypost.ledger.log import GATHER_S, WAITING_MAX
 from waypost.ledger.proof import ProofFile
 from waypost.ledger.questions import Enter, Entered, Prove, Reply, Serve, ShowLog, Shown
 from waypost.ledger.statement import Statement
@@ -172,6 +172,28 @@ def test_what_is_too_much_to_wait_for_the_log_is_left_to_the_next_start() -> Non
     alone.settle()
     assert alone.shown().size == WAITING_MAX + 1
     assert Alone(alone.disk).engine.cursor == WAITING_MAX
+
+
+def test_commits_gather_before_they_are_entered_and_a_statement_takes_them_along(alone: Alone) -> None:
+    alone.run(1.0)
+    size = alone.shown().size
+
+    def commit(seq: int) -> None:
+        alone.engine.apply(Change(seq, Kind.PUT, "voted", b"names\0%d" % seq, 1, b"{}", WALL_MS, b""), alone.now)
+        alone.settle()
+
+    commit(1)
+    assert alone.shown().size == size + 1, "what comes alone does not wait"
+    for seq in range(2, 50):
+        commit(seq)
+    assert alone.shown().size == size + 1
+    assert alone.engine.next_timer() == alone.now + GATHER_S
+    alone.run(GATHER_S)
+    assert alone.shown().size == size + 49
+    commit(50)
+    alone.ask(Enter(said(1)))
+    assert alone.shown().size == size + 51
+    assert Alone(alone.disk).engine.cursor == 50
 
 
 def test_an_entry_is_proven_once_a_head_with_it_is_published(alone: Alone) -> None:

@@ -18,6 +18,7 @@ from waypost.ledger.log import (
     ADOPTED,
     BATCH_MAX,
     BATCH_OCTETS_MAX,
+    GATHER_S,
     HEAD,
     NODE,
     TAIL,
@@ -58,30 +59,71 @@ def test_what_was_entered_is_there_after_a_restart(number: int) -> None:
 def test_what_comes_while_the_disk_works_goes_under_one_signature() -> None:
     kept = Kept()
     kept.log.add(b"first")
-    (first,) = kept.log.take_effects(WALL_MS)
+    (first,) = kept.log.take_effects(WALL_MS, 0.0)
     for each in entered(100):
         kept.log.add(each)
-    assert kept.log.take_effects(WALL_MS) == [], "one commit at a time"
+    assert kept.log.take_effects(WALL_MS, 0.0) == [], "one commit at a time"
     kept.carry(first)
-    (second,) = kept.log.take_effects(WALL_MS)
+    (second,) = kept.log.take_effects(WALL_MS, 0.0)
     kept.carry(second)
     assert kept.log.size == 101
-    assert kept.log.take_effects(WALL_MS) == []
+    assert kept.log.take_effects(WALL_MS, 0.0) == []
 
 
 def test_a_commit_has_a_limit_of_entries_and_of_octets() -> None:
     kept = Kept()
     for _ in range(BATCH_MAX + 1):
         kept.log.add(b"small")
-    (commit,) = kept.log.take_effects(WALL_MS)
+    (commit,) = kept.log.take_effects(WALL_MS, 0.0)
     kept.carry(commit)
     assert kept.log.size == BATCH_MAX
     kept.settle()
     for _ in range(200):
         kept.log.add(bytes(ENTRY_MAX))
-    (commit,) = kept.log.take_effects(WALL_MS)
+    (commit,) = kept.log.take_effects(WALL_MS, 0.0)
     kept.carry(commit)
     assert kept.log.size == BATCH_MAX + 1 + BATCH_OCTETS_MAX // ENTRY_MAX
+
+
+def test_what_nobody_waits_for_gathers() -> None:
+    kept = Kept()
+    kept.log.add(b"alone", hurries=False)
+    (commit,) = kept.log.take_effects(WALL_MS, 5.0)
+    for each in entered(9):
+        kept.log.add(each, hurries=False)
+    assert kept.log.next_timer() is None, "one commit at a time"
+    kept.carry(commit)
+    assert kept.log.next_timer() == 5.0 + GATHER_S
+    assert kept.log.take_effects(WALL_MS, 5.0 + GATHER_S / 2) == []
+    (commit,) = kept.log.take_effects(WALL_MS, 5.0 + GATHER_S)
+    kept.carry(commit)
+    assert kept.log.size == 10
+    assert kept.log.next_timer() is None
+
+
+def test_what_somebody_waits_for_takes_along_what_gathers() -> None:
+    kept = Kept()
+    kept.log.add(b"alone", hurries=False)
+    kept.settle()
+    kept.log.add(b"nobody's", hurries=False)
+    assert kept.log.take_effects(WALL_MS, 0.0) == []
+    kept.log.add(b"somebody's")
+    kept.log.add(b"nobody's", hurries=False)
+    kept.settle()
+    assert kept.log.entries(0, 9) == [b"alone", b"nobody's", b"somebody's", b"nobody's"]
+    kept.log.add(b"nobody's", hurries=False)
+    assert kept.log.take_effects(WALL_MS, 0.0) == []
+
+
+def test_what_is_enough_for_a_commit_gathers_no_longer() -> None:
+    kept = Kept()
+    kept.log.add(b"alone", hurries=False)
+    kept.settle()
+    for each in entered(BATCH_MAX):
+        assert kept.log.take_effects(WALL_MS, 0.0) == []
+        kept.log.add(each, hurries=False)
+    kept.settle()
+    assert kept.log.size == 1 + BATCH_MAX
 
 
 def test_a_log_that_may_not_sign_keeps_what_comes_and_says_when_it_is_too_much() -> None:
@@ -125,7 +167,7 @@ def test_whoever_enters_is_told_where_it_is_and_under_which_head() -> None:
 
     kept.log.add(b"one")
     kept.log.add(b"two", puts, then)
-    (commit,) = kept.log.take_effects(WALL_MS)
+    (commit,) = kept.log.take_effects(WALL_MS, 0.0)
     assert isinstance(commit, Commit)
     kept.carry(commit)
     assert told == [(2, kept.log.head)]
@@ -138,7 +180,7 @@ def test_nothing_of_a_head_is_seen_before_it_is_durable() -> None:
     kept.enter(*entered(300))
     head = kept.log.head
     kept.log.add(b"more")
-    (commit,) = kept.log.take_effects(WALL_MS)
+    (commit,) = kept.log.take_effects(WALL_MS, 0.0)
     assert isinstance(commit, Commit), "no signature outside of a commit"
     assert (kept.log.head, kept.log.size) == (head, 300)
     assert kept.log.entry(300) is None
@@ -285,7 +327,7 @@ def test_files_of_a_commit_that_failed_are_written_over() -> None:
     crashed = kept.again()
     for each in entered(10, 900):
         crashed.log.add(each)
-    (commit,) = crashed.log.take_effects(WALL_MS)
+    (commit,) = crashed.log.take_effects(WALL_MS, 0.0)
     assert isinstance(commit, Commit)
     kept.disk.write(Commit(commit.files))
     again = kept.again()
@@ -311,7 +353,7 @@ def torn(seed: int, sync: bool) -> bool:
         for _ in range(rng.randint(0, 4)):
             for each in entered(rng.choice((1, 100, 256, 300)), log.size):
                 log.add(each)
-            (commit,) = log.take_effects(WALL_MS)
+            (commit,) = log.take_effects(WALL_MS, 0.0)
             assert isinstance(commit, Commit)
             disk.begin([commit])
             if rng.random() < 0.3:

@@ -70,7 +70,7 @@ class Waking:
         return self.settle()
 
     def settle(self) -> "Waking":
-        while effects := [*self.opening.take_effects(), *self.log.take_effects(WALL_MS)]:
+        while effects := [*self.opening.take_effects(), *self.log.take_effects(WALL_MS, 0.0)]:
             for effect in effects:
                 if isinstance(effect, Ask):
                     assert isinstance(effect.body, Call)
@@ -443,7 +443,7 @@ class TestLater:
         assert there is not None
         waking = Waking(before.disk, berta=nothing_known).start()
         waking.log.add(b"here")
-        (commit,) = waking.log.take_effects(WALL_MS)
+        (commit,) = waking.log.take_effects(WALL_MS, 0.0)
         assert isinstance(commit, Commit)
         waking.opening.hear(there, waking.now)
         assert waking.state != SIGNING

@@ -37,7 +37,7 @@ def append(store: Store, log: Log, number: int, left: Heads) -> None:
     """One commit; `left` gets the head once the store has said that it is durable."""
     for index in range(log.size, log.size + number):
         log.add(entry(index))
-    (commit,) = log.take_effects(WALL_MS)
+    (commit,) = log.take_effects(WALL_MS, 0.0)
     assert isinstance(commit, Commit)
     store.commit([commit])
     for effect in commit.then:
@@ -145,7 +145,7 @@ def test_files_of_a_batch_that_failed_are_no_part_of_the_log(tmp_path: Path) -> 
         append(store, log, 200, left)
         for index in range(300):
             log.add(b"never entered %d" % index)
-        (commit,) = log.take_effects(WALL_MS)
+        (commit,) = log.take_effects(WALL_MS, 0.0)
         assert isinstance(commit, Commit)
         store.commit([Commit(commit.files)])
     assert (tmp_path / "tiles/log/tile/entries/000").exists()

@@ -95,6 +95,9 @@ class LedgerEngine:
         self._wall_ms = 0
         self._read_at = 0.0
         self._is_idle = True
+        self._has_followed = False  # since the effects were taken, and nothing else happened if it is idle
+        self._timer: float | None = None
+        self._is_timed = False  # `_timer` is still so
         self._has_news = False  # something is entered, or on its way, that others should see
         self._has_dropped = False  # entries of the feed, which the next start finds again
         self._effects: list[Effect] = []
@@ -119,17 +122,18 @@ class LedgerEngine:
     def set_members(self, members: Mapping[str, str]) -> None:
         """The other nodes of the network: their node keys, by name."""
         if members is not self._members:
-            self._is_idle = False
+            self._begin(self._now)
             self._members = members
             self._peers.set_members(members, self._now)
             self._opening.set_members(members, self._now)
 
     def apply(self, change: Change, now: float) -> None:
         """A record was voted on, or something of the ledger's own is durable."""
-        self._begin(now)
         if change.room != ROOM:
-            self._follow(change)
-        elif change.key.startswith(ENTERED):
+            self._follow(change, now)
+            return
+        self._begin(now)
+        if change.key.startswith(ENTERED):
             self._has_entered(change)
         elif self._log.applied(change):
             self._opening.follow(now)
@@ -170,20 +174,26 @@ class LedgerEngine:
             organ.handle_timer(now)
 
     def next_timer(self) -> float | None:
-        timers = [organ.next_timer() for organ in (*self._asking, self._days)]
-        if self._log.may_sign:
-            timers.append(self._witness.next_timer())
-        return min((when for when in timers if when is not None), default=None)
+        """Asked for after whatever happens on the node, of which little is of the ledger: it is worked out once."""
+        if not self._is_timed:
+            timers = [organ.next_timer() for organ in (*self._asking, self._days, self._log)]
+            if self._log.may_sign:
+                timers.append(self._witness.next_timer())
+            self._timer, self._is_timed = min((when for when in timers if when is not None), default=None), True
+        return self._timer
 
     def take_effects(self) -> list[Effect]:
-        if self._is_idle:
-            return []
-        self._is_idle = True
-        self._hand_on()
-        effects, self._effects = self._effects, []
-        for organ in self._organs:
-            effects += organ.take_effects()
-        return effects + self._log.take_effects(self._wall())
+        effects: list[Effect] = []
+        if not self._is_idle:
+            self._is_idle = True
+            self._hand_on()
+            effects, self._effects = self._effects, []
+            for organ in self._organs:
+                effects += organ.take_effects()
+        elif not self._has_followed:
+            return effects
+        self._has_followed = self._is_timed = False
+        return effects + self._log.take_effects(self._wall(), self._now)
 
     def check(self) -> None:
         for organ in (self._log, self._witness, self._court):
@@ -199,7 +209,7 @@ class LedgerEngine:
 
     # what is entered
 
-    def _follow(self, change: Change) -> None:
+    def _follow(self, change: Change, now: float) -> None:
         """A record that was voted on is an entry."""
         if self._has_dropped or self._log.is_full:
             self._has_dropped = True
@@ -208,8 +218,8 @@ class LedgerEngine:
         assert isinstance(change.version, int)
         key = index.of_commit(change.key, change.version)
         puts = partial(_indexed, key, change.wall_ms, (Put(NODE, CURSOR, u64(change.seq)),))
-        self._log.add(entry.commit(self._network, change.value), puts, once=key)
-        self._has_news = True
+        self._log.add(entry.commit(self._network, change.value), puts, once=key, hurries=False)
+        self._now, self._has_news, self._has_followed = now, True, True
 
     def _enter(self, id: int, statement: bytes) -> None:
         refused = self._refusal(statement)
@@ -359,7 +369,8 @@ class LedgerEngine:
         for octets in (*self._opening.take_entries(), *self._days.take_entries()):
             self._add(octets)
         for head in self._witness.take_links(now) if self._log.may_sign else ():
-            self._log.add(entry.encode(entry.Kind.PEER_HEAD, head.note.encode()), partial(self._linking, head))
+            octets = entry.encode(entry.Kind.PEER_HEAD, head.note.encode())
+            self._log.add(octets, partial(self._linking, head), hurries=False)
 
     def _show_heads(self) -> None:
         """What this node had before it knew whose it is; what was seen before costs a hash."""
@@ -376,7 +387,7 @@ class LedgerEngine:
         return self._witness.linking(head)
 
     def _begin(self, now: float) -> None:
-        self._now, self._is_idle = now, False
+        self._now, self._is_idle, self._is_timed = now, False, False
 
     def _wall(self) -> int:
         return self._wall_ms + int((self._now - self._read_at) * 1000)

@@ -1,6 +1,7 @@
 """This node's own log: entries in, signed heads out.
 
-One commit is under way at a time; what comes meanwhile is in the next, under one signature.  Tiles are durable before
+One commit is under way at a time; what comes meanwhile is in the next, under one signature.  What nobody waits for
+gathers for GATHER_S after the commit before, so that many entries share what a commit costs.  Tiles are durable before
 rows, and a head is a row of the same transaction as its entries, compared with the one before it: two that write to one
 disk, or a disk put back under a running node, cannot both go on.  The signed head leaves in `then`, never before.
 
@@ -11,6 +12,7 @@ commit that comes by the feed once more is in the log already: a row remembers e
 Source: notes on the ledger, 2, 4 (group commit) and 5 (APPEND-ONLY, ONE-HEAD, STORE-FIRST).
 """
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
@@ -39,6 +41,7 @@ BATCH_MAX: Final = 1_024  # entries of one commit
 BATCH_OCTETS_MAX: Final = 8 << 20
 WAITING_MAX: Final = 16_384  # entries past which `is_full`
 WAITING_OCTETS_MAX: Final = 64 << 20
+GATHER_S: Final = 0.1  # from the beginning of a commit to that of the next, at least, while nobody waits for it
 
 Puts = Callable[[int], tuple[Put, ...]]  # of the entry's index: rows to write with it
 Then = Callable[[int, Head], tuple[Effect, ...]]  # of its index and the head that it is in: once it is durable
@@ -80,6 +83,8 @@ class Log:
         self._archive = Archive(FOLDER, TAIL, b"", notary.read)
         self._waiting: list[_Waiting] = []
         self._octets = 0  # of what waits
+        self._hurries = False  # somebody waits for some of it
+        self._rests_until = -math.inf  # or until somebody waits
         self._writing: tuple[int, Head | None] | None = None  # under way: the size, and what `head` is then
         self._adoption: _Adoption | None = None
         self._adopted: dict[bytes, int] = {}
@@ -126,16 +131,25 @@ class Log:
         """A commit is under way, or entries that were adopted are to be written next."""
         return self._writing is not None or (self._adoption is not None and bool(self._adoption.entries))
 
-    def add(self, entry: bytes, puts: Puts = no_puts, then: Then = nothing_then, *, once: bytes = b"") -> None:
+    def add(
+        self,
+        entry: bytes,
+        puts: Puts = no_puts,
+        then: Then = nothing_then,
+        *,
+        once: bytes = b"",
+        hurries: bool = True,
+    ) -> None:
         """Enter it, in the order of the calls.  Raises WireError if it is too long for a log.
 
         `once` is its key in the index, for what may have been adopted: then it is not entered again, and `puts` and
-        `then` are of where it is.
+        `then` are of where it is.  What does not hurry may wait for others (GATHER_S).
         """
         if len(entry) > ENTRY_MAX:
             raise WireError(f"an entry of {len(entry)} octets is too long for a log: {ENTRY_MAX} at most")
         self._waiting.append(_Waiting(entry, puts, then, once))
         self._octets += len(entry)
+        self._hurries = self._hurries or hurries
 
     @property
     def adopted(self) -> int:
@@ -159,14 +173,22 @@ class Log:
         assert self._adoption.head == head
         self._adoption.entries = entries
 
-    def take_effects(self, wall_ms: int) -> list[Effect]:
+    def take_effects(self, wall_ms: int, now: float) -> list[Effect]:
         if self._writing is not None:
             return []
         if self._adoption is not None and self._adoption.entries:
             return [self._adopt(self._adoption, wall_ms)]
-        if self._waiting and self.may_sign:
-            return [self._commit(self._take(), wall_ms)]
-        return []
+        when = self.next_timer()
+        if when is None or when > now:
+            return []
+        self._rests_until = now + GATHER_S
+        return [self._commit(self._take(), wall_ms)]
+
+    def next_timer(self) -> float | None:
+        """When there is something for take_effects()."""
+        if not self._waiting or not self.may_sign or self._writing is not None:
+            return None
+        return -math.inf if self._hurries or len(self._waiting) >= BATCH_MAX else self._rests_until
 
     def applied(self, change: Change) -> bool:
         """Whether it was said of this log that something is durable."""
@@ -201,6 +223,7 @@ class Log:
                 break
             number += 1
         taken, self._waiting = self._waiting[:number], self._waiting[number:]
+        self._hurries = self._hurries and bool(self._waiting)
         self._octets -= sum(len(each.entry) for each in taken)
         return taken
 
