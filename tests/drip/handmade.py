@@ -9,9 +9,9 @@ import msgspec
 from people import FOUNDING, NETWORK, WALL_MS, key_of, member, public_of, record
 
 from waypost.drip.engine import DripEngine, Setup
-from waypost.drip.judge import Holders
+from waypost.drip.judge import Holders, Judge
 from waypost.drip.messages import Message, Promise, VoteCall, Yes
-from waypost.drip.outbox import Spread, Stored, Tell
+from waypost.drip.outbox import Fetch, Spread, Stored, Tell
 from waypost.drip.proposer import Timers
 from waypost.drip.rules import Rules
 from waypost.drip.voter import Credentials
@@ -58,6 +58,7 @@ class Hand:
         timers: Timers = TIMERS,
         founding: Committed = FOUNDING,
         seed: int = 1,
+        judge: Judge | None = None,
     ) -> None:
         self.name = name
         self.now = 100.0
@@ -66,10 +67,11 @@ class Hand:
         self.stored: list[Committed] = []
         self.spread: list[Committed | Proof] = []
         self.answers: dict[int, object] = {}
+        self.fetched: list[Fetch] = []
         key = key_of(f"{name}/{incarnation}")
         network = NETWORK
         credentials = Credentials(network, key.sign, verifies)
-        setup = Setup(name, founding, credentials, Holders(), timers, Rules())
+        setup = Setup(name, founding, credentials, judge or Holders(), timers, Rules())
         self.drip = DripEngine(setup, Random(seed), itertools.count(1))
         self.drip.restore(self.rows, self.now)
         if rows is None:
@@ -135,6 +137,8 @@ class Hand:
                     self.told.append((node, message))
                 case Ask(body=Spread(news=news)):
                     self.spread.append(news)
+                case Ask(body=Fetch() as fetch):
+                    self.fetched.append(fetch)
                 case Ask(body=Stored(committed=committed)):
                     self.stored.append(committed)
                 case Answer(id=id, result=result):

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from waypost.record import Hlc, Place, Record, Sign, Stamp, network_of
+from waypost.record import Cited, Hlc, Place, Record, Sign, Stamp, network_of
 from waypost.record.vote import founding
 from waypost.sim.people import Fast, fast, key_of, member, public_of, roster
 
@@ -38,6 +38,7 @@ def record(
     sign: Sign | None = None,
     wall_ms: int = WALL_MS,
     txid: int = 1,
+    cites: tuple[Cited, ...] = (),
 ) -> Record:
     """The version after `before`, signed by `author`."""
     unsigned = Record(
@@ -51,7 +52,7 @@ def record(
         author=public_of(author),
         hlc=Stamp.of(Hlc(wall_ms, 0)),
         txid=f"{txid:032x}",
-        cites=(),
+        cites=cites,
         signature="",
     )
     return unsigned.signed(network, sign or key_of(author).sign)

@@ -32,7 +32,7 @@ from waypost.drip.judge import Holders
 from waypost.drip.literal import Literal, LiteralQuestion
 from waypost.drip.merkle import Merkle
 from waypost.drip.messages import Admit, Alarm, Message
-from waypost.drip.outbox import Spread, Stored
+from waypost.drip.outbox import Fetch, Spread, Stored
 from waypost.drip.outcome import Outcome, State
 from waypost.drip.parcel import Said
 from waypost.drip.questions import Claim, Consult, Force, Settle, ShowPeers, ShowVotes
@@ -298,6 +298,8 @@ class Network:
                 self._effects.append(self._noted(effect))
             case Ask(body=Spread(news)):
                 self._mesh.publish(news, self._now)
+            case Ask(body=Fetch(node, place)):
+                self._mesh.fetch(node, place, self._now)
             case _:
                 self._effects.append(effect)
 

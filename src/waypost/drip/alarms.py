@@ -9,8 +9,8 @@ Source: notes on DRiP, 4.4 (rule 5), 4.8; design, Contracts 7.
 from typing import Final
 
 from waypost.drip.book import Book
+from waypost.drip.counting import order
 from waypost.drip.outbox import Outbox
-from waypost.drip.proposer import order
 from waypost.drip.roster import Electorate
 from waypost.drip.voter import Credentials
 from waypost.record import Certificate, Committed, Proof, Vote

@@ -394,6 +394,7 @@ class DripEngine:
 
     def _tell_time(self, now: float) -> None:
         self._now = now
+        self._voter.citing.now = now
         self._voter.wall_ms = self._wall_ms + round((now - self._read_at) * 1000)
 
     def _learn_all(self, many: "tuple[Committed | None, ...]", node: str, now: float) -> None:

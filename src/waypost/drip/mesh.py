@@ -17,6 +17,7 @@ from random import Random
 from typing import Final, Protocol, assert_never
 
 from waypost.drip.allowance import POINTS_MAX, Allowance, cost_of
+from waypost.drip.fetching import Fetching
 from waypost.drip.gossip import SKEW_MAX, Author, Busy, IsSound, Restated, Store, Verdict
 from waypost.drip.members import Members, Own
 from waypost.drip.merkle import Merkle, digest_of
@@ -43,7 +44,7 @@ from waypost.drip.rumours import (
     size_of,
 )
 from waypost.engine import Answer, Ask, Effect, Rows
-from waypost.record import Change, Committed, Proof, Roster, Verify
+from waypost.record import Change, Committed, Place, Proof, Roster, Verify
 from waypost.record.feed import Feed
 from waypost.record.gossiped import Gossiped
 from waypost.record.wire import encode
@@ -112,7 +113,9 @@ class Mesh:
         )
         self._tree: Plumtree[News] = Plumtree(rng)
         self._members = Members(rng, author.node, author.incarnation)
+        self._rng = rng
         self._repair = Repair(rng, self)
+        self._fetching = Fetching()
         self._allowances: dict[str, Allowance] = {}
         self._level: dict[str, None] = {}  # organisations of peers that we have caught up with
         self._is_level = False
@@ -166,6 +169,14 @@ class Mesh:
         """Everybody should know what this node committed, or found out: it is durable."""
         self._changed_at = now
         self._tree.publish(self._id_of(news), news, size_of(news), now)
+
+    def fetch(self, node: str, place: Place, now: float) -> None:
+        """Ask a node, which may be this one, and another that is there for the newest version of a voted key."""
+        others = [name for name in self._members.alive if name not in (node, self._name)]
+        asked = [self._rng.choice(others)] if others else []
+        for name in [*asked, node]:
+            if name != self._name:
+                self._fetching.ask(name, place, now)
 
     def apply(self, change: Change, now: float) -> None:
         """It is durable, and its readers have it."""
@@ -250,13 +261,13 @@ class Mesh:
     def take_effects(self) -> list[Effect]:
         effects, self._effects = self._effects, []
         effects.extend(self.store.take_effects())
-        said = self._members.out + self._repair.out
-        self._members.out, self._repair.out = [], []
+        said = self._members.out + self._repair.out + self._fetching.out
+        self._members.out, self._repair.out, self._fetching.out = [], [], []
         effects.extend(Ask(next(self._ids), whisper) for whisper in take_whispers(self._tree, said))
         return effects
 
     def check(self) -> None:
-        for organ in (self.store, self._tree, self._members, self._repair):
+        for organ in (self.store, self._tree, self._members, self._repair, self._fetching):
             organ.check()
         assert self._allowances.keys() <= self._organisations.keys()
 
@@ -330,6 +341,10 @@ class Mesh:
         return is_new
 
     def _receive_pulled(self, node: str, pulled: Pulled, now: float) -> None:
+        if self._fetching.is_asked(node, pulled.id):
+            for committed in self._fetching.receive(node, pulled):
+                self._learn(node, committed, now)
+            return
         if not self._repair.is_asked(node, pulled.id):
             self._count("unasked")
             return

@@ -77,8 +77,11 @@ class Yes(Struct, frozen=True, tag="yes"):
     vote: Vote
 
 
-class No(Struct, frozen=True, tag="no"):
-    """`committed` is what made the version stale; `rosters` are those after the ballot's epoch."""
+class No(Struct, frozen=True, tag="no", omit_defaults=True):
+    """`committed` is what made the version stale; `rosters` are those after the ballot's epoch.
+
+    `final`: this voter has not accepted the record that it was asked about, and in this term never will.
+    """
 
     namespace: Namespace
     key: Name
@@ -88,6 +91,7 @@ class No(Struct, frozen=True, tag="no"):
     detail: Annotated[str, Meta(max_length=255)]
     committed: Committed | None
     rosters: Annotated[tuple[Committed, ...], Meta(max_length=ROSTERS_MAX)]
+    final: bool = False
 
 
 class Commit(Struct, frozen=True, tag="commit"):

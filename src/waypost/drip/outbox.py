@@ -1,7 +1,7 @@
 """What one call of the engine has to do, gathered: rows to write, and what may be seen once they are on disk.
 
-Whoever carries out the effects hands a Tell to the peers' transport, a Spread to gossip, a Stored to the change feed;
-an answer to any of them is ignored.
+Whoever carries out the effects hands a Tell to the peers' transport, a Spread to gossip, a Stored to the change feed, a
+Fetch to repair; an answer to any of them is ignored.
 
 Source: design, Contracts 1: durable before visible.
 """
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from waypost.drip.messages import Message
 from waypost.engine import Answer, Ask, Commit, Effect, Put
-from waypost.record import Committed, Proof
+from waypost.record import Committed, Place, Proof
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,14 @@ class Stored:
     committed: Committed
 
 
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Ask `node`, which may be this one, and another for the newest version of a key: what comes is learnt."""
+
+    node: str
+    place: Place
+
+
 class Outbox:
     """tell(), spread() and answer() wait for the disk; tell_now() is for what no crash could make untrue."""
 
@@ -54,6 +62,9 @@ class Outbox:
 
     def tell_now(self, node: str, message: Message) -> None:
         self._now.append(Ask(next(self._ids), Tell(node, message)))
+
+    def fetch(self, node: str, place: Place) -> None:
+        self._now.append(Ask(next(self._ids), Fetch(node, place)))
 
     def spread(self, news: Committed | Proof) -> None:
         self._then.append(Ask(next(self._ids), Spread(news)))

@@ -9,21 +9,26 @@ Source: notes on DRiP, 4.4 (initiator, 1 to 5; client contract), 4.5 (timers).
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from random import Random
 from typing import Final
 
 import msgspec
 
+from waypost.drip.attempt import Attempt
 from waypost.drip.book import Book
-from waypost.drip.messages import Nack, No, Poll, Promise, Proposal, Restored, VoteCall, Yes, place_of
+from waypost.drip.citing import AGAIN_S
+from waypost.drip.counting import Counting
+from waypost.drip.messages import Nack, No, Poll, Promise, VoteCall, Yes, place_of
 from waypost.drip.outbox import Outbox
 from waypost.drip.outcome import Outcome, State
 from waypost.drip.roster import Electorate
 from waypost.drip.rules import Rules
+from waypost.drip.unjudged import Unjudged
 from waypost.drip.voter import ROUND_JUMP_MAX, SKEW_MAX_MS, Credentials, Voter
 from waypost.engine import Deadlines
-from waypost.record import ROSTER, Ballot, Certificate, Committed, Mark, Matter, Place, Proof, Record, Roster, Vote
+from waypost.record import ROSTER, Ballot, Certificate, Committed, Matter, Place, Proof, Record, Roster, Vote
 from waypost.record.vote import is_marked
 
 ATTEMPTS_MAX: Final = 4096  # keys
@@ -38,30 +43,6 @@ class Timers:
     backoff_min_s: float = 0.05
     backoff_max_s: float = 2.0
     deadline_s: float = 10.0
-
-
-@dataclass(slots=True)
-class Attempt:
-    """`record` is to be proposed, None to recover; `about` is what the outcome speaks of, for whoever asked as `id`."""
-
-    version: int
-    record: Record | None
-    about: Record | None
-    id: int | None
-    deadline: float
-    ballot: Ballot = Ballot(0, 0, "")
-    value: Record | None = None  # what is voted on; None while promises are asked for
-    matter: Matter | None = None
-    calls: int = 0  # for a vote
-    tries: int = 0
-    seen: int = 0  # the highest round that somebody named
-    denial: str = ""
-    is_backing_off: bool = False
-    promises: dict[str, Proposal | None] = field(default_factory=dict)
-    votes: dict[str, Vote] = field(default_factory=dict)
-    denials: dict[str, str] = field(default_factory=dict)
-    refusals: dict[str, None] = field(default_factory=dict)
-    counters: dict[str, tuple[int, int]] = field(default_factory=dict)  # each voter's, when the question left
 
 
 class Proposer:
@@ -84,7 +65,7 @@ class Proposer:
         on_close: Callable[[Place, bool, float], None],
         on_alarm: Callable[[Proof], None],
     ) -> None:
-        self.restored: dict[str, Vote] = {}  # voters that forgot a vote, and which
+        self._counting = Counting(electorate, outbox)
         self._book = book
         self._electorate = electorate
         self._credentials = credentials
@@ -98,29 +79,26 @@ class Proposer:
         self._on_close = on_close
         self._on_alarm = on_alarm
         self._attempts: dict[Place, Attempt] = {}
-        self._waiting: dict[Place, list[tuple[Record, int | None, float]]] = {}
+        self._waiting: dict[Place, list[tuple[Record, int | None, float, bool]]] = {}
+        self._unjudged = Unjudged()
         self._deadlines: Deadlines[Place] = Deadlines()
-        self._latest: dict[str, Vote] = {}  # of each voter: the vote with the highest counter
 
     def __len__(self) -> int:
         return len(self._attempts)
 
     # Commands
 
+    @property
+    def restored(self) -> dict[str, Vote]:
+        """Voters that forgot a vote, and which."""
+        return self._counting.restored
+
     def is_trying(self, place: Place) -> bool:
         return place in self._attempts
 
-    def propose(self, record: Record, id: int | None, now: float) -> None:
-        """Answered under `id` with an Outcome; None: nobody asks."""
-        place = record.place
-        if place in self._attempts:
-            queue = self._waiting.setdefault(place, [])
-            if len(queue) < WAITING_MAX:
-                queue.append((record, id, now + self._timers.deadline_s))
-            else:
-                self._answer(id, Outcome(State.DENIED, self._book.committed.get(place), "busy"))
-            return
-        self._begin(record, id, now + self._timers.deadline_s, now)
+    def propose(self, record: Record, id: int | None, now: float, *, was_kept: bool = False) -> None:
+        """Answered under `id` with an Outcome; None: nobody asks.  One that `was_kept` may be of long ago."""
+        self._queue(record, id, now + self._timers.deadline_s, now, was_kept=was_kept)
 
     def recover(self, place: Place, now: float) -> bool:
         """Close the open vote of a key; False if an attempt was under way already, or there are too many."""
@@ -150,10 +128,12 @@ class Proposer:
         attempt = self._attempts.get(place)
         if attempt is not None and self._book.version(place) >= attempt.version:
             self._settle(place, attempt, now)
+        self._unjudged.learnt(place, now)
 
     def new_term(self, now: float) -> None:
         """Ballots of an older term are worth nothing any more."""
         for place, attempt in list(self._attempts.items()):
+            attempt.finals = {}
             if attempt.ballot.epoch < self._electorate.term:
                 self._retry(place, attempt, now)
 
@@ -164,7 +144,7 @@ class Proposer:
         attempt = self._awaiting(place, promise.version, promise.ballot, node)
         if attempt is None or attempt.value is not None or attempt.is_backing_off:
             return
-        if not self._is_fresh(node, None, promise.counter, attempt):
+        if not self._counting.is_fresh(node, None, promise.counter, attempt.counters):
             return
         accepted = promise.accepted
         if accepted and (accepted.record.place, accepted.record.version) != (place, promise.version):
@@ -172,7 +152,8 @@ class Proposer:
         attempt.promises[node] = accepted
         if len(attempt.promises) < self._quorum(attempt, now):
             return
-        value = self._rules.adopt((item for item in attempt.promises.values() if item), attempt.record)
+        alive = (item for item in attempt.promises.values() if item and not self._is_dead(attempt, item.record, now))
+        value = self._rules.adopt(alive, attempt.record)
         if value is not None:
             self._call(place, attempt, value)
         else:
@@ -187,11 +168,9 @@ class Proposer:
         roster, credentials = self._electorate.known(matter.ballot.epoch), self._credentials
         if roster is None or not is_marked(matter, mark, roster, credentials.network, credentials.verify):
             return
-        if not self._is_fresh(node, mark.incarnation, mark.counter, attempt):
+        if not self._counting.is_fresh(node, mark.incarnation, mark.counter, attempt.counters):
             return
-        latest = self._latest.get(node)
-        if latest is None or order(latest.mark) < order(mark):
-            self._latest[node] = yes.vote
+        self._counting.note(yes.vote)
         first = attempt.votes.setdefault(node, yes.vote)
         if first.matter.hash != matter.hash:
             certificates = (Certificate(vote.matter, (vote.mark,)) for vote in (first, yes.vote))
@@ -221,11 +200,17 @@ class Proposer:
         attempt.denial = no.detail or no.reason
         if attempt.value is not None and no.reason != "busy":
             attempt.denials[node] = attempt.denial
+        if attempt.value is not None and no.final:
+            attempt.finals.setdefault(attempt.value, {})[node] = None
+            if self._is_dead(attempt, attempt.value, now):
+                self._died(place, attempt, now)
+                return
         self._refused(node, place, attempt, now)
 
     # Timers
 
     def handle_timer(self, now: float) -> None:
+        self._unjudged.handle_timer(now)
         for place in self._deadlines.pop_due(now):
             attempt = self._attempts.get(place)
             if attempt is None:
@@ -238,16 +223,48 @@ class Proposer:
                 self._retry(place, attempt, now)
 
     def next_timer(self) -> float | None:
-        return self._deadlines.next()
+        timers = self._deadlines.next(), self._unjudged.next_timer()
+        return min((when for when in timers if when is not None), default=None)
 
     def check(self) -> None:
         for place, attempt in self._attempts.items():
             assert attempt.version == self._book.version(place) + 1, f"{place}: an attempt at a version that is over"
         assert len(self._attempts) <= ATTEMPTS_MAX
+        self._unjudged.check()
 
     # What follows
 
-    def _begin(self, record: Record, id: int | None, deadline: float, now: float) -> None:
+    def _queue(
+        self,
+        record: Record,
+        id: int | None,
+        deadline: float,
+        now: float,
+        *,
+        was_kept: bool,
+        judged_by: float | None = None,
+    ) -> None:
+        place = record.place
+        if place not in self._attempts:
+            self._begin(record, id, deadline, now, was_kept=was_kept, judged_by=judged_by)
+            return
+        queue = self._waiting.setdefault(place, [])
+        if len(queue) < WAITING_MAX:
+            queue.append((record, id, deadline, was_kept))
+        else:
+            self._answer(id, Outcome(State.DENIED, self._book.committed.get(place), "busy"))
+
+    def _begin(
+        self,
+        record: Record,
+        id: int | None,
+        deadline: float,
+        now: float,
+        *,
+        was_kept: bool,
+        judged_by: float | None = None,
+    ) -> None:
+        """`judged_by`: until when what it relies on is waited for, once it has been asked for."""
         place, held = record.place, self._book.committed.get(record.place)
         version = self._book.version(place)
         if record.version <= version:
@@ -259,11 +276,17 @@ class Proposer:
         elif len(self._attempts) >= ATTEMPTS_MAX or deadline <= now:
             self._answer(id, Outcome(State.DENIED, held, "busy"))
         else:
-            reason, detail = self._voter.objection(record)
-            if reason is not None:  # nobody has heard of it: that is final
-                self._answer(id, Outcome(State.DENIED, held, detail))
+            objection = self._voter.objection(record)
+            if objection is not None and objection.lacks:
+                until = judged_by or min(deadline, now + 2 * self._timers.vote_s)
+                again = partial(self._queue, record, id, deadline, was_kept=was_kept, judged_by=until)
+                self._voter.citing.ask(objection.lacks, self._electorate.name)
+                if now < until and self._unjudged.add(record, min(until, now + AGAIN_S), again):
+                    return
+            if objection is not None:  # nobody has heard of it: that is final
+                self._answer(id, Outcome(State.DENIED, held, objection.detail))
                 return
-            is_late = self._voter.wall_ms - record.hlc.wall_ms > SKEW_MAX_MS
+            is_late = self._voter.wall_ms - record.hlc.wall_ms > SKEW_MAX_MS and not was_kept
             self._attempts[place] = Attempt(record.version, None if is_late else record, record, id, deadline)
             if is_late:  # it may have been proposed before: what is open is closed, and nothing begun
                 self._poll(place, now)
@@ -310,7 +333,7 @@ class Proposer:
         attempt.ballot = Ballot(epoch, number, self._electorate.name)
         attempt.value, attempt.matter, attempt.is_backing_off = None, None, False
         attempt.promises, attempt.refusals = {}, {}
-        self._note_counters(attempt)
+        attempt.counters = self._counting.counters()
         poll = Poll(*place, attempt.version, attempt.ballot, self._book.committed.get(place))
         for name in self._others(self._electorate.roster):
             self._outbox.tell(name, poll)
@@ -325,7 +348,7 @@ class Proposer:
         attempt.value, attempt.matter = value, Matter.of(value, attempt.ballot, self._credentials.network)
         attempt.votes, attempt.denials, attempt.refusals = {}, {}, {}
         attempt.calls += 1
-        self._note_counters(attempt)
+        attempt.counters = self._counting.counters()
         roster = self._electorate.known(attempt.ballot.epoch)
         assert roster is not None
         call = VoteCall(value, attempt.ballot, self._book.committed.get(place))
@@ -346,6 +369,25 @@ class Proposer:
             held = self._book.committed.get(place)  # every voter refused the only vote that there was: that is final
             self._finish(place, attempt, Outcome(State.DENIED, held, next(iter(attempt.denials.values()))), now)
         elif len(roster.voters) - len(attempt.refusals) < roster.quorum and not attempt.is_backing_off:
+            self._retry(place, attempt, now)
+
+    def _is_dead(self, attempt: Attempt, record: Record, now: float) -> bool:
+        """Whether it cannot be what is committed: of so many voters none has accepted it, and none will.
+
+        So it need not be adopted, and neither need what was accepted at lower ballots: whoever proposed it found
+        nothing else that could be committed.
+        """
+        roster, finals = self._electorate.known(attempt.ballot.epoch), attempt.finals.get(record)
+        assert roster is not None
+        return finals is not None and self._rules.is_dead(roster, len(finals), self._heard(now))
+
+    def _died(self, place: Place, attempt: Attempt, now: float) -> None:
+        """What is voted on."""
+        assert attempt.value is not None
+        self._voter.drop(attempt.value)
+        if attempt.value == attempt.record:
+            self._finish(place, attempt, Outcome(State.DENIED, self._book.committed.get(place), attempt.denial), now)
+        elif not attempt.is_backing_off:
             self._retry(place, attempt, now)
 
     def _retry(self, place: Place, attempt: Attempt, now: float) -> None:
@@ -374,8 +416,8 @@ class Proposer:
         self._on_close(place, is_known, now)
         queue = self._waiting.pop(place, [])
         while queue and place not in self._attempts:
-            record, id, deadline = queue.pop(0)
-            self._begin(record, id, deadline, now)
+            record, id, deadline, was_kept = queue.pop(0)
+            self._begin(record, id, deadline, now, was_kept=was_kept)
         if queue:
             self._waiting[place] = queue
 
@@ -399,24 +441,3 @@ class Proposer:
             return None
         roster = self._electorate.known(ballot.epoch)
         return attempt if roster and roster.voter(node) else None
-
-    def _note_counters(self, attempt: Attempt) -> None:
-        attempt.counters = {name: order(vote.mark) for name, vote in self._latest.items()}
-
-    def _is_fresh(self, node: str, incarnation: int | None, counter: int, attempt: Attempt) -> bool:
-        """Whether a voter counts on: what it answers to a question, it counts after all it signed before.
-
-        One that does not was restored from an old copy: it is shown the vote that it forgot.
-        """
-        latest, member = self._latest.get(node), self._electorate.roster.voter(node)
-        if latest is None or member is None or latest.mark.incarnation != member.incarnation:
-            return True
-        if (incarnation or member.incarnation, counter) > attempt.counters.get(node, (0, 0)):
-            return True
-        self.restored[node] = latest
-        self._outbox.tell_now(node, Restored(latest))
-        return False
-
-
-def order(mark: Mark) -> tuple[int, int]:
-    return mark.incarnation, mark.counter

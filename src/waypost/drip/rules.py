@@ -38,6 +38,10 @@ class Rules:
         highest = max(accepted, key=lambda proposal: proposal.ballot, default=None)
         return highest.record if highest else own
 
+    def is_dead(self, roster: Roster, final: int, heard: int) -> bool:
+        """Whether a record can have no quorum any more, and has none, for so many voters will `final`ly not have it."""
+        return final > len(roster.voters) - self.quorum(roster, heard)
+
     def may_vote_in(self, epoch: int, current: int) -> bool:
         """A voter that has learnt a later epoch is sealed: it never votes in an older one again (4.9, rule 2)."""
         return epoch == current

@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from waypost.drip.book import Book, Instance
+from waypost.drip.citing import Citing
 from waypost.drip.judge import Judge, follows
 from waypost.drip.messages import (
     Nack,
@@ -28,7 +29,7 @@ from waypost.drip.outbox import Outbox
 from waypost.drip.roster import Electorate
 from waypost.drip.rules import Rules
 from waypost.errors import WireError
-from waypost.record import NEVER, ROSTER, Ballot, Matter, Place, Record, Sign, Verify, Vote, roster_in
+from waypost.record import NEVER, ROSTER, Ballot, Cited, Matter, Place, Record, Sign, Verify, Vote, roster_in
 from waypost.record.vote import cast
 
 SKEW_MAX_MS: Final = 30_000  # how far a record's clock may be ahead of a voter's (notes, 4.5)
@@ -46,6 +47,19 @@ class Credentials:
     verify: Verify
 
 
+@dataclass(frozen=True, slots=True)
+class Objection:
+    """Why a record must not become the next version of its key: `final`, nor ever.
+
+    It cannot be judged before what it `lacks` is here.
+    """
+
+    reason: Reason
+    detail: str
+    final: bool = False
+    lacks: tuple[Cited, ...] = ()
+
+
 class Voter:
     """`wall_ms` is told by the engine; `on_accept` is called with the place of each vote."""
 
@@ -60,6 +74,7 @@ class Voter:
         on_accept: Callable[[Place], None],
     ) -> None:
         self.wall_ms = 0
+        self.citing = Citing(book, outbox)
         self._book = book
         self._electorate = electorate
         self._credentials = credentials
@@ -89,41 +104,60 @@ class Voter:
             matter = Matter.of(record, ballot, self._credentials.network)
             self._outbox.tell(node, Yes(Vote(matter, instance.mark)))
             return
-        reason, detail = self.objection(record)
-        if reason is not None:
-            self._outbox.tell_now(node, self._no(record.place, record.version, ballot, reason, detail))
+        objection = self.objection(record)
+        if objection is not None and objection.lacks:  # nothing is said until it has come: the initiator asks again
+            self.citing.ask(objection.lacks, node)
+        elif objection is not None:
+            no = self._no(record.place, record.version, ballot, objection.reason, objection.detail)
+            # What makes it final is on disk first.
+            tell = self._outbox.tell if objection.final else self._outbox.tell_now
+            tell(node, msgspec.structs.replace(no, final=objection.final))
         elif not self._may_accept(instance, record, ballot):
             self._outbox.tell_now(node, Nack(*record.place, record.version, ballot, instance.promised))
         else:
             self._accept(node, record, ballot, instance)
 
-    def objection(self, record: Record) -> tuple[Reason | None, str]:
-        """Why a record must not become the next version of its key, whoever asks; (None, "") if it may."""
+    def objection(self, record: Record) -> Objection | None:
+        """Why a record must not become the next version of its key, whoever asks; None if it may.
+
+        What was accepted here, or by who told this voter before it joined, was judged when it was: that a grant has
+        moved on since does not matter (notes, 5.3).
+        """
         credentials = self._credentials
         old = self._book.record(record.place)
         if record.prev != self._book.hash(record.place):
-            return "invalid", "it does not follow the committed version"
+            return Objection("invalid", "it does not follow the committed version")
         author, signature = bytes.fromhex(record.author), bytes.fromhex(record.signature)
         if not credentials.verify(author, signature, record.to_sign(credentials.network)):
-            return "invalid", "it is not signed by its author"
+            return Objection("invalid", "it is not signed by its author")
         if record.hlc.wall_ms > self.wall_ms + SKEW_MAX_MS:
-            return "invalid", "its clock is ahead"
+            return Objection("invalid", "its clock is ahead")
         if record.place == ROSTER:
             try:
                 sound = follows(self._electorate.roster, roster_in(record))
             except WireError:
                 sound = False
             if not sound:
-                return "invalid", "it is no roster that may follow"
+                return Objection("invalid", "it is no roster that may follow")
         elif record.namespace.startswith("_"):
-            return "invalid", "the namespace is the network's own"
-        cited = {ROSTER: self._book.committed[ROSTER].record}
-        for cite in record.cites:
-            grant = self._book.record((cite.namespace, cite.key))
-            if grant is not None and grant.version == cite.version:
-                cited[grant.place] = grant
+            return Objection("invalid", "the namespace is the network's own")
+        accepted = self._book.instance(record.place).accepted
+        if accepted is not None and accepted.record == record:
+            return None
+        gone, lacking = self.citing.gone(record), self.citing.lacking(record)
+        if gone:
+            return Objection("entitlement", gone[:255], final=True)
+        if lacking:
+            return Objection("entitlement", "what it relies on is not known here", lacks=lacking)
+        cited = {ROSTER: self._book.committed[ROSTER].record} | self.citing.cited(record)
         verdict = self._judge.judge(old, record, cited, self.wall_ms)
-        return (None, "") if verdict.allowed else ("entitlement", verdict.reason[:255])
+        return None if verdict.allowed else Objection("entitlement", verdict.reason[:255])
+
+    def drop(self, record: Record) -> None:
+        """What this voter accepted can never have a quorum: the vote is open no longer.  The promise holds."""
+        instance = self._book.instance(record.place)
+        if instance.accepted is not None and instance.accepted.record == record:
+            self._book.save(record.place, msgspec.structs.replace(instance, accepted=None, mark=None))
 
     def receive_read(self, node: str, read: Read) -> None:
         """Only who votes in the reader's epoch answers, and only with what is on disk."""
