@@ -78,7 +78,7 @@ class Kept:
 
     def __init__(self, disk: Disk | None = None, name: str = "anna") -> None:
         self.disk = Disk() if disk is None else disk
-        self.log = Log(notary(self.disk.read, name))
+        self.log = Log(notary(self.disk.read, name), read=(b"read ",))
         self.log.restore(self.disk)
         self.log.may_sign = True
         self.seen: list[Effect] = []  # what left

@@ -74,7 +74,7 @@ class Logs:
 class Story:
     """Anna's mirror of what others keep; `nodes` answer her, and `calls` counts what she asked of each."""
 
-    def __init__(self, *histories: History, others: tuple[str, ...] = ()) -> None:
+    def __init__(self, *histories: History, others: tuple[str, ...] = (), read: tuple[bytes, ...] = (b"",)) -> None:
         self.disk = Disk(Random(1))
         self.heads: dict[str, Head] = {}
         self.frozen: dict[str, Stop] = {}
@@ -86,8 +86,9 @@ class Story:
         self.most_written = 0
         self.writing: list[Commit] = []
         self.is_slow = False  # the disk
-        self.read: list[tuple[str, int, list[bytes]]] = []
+        self.read: list[tuple[str, list[tuple[int, bytes]]]] = []
         self.reads = True  # what is given to be read is taken
+        self.begins = read  # how what is read does
         self.start()
 
     def start(self) -> None:
@@ -106,7 +107,12 @@ class Story:
             read=self.disk.read_file,
         )
         self.mirror = Mirror(
-            notary, itertools.count(1), heads=self.heads, logs=self.logs, frozen=lambda origin: self.frozen.get(origin)
+            notary,
+            itertools.count(1),
+            heads=self.heads,
+            logs=self.logs,
+            frozen=lambda origin: self.frozen.get(origin),
+            read=self.begins,
         )
         self.mirror.restore(self.disk, self.now)
         self.waiting.clear()

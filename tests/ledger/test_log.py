@@ -126,6 +126,21 @@ def test_what_is_enough_for_a_commit_gathers_no_longer() -> None:
     assert kept.log.size == 1 + BATCH_MAX
 
 
+def test_what_is_to_be_read_is_given_once_it_is_durable() -> None:
+    kept = Kept()
+    kept.enter(*entered(255), b"read one")
+    for each in (b"another", b"read two"):
+        kept.log.add(each)
+    (commit,) = kept.log.take_effects(WALL_MS, 0.0)
+    assert kept.log.take_read() == [(255, b"read one")]
+    kept.carry(commit)
+    assert kept.log.take_read() == [(257, b"read two")]
+    assert kept.log.take_read() == []
+    assert kept.again().log.take_read() == [(255, b"read one"), (257, b"read two")], "it is not known who read it"
+    kept.enter(*entered(BATCH_MAX - 2))
+    assert kept.again().log.take_read() == [(257, b"read two")], "what is older was read"
+
+
 def test_a_log_that_may_not_sign_keeps_what_comes_and_says_when_it_is_too_much() -> None:
     kept = Kept()
     kept.log.may_sign = False

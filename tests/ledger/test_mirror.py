@@ -259,17 +259,23 @@ def test_what_was_checked_is_given_to_be_read_a_few_at_a_time() -> None:
     berta = History("berta", entries(5000))
     story = Story(berta)
     story.follow(berta.head())
-    assert [entry for _, _, some in story.read for entry in some] == berta.entries
-    assert {origin for origin, _, _ in story.read} == {berta.origin}
-    assert [first for _, first, _ in story.read] == [sum(map(len, before)) for before in befores(story)]
-    assert max(len(some) for _, _, some in story.read) == READ_MAX
+    assert [entry for _, some in story.read for _, entry in some] == berta.entries
+    assert {origin for origin, _ in story.read} == {berta.origin}
+    assert [index for _, some in story.read for index, _ in some] == list(range(5000))
+    assert max(len(some) for _, some in story.read) == READ_MAX
     assert story.mirror.take_read() == []
     assert story.mirror.next_timer() is None
 
 
-def befores(story: Story) -> list[list[list[bytes]]]:
-    """What was given before each."""
-    return [[some for _, _, some in story.read[:number]] for number in range(len(story.read))]
+def test_of_what_nobody_reads_it_is_told_that_it_is_there() -> None:
+    berta = History("berta", [*entries(700), b"read me", *entries(4000)])
+    story = Story(berta, read=(b"read ", b"and "))
+    story.follow(berta.head())
+    assert story.holds(berta)
+    assert story.read == [(berta.origin, [(700, b"read me")]), *[(berta.origin, [])] * 2], "once for each chunk"
+    story.start()
+    story.run()
+    assert story.read[3:] == [(berta.origin, [])]
 
 
 def test_no_more_is_fetched_of_a_log_than_is_read() -> None:
@@ -294,11 +300,11 @@ def test_what_may_not_have_been_read_is_given_again_after_a_restart() -> None:
     story.start()
     story.reads = True
     story.follow(berta.head())
-    assert [entry for _, _, some in story.read for entry in some] == berta.entries
+    assert [entry for _, some in story.read for _, entry in some] == berta.entries
     story.read.clear()
     story.start()
     story.run()
-    assert [entry for _, _, some in story.read for entry in some] == berta.entries[256 * CHUNK_BUNDLES :]
+    assert [entry for _, some in story.read for _, entry in some] == berta.entries[256 * CHUNK_BUNDLES :]
 
 
 def test_a_log_of_nobody_in_the_network_is_not_followed() -> None:

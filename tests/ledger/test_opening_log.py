@@ -60,7 +60,7 @@ class Waking:
 
     def __init__(self, disk: Disk, **others: Answering) -> None:
         self.disk, self.others, self.now = disk, others, 100.0
-        self.log = Log(notary(disk.read))
+        self.log = Log(notary(disk.read), read=(b"read ",))
         self.log.restore(disk)
         self.opening = Opening(notary(disk.read), self.log, iter(range(10**6)))
         self.opening.restore(disk, self.now)
@@ -273,6 +273,15 @@ def test_until_all_is_back_the_log_on_disk_is_the_old_one() -> None:
     waking.others["berta"] = peer
     waking.wait(RETRY_S)
     assert (waking.state, waking.log.size) == (SIGNING, 20_010)
+
+
+def test_what_is_taken_back_is_given_to_be_read() -> None:
+    kept = filled(10)
+    disk = older(kept)
+    kept.enter(*entries(3_000, 10), b"read me", *entries(3_000, 3_011))
+    waking = Waking(disk, berta=Peer(kept)).start()
+    assert waking.state == SIGNING
+    assert waking.log.take_read() == [(3_010, b"read me")]
 
 
 def test_a_mirror_that_alters_an_entry_gives_nothing_and_another_is_asked() -> None:

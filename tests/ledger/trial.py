@@ -97,7 +97,7 @@ class Trial:
         first = len(before.entries) if before else 0
         assert before is None or before.entries == branch.entries[:first]
         self.copies[origin] = branch
-        self.court.read(origin, first, branch.entries[first:], self.now)
+        self.court.read(origin, enumerate(branch.entries[first:], first), self.now)
         return self.settle()
 
     def see(self, *heads: Head, source: str = "ben") -> "Trial":

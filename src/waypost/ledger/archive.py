@@ -55,10 +55,18 @@ class Archive:
         """Entries, also those that are on their way to the disk."""
         return self.tree.size
 
-    def extend(self, entries: Sequence[bytes]) -> tuple[tuple[PutFile, ...], tuple[Put, ...]]:
-        """What to write, in one Commit; settle() once it is durable.  Each entry has ENTRY_MAX octets at most."""
+    def extend(
+        self, entries: Sequence[bytes], leaves: Sequence[bytes] | None = None
+    ) -> tuple[tuple[PutFile, ...], tuple[Put, ...]]:
+        """What to write, in one Commit; settle() once it is durable.  Each entry has ENTRY_MAX octets at most.
+
+        `leaves` are their hashes, where somebody has them already.
+        """
         old = self.size
-        self.tree.extend(entries)
+        if leaves is None:
+            self.tree.extend(entries)
+        else:
+            self.tree.extend_hashes(leaves)
         files = {}
         for index, (start, stop) in enumerate(_bundles(old, self.size), old // WIDTH):
             bundle = [*self._tail, *entries[max(start, old) - old : stop - old]]

@@ -35,6 +35,7 @@ from waypost.record import Change
 from waypost.record.wire import Count, decode, encode
 
 DATED_MAX: Final = 16  # statements of one log that are dated back and wait for a head that covers them
+READ: Final = (Kind.PEER_HEAD.line, Kind.STATEMENT.line, Kind.EVIDENCE.line)  # how entries begin that it reads
 _LOG: Final = b"o"  # of a row: then the SHA-256 of an origin -> JSON
 _LOG_MAX: Final = 64 << 10  # octets
 
@@ -73,7 +74,8 @@ _decoder: Final = msgspec.json.Decoder(_Log)
 class Court:
     """`copy` is the tree that this node holds of a log, be it mirrored or its own; `entry_at` an entry of one, or None.
 
-    The engine hands it heads, to consider(); entries that were verified, our own too, to read(); evidence that the
+    The engine hands it heads, to consider(); entries that begin with one of READ and were verified, our own too, to
+    read(), which it calls whenever a copy has grown; evidence that the
     witness made, to found(); and asks refusal() before a statement enters our log.
     """
 
@@ -169,13 +171,13 @@ class Court:
         """What another organ made of what that node showed."""
         self._pieces.find(evidence, source)
 
-    def read(self, origin: str, first: int, entries: Iterable[bytes], now: float) -> None:
-        """Entries of a log from that index on, which its copy holds now."""
+    def read(self, origin: str, entries: Iterable[tuple[int, bytes]], now: float) -> None:
+        """Entries of a log, each with its index, which its copy holds now."""
         docket = self._docket(origin)
         if docket is None:
             return
         node = self._node_of(origin)
-        for index, data in enumerate(entries, first):
+        for index, data in entries:
             read = entry.decode(data)
             if read.kind is Kind.PEER_HEAD:
                 self._read_link(docket, index, read.body, node, now)

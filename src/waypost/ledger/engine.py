@@ -15,9 +15,9 @@ from waypost.codec import u64
 from waypost.engine import Answer, Apply, Effect, Put, Rows
 from waypost.ledger import entry, index
 from waypost.ledger.checkpoint import Head
-from waypost.ledger.court import Court
+from waypost.ledger.court import READ, Court
 from waypost.ledger.days import Days
-from waypost.ledger.log import BATCH_MAX, NODE, Log
+from waypost.ledger.log import NODE, Log
 from waypost.ledger.mirror import Mirror
 from waypost.ledger.note import Algorithm, Key
 from waypost.ledger.opening import Opening
@@ -62,7 +62,7 @@ class LedgerEngine:
         self._ids = ids
         self._notary = notary
         own = Key(notary.name, Algorithm.ED25519, public)
-        self._log = Log(notary)
+        self._log = Log(notary, READ)
         self._opening = Opening(notary, self._log, ids)
         self._peers = Peers(rng, ids, notary, own, self._frozen)
         self._witness = Witness(
@@ -71,7 +71,7 @@ class LedgerEngine:
             frozen=self._frozen,
             root_at=lambda origin, size: self._mirror.root_at(origin, size),
         )
-        self._mirror = Mirror(notary, ids, heads=self._witness.heads, logs=self._peers, frozen=self._frozen)
+        self._mirror = Mirror(notary, ids, heads=self._witness.heads, logs=self._peers, frozen=self._frozen, read=READ)
         self._rounds = Rounds(
             ids,
             notary,
@@ -87,7 +87,7 @@ class LedgerEngine:
         self._writing = (self._witness, self._rounds, self._mirror, self._court)
         self._organs = (*self._asking, self._witness)
         self._revision = -1  # of the peers' keys, that the court knows
-        self._read_to = 0  # entries of our log that the court has read
+        self._read_to = 0  # the size of our log up to which the court has read it
         self._members: Mapping[str, str] = {}
         self._entering: dict[bytes, list[int]] = {}  # by the SHA-256 of a statement, who waits for it
         self._network = ""
@@ -111,7 +111,6 @@ class LedgerEngine:
         for organ in self._organs:
             organ.restore(rows, now)
         self._days.restore(now)
-        self._read_to = max(0, self._log.size - BATCH_MAX)  # what was durable and may not have been read
         self.cursor = int.from_bytes(rows.get(NODE, CURSOR) or b"", "big")
 
     def handle_clock(self, now: float, wall_ms: int) -> None:
@@ -356,11 +355,11 @@ class LedgerEngine:
         for growth, source in self._witness.take_forks():
             court.found(growth, source)
         self._mirror.follow(now)
-        for origin, first, entries in self._mirror.take_read():
-            court.read(origin, first, entries, now)
+        for origin, entries in self._mirror.take_read():
+            court.read(origin, entries, now)
         if self._read_to < self._log.size and self._log.head is not None:
             court.consider(self._log.head, "", now)
-            court.read(own, self._read_to, self._log.entries(self._read_to, self._log.size), now)
+            court.read(own, self._log.take_read(), now)
             self._read_to = self._log.size
         if court.is_doubled or own in court.frozen:
             self._opening.stop(STOPPED)

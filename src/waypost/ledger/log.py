@@ -73,9 +73,14 @@ class _Adoption:
 
 
 class Log:
-    """`head` is the last one that is durable; `day` is the last entry of a day, None before the first."""
+    """`head` is the last one that is durable; `day` is the last entry of a day, None before the first.
 
-    def __init__(self, notary: Notary) -> None:
+    Entries that begin with one of `read` are given by take_read().
+    """
+
+    def __init__(self, notary: Notary, read: tuple[bytes, ...] = ()) -> None:
+        self._read = read
+        self._unread: list[tuple[int, bytes]] = []
         self.head: Head | None = None
         self.day: bytes | None = None
         self.may_sign = False
@@ -102,6 +107,8 @@ class Log:
                 hint="put back a backup of the whole state directory",
             )
         self.day = rows.get(NODE, DAY)
+        first = max(0, size - BATCH_MAX)  # what was durable and may not have been read
+        self._to_read(first, self._archive.entries(first, size))
         for key, value in rows.scan(NODE, ADOPTED):
             if not key.startswith(ADOPTED):
                 break
@@ -199,6 +206,13 @@ class Log:
         self._archive.settle(size)
         return True
 
+    def take_read(self) -> list[tuple[int, bytes]]:
+        """Those that are durable now, each with its index.  Those of the last commit come again after a restart."""
+        size = self.size
+        taken = [each for each in self._unread if each[0] < size]
+        del self._unread[: len(taken)]
+        return taken
+
     def entry(self, index: int) -> bytes | None:
         """None for one that is not durable.  Raises StoreError."""
         return self._archive.entry(index) if 0 <= index < self.size else None
@@ -242,6 +256,7 @@ class Log:
             puts += (*self._days(each.entry), *each.puts(index))
             placed.append((index, each.then))
         files, more = self._archive.extend(fresh)
+        self._to_read(first, fresh)
         head = self._sign() if fresh else self.head
         assert head is not None
         then = [effect for index, then in placed for effect in then(index, head)]
@@ -251,6 +266,7 @@ class Log:
         entries, first = adoption.entries, self._archive.size
         adoption.entries = []
         files, puts = self._archive.extend(entries)
+        self._to_read(first, entries)
         adoption.puts.update(((put.table, put.key), put) for put in puts)
         for index, octets in enumerate(entries, first):
             adoption.puts.update(((put.table, put.key), put) for put in self._days(octets))
@@ -265,6 +281,11 @@ class Log:
             return self._write(files, (), self.head, (), wall_ms)
         self._adoption = None
         return self._write(files, tuple(adoption.puts.values()), adoption.head, (), wall_ms)
+
+    def _to_read(self, first: int, entries: list[bytes]) -> None:
+        self._unread += [
+            (index, octets) for index, octets in enumerate(entries, first) if octets.startswith(self._read)
+        ]
 
     def _days(self, octets: bytes) -> tuple[Put, ...]:
         if not octets.startswith(Kind.DAY.line):

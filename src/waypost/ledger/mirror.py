@@ -8,7 +8,7 @@ against anybody.  An origin that is frozen is followed no further, and served up
 Source: C2SP tlog-tiles; notes on the ledger, L4 and 5.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final, Protocol
@@ -28,7 +28,7 @@ from waypost.record import Change, Kind
 TABLE: Final = "ledger_mirror"
 FOLDER: Final = "tiles/mirror"
 UNDER_WAY_MAX: Final = 4  # origins fetched from at once
-READ_MAX: Final = 32  # entries that are given to be read at once: some may cost a signature
+READ_MAX: Final = 32  # entries that are given to be read at once: each may cost a signature
 RETRY_S: Final = 10.0  # after nobody had what is missing; twice as long after each time more
 RETRY_MAX_S: Final = 600.0
 NOT_FOUND: Final = Reply(404, b"there is no such file\n")
@@ -76,7 +76,10 @@ class _Copy:
 
 
 class Mirror:
-    """`ids` numbers its questions; `heads` are what this node's witness holds, `logs` say whose they are."""
+    """`ids` numbers its questions; `heads` are what this node's witness holds, `logs` say whose they are.
+
+    Entries that begin with one of `read` are given to be read.
+    """
 
     def __init__(
         self,
@@ -86,7 +89,9 @@ class Mirror:
         heads: Mapping[str, Head],
         logs: Logs,
         frozen: Callable[[str], Frozen | None],
+        read: tuple[bytes, ...] = (b"",),
     ) -> None:
+        self._read = read
         self._notary = notary
         self._ids = ids
         self._heads = heads
@@ -98,7 +103,7 @@ class Mirror:
         self._transfers: dict[int, Transfer] = {}
         self._retries: Deadlines[str] = Deadlines()
         self._effects: list[Effect] = []
-        self._unread: dict[str, int] = {}  # by origin, the first entry that nobody has read
+        self._unread: dict[str, list[tuple[int, bytes]]] = {}  # by origin, what is to be given, the last first
         self._now = 0.0
         self._wrong = self._missing = 0
 
@@ -112,7 +117,8 @@ class Mirror:
                 copy.archive.restore(rows)
                 whole = rows.get(TABLE, copy.digest + _HEAD)
                 copy.head = read_head(whole) if whole is not None else None
-                self._unread[value.decode()] = int.from_bytes(rows.get(TABLE, copy.digest + _READ) or b"", "big")
+                first = int.from_bytes(rows.get(TABLE, copy.digest + _READ) or b"", "big")
+                self._to_read(value.decode(), first, copy.archive.entries(first, copy.archive.size))
 
     def size(self, origin: str) -> int:
         copy = self._copies.get(origin)
@@ -204,21 +210,21 @@ class Mirror:
         effects, self._effects = self._effects, []
         return effects
 
-    def take_read(self) -> list[tuple[str, int, list[bytes]]]:
-        """Origin, index of the first, and entries that were checked and are being kept, READ_MAX at most.
+    def take_read(self) -> list[tuple[str, list[tuple[int, bytes]]]]:
+        """An origin that has grown, and entries that were checked and are being kept, each with its index; READ_MAX at
+        most.
 
         While there are more, next_timer() is due; no more of that log is fetched.  Those of the last chunk come again
-        after a restart.  Raises StoreError.
+        after a restart.
         """
         if not self._unread:
             return []
-        origin, first = next(iter(self._unread.items()))
-        read = self.entries(origin, first, first + READ_MAX)
-        self._unread[origin] = first + len(read)
-        if self._unread[origin] >= self.size(origin):
+        origin, unread = next(iter(self._unread.items()))
+        given = [unread.pop() for _ in range(min(READ_MAX, len(unread)))]
+        if not unread:
             del self._unread[origin]
             self.follow(self._now)
-        return [(origin, first, read)]
+        return [(origin, given)]
 
     def counters(self) -> dict[str, int]:
         return {"ledger_mirror_wrong": self._wrong, "ledger_mirror_missing": self._missing}
@@ -295,7 +301,7 @@ class Mirror:
     def _keep(self, transfer: Transfer) -> None:
         origin, head = transfer.origin, transfer.head
         copy = self._copies[origin]
-        files, puts = copy.archive.extend(transfer.entries)
+        files, puts = copy.archive.extend(transfer.entries, transfer.leaves)
         if not copy.is_known:
             copy.is_known = True
             puts = (*puts, Put(TABLE, copy.digest + _ORIGIN, origin.encode()))
@@ -306,8 +312,12 @@ class Mirror:
         written = Change(0, Kind.PUT, ROOM, _WRITTEN + origin.encode(), copy.archive.size, b"", 0, b"")
         self._effects.append(Commit(files, puts, (Apply(written),)))
         self._under_way[origin] = 0
-        self._unread[origin] = transfer.first
+        self._to_read(origin, transfer.first, transfer.entries)
         copy.wait_s = RETRY_S
+
+    def _to_read(self, origin: str, first: int, entries: Sequence[bytes]) -> None:
+        read = [(index, octets) for index, octets in enumerate(entries, first) if octets.startswith(self._read)]
+        self._unread[origin] = read[::-1]
 
     def _try_another(self, transfer: Transfer, now: float) -> None:
         copy = self._copies[transfer.origin]

@@ -7,12 +7,12 @@ against a signed head before anything is kept of them.
 Source: RFC 6962, 2.1; C2SP tlog-tiles (which tile holds the root of a subtree).
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from waypost.ledger.tiles import WIDTH, Tile
-from waypost.ledger.tree import EMPTY, HASH_SIZE, node_hash
+from waypost.ledger.tree import EMPTY, HASH_SIZE, node_hash, pairs
 
 HEIGHT: Final = 8  # levels of the tree in one tile
 
@@ -33,10 +33,7 @@ class Place:
     def root(self, tile: bytes) -> bytes:
         within = self.level % HEIGHT
         start = (self.index << within) % WIDTH * HASH_SIZE
-        hashes = [tile[at : at + HASH_SIZE] for at in range(start, start + (HASH_SIZE << within), HASH_SIZE)]
-        while len(hashes) > 1:
-            hashes = [node_hash(left, right) for left, right in zip(hashes[::2], hashes[1::2], strict=True)]
-        return hashes[0]
+        return _root([tile[at : at + HASH_SIZE] for at in range(start, start + (HASH_SIZE << within), HASH_SIZE)])
 
 
 def places(start: int, stop: int) -> Iterator[Place]:
@@ -71,6 +68,13 @@ class Peaks:
             level += 1
         self._roots.append(root)
 
+    def extend(self, leaves: Sequence[bytes]) -> None:
+        """Leaves more, by their hashes."""
+        first = self.size
+        for place in places(first, first + len(leaves)):
+            start = (place.index << place.level) - first
+            self.push(_root(leaves[start : start + (1 << place.level)]), place.level)
+
     def root(self) -> bytes:
         if not self._roots:
             return EMPTY
@@ -78,3 +82,10 @@ class Peaks:
         for left in reversed(others):
             root = node_hash(left, root)
         return root
+
+
+def _root(hashes: Sequence[bytes]) -> bytes:
+    """Of a complete subtree."""
+    while len(hashes) > 1:
+        hashes = pairs(hashes)
+    return hashes[0]

@@ -14,7 +14,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from waypost.codec import Reader, opaque
 from waypost.errors import WireError
 
 WIDTH: Final = 256  # hashes in a full tile, entries in a full bundle
@@ -66,14 +65,22 @@ class Tile:
 
 
 def encode_bundle(entries: Sequence[bytes]) -> bytes:
-    return b"".join([opaque(2, entry) for entry in entries])
+    """Each has ENTRY_MAX octets at most."""
+    return b"".join([part for entry in entries for part in (len(entry).to_bytes(2, "big"), entry)])
 
 
 def decode_bundle(data: bytes, width: int) -> list[bytes]:
-    """The `width` entries of it.  Raises WireError."""
-    reader = Reader(data)
-    entries = [reader.opaque(2) for _ in range(width)]
-    reader.finish()
+    """The `width` entries of it.  Raises WireError.
+
+    Not through a Reader, which takes four times as long: each entry of each log comes this way once.
+    """
+    entries, at = [], 0
+    for _ in range(width):
+        start = at + 2
+        at = start + int.from_bytes(data[at:start], "big")
+        entries.append(data[start:at])
+    if at != len(data):  # or past it
+        raise WireError(f"the bundle has no {width} entries, or more")
     return entries
 
 

@@ -37,6 +37,7 @@ class Transfer:
     source: str
     prefix: str
     entries: list[bytes] = field(default_factory=list)
+    leaves: list[bytes] = field(default_factory=list)  # their hashes
     octets: int = 0
     hashes: dict[Tile, bytes] = field(default_factory=dict)
     asked: Tile | None = None
@@ -78,9 +79,10 @@ class Transfer:
         return self.peaks.root() == self.head.root
 
     def _took_entries(self, entries: list[bytes]) -> None:
-        for entry in entries:
-            self.peaks.push(leaf_hash(entry))
-            self.octets += len(entry)
+        leaves = [leaf_hash(entry) for entry in entries]
+        self.peaks.extend(leaves)
+        self.octets += sum(map(len, entries))
         self.entries += entries
+        self.leaves += leaves
         if self.octets >= CHUNK_OCTETS:
             self.stop = self.at

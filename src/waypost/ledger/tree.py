@@ -113,7 +113,7 @@ class Tree:
         for level in range(LEVELS):
             for row in self._rows[8 * level : 8 * level + 8]:
                 row += b"".join(hashes)
-                hashes = _pairs(hashes)
+                hashes = pairs(hashes)
             full = self._settled[level] = size >> 8 * (level + 1)
             hashes = [_expand(self._full(level, index))[1] for index in range(full // WIDTH * WIDTH, full)]
 
@@ -195,7 +195,7 @@ class Tree:
             row = self._rows[level]
             lone = [bytes(row[-HASH_SIZE:])] if len(row) & HASH_SIZE else []
             row += b"".join(hashes)
-            hashes = _pairs([*lone, *hashes])
+            hashes = pairs([*lone, *hashes])
             level += 1
         self._keep(level)
 
@@ -283,11 +283,11 @@ def _expand(tile: bytes) -> tuple[bytes, bytes]:
     """The nodes 2 to 511 of a full tile, and node 1."""
     rows = [[tile[place : place + HASH_SIZE] for place in range(0, TILE_SIZE, HASH_SIZE)]]
     while len(rows[-1]) > 1:
-        rows.append(_pairs(rows[-1]))
+        rows.append(pairs(rows[-1]))
     return b"".join([b"".join(row) for row in rows[-2::-1]]), rows[-1][0]
 
 
-def _pairs(hashes: Sequence[bytes]) -> list[bytes]:
+def pairs(hashes: Sequence[bytes]) -> list[bytes]:
     """The node above each pair; one that is left over has none yet."""
     each = iter(hashes)
     return [sha256(b"\x01" + left + right).digest() for left, right in zip(each, each, strict=False)]
