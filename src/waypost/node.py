@@ -41,7 +41,9 @@ from waypost.engine import Ask, Endpoint
 from waypost.errors import ConfigError
 from waypost.identity.admission import Gate
 from waypost.identity.anchors import Revoked
+from waypost.identity.certificates import read_certificate
 from waypost.identity.credentials import Credentials
+from waypost.identity.keys import fingerprint
 from waypost.identity.requests import Signatures
 from waypost.identity.token import Created, FirstToken
 from waypost.ledger.questions import Call
@@ -179,7 +181,8 @@ class Node:
 
     async def _introduce(self, url: str) -> str:
         """Tell the network where this node is; its id, which is remembered beside the keys."""
-        introduced = await self.ask(Introduce(url))
+        own = read_certificate(self._credentials().chain)
+        introduced = await self.ask(Introduce(url, (fingerprint(own.public),)))
         assert isinstance(introduced, Introduced)
         await asyncio.to_thread(remember_network, self._keys, introduced.founding)
         return introduced.network

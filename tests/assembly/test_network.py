@@ -11,12 +11,13 @@ from handmade import Rows
 
 from waypost.assembly.installation import Installation, Introduce, Introduced, Reach
 from waypost.assembly.network import FOUNDING, NO_QUORUM, VOTED, Network
+from waypost.drip.members import CAPABILITIES
 from waypost.drip.messages import Admit, No, Promise, RosterRequest
 from waypost.drip.outbox import Tell
 from waypost.drip.outcome import Outcome, Reading, State
 from waypost.drip.questions import Claim, Consult, Peers, Settle, ShowPeers, ShowVotes, Votes
 from waypost.drip.roster import EPOCHS, NODE, PAST, SELF
-from waypost.drip.rumours import Beat, Whisper
+from waypost.drip.rumours import WIRE, Beat, Whisper
 from waypost.engine import Answer, Apply, Ask, Commit, Effect
 from waypost.errors import StoreError
 from waypost.identity.keys import verifies
@@ -240,6 +241,27 @@ def test_who_asks_to_be_let_in_is_reached_where_it_says_and_is_in_the_roster(hou
         isinstance(body, Whisper) and body.node == "berta" and isinstance(body.messages[0], Beat)
         for body in house.asked
     )
+
+
+def test_who_founds_a_network_tells_its_own_details_with_those_of_the_first_that_comes(house: House) -> None:
+    """Its first roster has none: any node reads that."""
+    house.ask(Introduce("https://127.0.0.1:8481", ("ab" * 32,)))
+    house.wait(120.0)
+    peers = house.ask(ShowPeers())
+    assert isinstance(peers, Peers)
+    assert (peers.roster.voters[0].url, peers.roster.has_details) == ("https://127.0.0.1:8481", False)
+    berta = Member("berta", 7, public(KEYS["berta"]), "https://127.0.0.1:8483", "", WIRE, ("gossip",), ("cd" * 32,))
+    house.network.hear("berta", (Admit(berta),), house.now)
+    house.settle()
+    peers = house.ask(ShowPeers())
+    assert isinstance(peers, Peers)
+    assert peers.roster.learners == (berta,)
+    (own,) = peers.roster.voters
+    assert (own.wire, own.capabilities, own.tls) == (WIRE, CAPABILITIES, ("ab" * 32,))
+    assert {"anna": ("ab" * 32,), "berta": ("cd" * 32,)} in [
+        body.pins for body in house.asked if isinstance(body, Reach)
+    ]
+    assert [(seen.wire, seen.capabilities) for seen in peers.seen] == [(WIRE, CAPABILITIES), (WIRE, ("gossip",))]
 
 
 def test_nobody_is_let_in_by_another(house: House) -> None:

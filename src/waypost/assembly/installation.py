@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from waypost.drip.literal import Peer as LiteralPeer
+from waypost.drip.members import CAPABILITIES
 from waypost.drip.proposer import Timers
+from waypost.drip.rumours import WIRE
 from waypost.ledger.questions import Notary
 from waypost.record import Committed, Member, Policy, Roster, Sign, Verify
 
@@ -41,32 +43,35 @@ class Installation:
         """Of an installation that begins now."""
         return max(1, self.started_ms // 1000)
 
-    def member(self, incarnation: int, url: str) -> Member:
-        """This node as a roster has it."""
-        return Member(self.name, incarnation, self.key, url, self.organisation)
+    def member(self, incarnation: int, url: str, tls: tuple[str, ...] = ()) -> Member:
+        """This node as a roster has it once all read its details; `tls` are fingerprints of its keys for TLS."""
+        return Member(self.name, incarnation, self.key, url, self.organisation, WIRE, CAPABILITIES, tls)
 
     def alone(self) -> Roster:
         """The first roster of the network that this node founds."""
-        return Roster(1, (self.member(self.incarnation, ""),), (), Policy(self.operator, 0, ()))
+        return Roster(1, (self.member(self.incarnation, "").plain,), (), Policy(self.operator, 0, ()))
 
 
 @dataclass(frozen=True, slots=True)
 class Reach:
     """Told to the peers' transport: where nodes of the network are, by name; those that are not here are no more.
 
-    `keys` are the members' node keys, 64 hexadecimal digits.
+    `keys` are the members' node keys, 64 hexadecimal digits; `pins` fingerprints of their keys for TLS, of those who
+    have told any.
     """
 
     network: str
     urls: Mapping[str, str]
     keys: Mapping[str, str] = field(default_factory=dict)
+    pins: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Introduce:
-    """This node is reached at `url`; "" for nowhere (yet).  Answered with Introduced."""
+    """This node is reached at `url`, "" for nowhere (yet), with one of the keys for TLS.  Answered with Introduced."""
 
     url: str
+    tls: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,7 @@ from waypost.drip.questions import Claim, Consult, Force, Settle, ShowPeers, Sho
 from waypost.drip.relay import Relay
 from waypost.drip.roster import NODE
 from waypost.drip.rules import Rules
-from waypost.drip.rumours import Probed, Rumour
+from waypost.drip.rumours import Beat, Probed, Rumour
 from waypost.drip.shelf import Shelf
 from waypost.drip.voter import Credentials
 from waypost.engine import Answer, Apply, Ask, Commit, Effect, Put, Rows
@@ -147,6 +147,8 @@ class Network:
         self._hearing.hear(node, voted, now, self._mesh.store.wall_ms(now))
         self._mesh.receive(node, rumours, now)
         for rumour in rumours:
+            if isinstance(rumour, Beat):
+                self._votes.speaks(node, rumour.wire, now)
             if isinstance(rumour, Probed) and self._mesh.is_heard(rumour.target, now):
                 self._votes.hear(rumour.target, (), now)
 
@@ -242,7 +244,7 @@ class Network:
             case ShowVotes():
                 return open_votes(self.id, self._votes)
             case Introduce():
-                self._introduce(question.url, now)
+                self._introduce(question, now)
                 return Introduced(self.id, self._founding)
             case _:
                 raise AssertionError(f"nobody answers {question!r}")
@@ -352,20 +354,25 @@ class Network:
         if not self._has_moved:
             return
         self._has_moved = False
-        members = self._votes.roster.voters + self._votes.roster.learners
+        members = self._votes.roster.members
         urls = dict(self._me.contacts) | self._guests | {member.name: member.url for member in members if member.url}
-        reach = Reach(self.id, urls, {member.name: member.key for member in members})
+        keys, pins = (
+            {member.name: member.key for member in members},
+            {each.name: each.tls for each in members if each.tls},
+        )
+        reach = Reach(self.id, urls, keys, pins)
         self.others = {name: key for name, key in reach.keys.items() if name != self._me.name}
         if reach != self._reach:
             self._reach = reach
             self._missed = {name: when for name, when in self._missed.items() if name in urls}
             self._effects.append(Ask(next(self._ids), reach))
 
-    def _introduce(self, url: str, now: float) -> None:
+    def _introduce(self, question: Introduce, now: float) -> None:
         """A node that nobody can reach is not of the roster's business, but for the one that founds a network."""
         assert self._votes.incarnation is not None
-        if url:
-            self._votes.seek(self._me.member(self._votes.incarnation, url), self._me.contacts, now)
+        if question.url:
+            member = self._me.member(self._votes.incarnation, question.url, question.tls)
+            self._votes.seek(member, self._me.contacts, now)
 
     def _welcome(self, node: str, member: Member) -> None:
         """It asks to be let in, and is to be answered where it says that it is."""

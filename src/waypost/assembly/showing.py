@@ -96,8 +96,9 @@ def open_votes(network: str, votes: DripEngine) -> Votes:
 
 def _seen(member: Member, is_voter: bool, members: Members, now: float) -> Seen:
     other = members.other(member.name)
+    wire = member.wire if member.wire > 1 else None  # else the roster does not say
     if other is None:
-        return Seen(member, is_voter, None, None, None, None, None, ())
+        return Seen(member, is_voter, None, None, None, None, wire, member.capabilities)
     return Seen(
         member,
         is_voter,
@@ -105,6 +106,6 @@ def _seen(member: Member, is_voter: bool, members: Members, now: float) -> Seen:
         None if other.heard_at is None else now - other.heard_at,
         other.rtt,
         other.offset_ms,
-        other.wire or None,
-        other.capabilities,
+        other.wire or wire,
+        other.capabilities if other.wire else member.capabilities,
     )

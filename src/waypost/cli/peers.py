@@ -24,7 +24,9 @@ from waypost.record import ROSTER, Creator, Member, Roster, roster_in
 from waypost.record.roster import Forced
 from waypost.record.vote import forced
 
-COLUMNS: Final = ("name", "part", "state", "heard", "round trip", "organisation", "url", "incarnation")
+COLUMNS: Final = (
+    "name", "part", "state", "heard", "round trip", "wire", "known by", "organisation", "url", "incarnation",
+)  # fmt: skip
 TRIES: Final = 5  # when others change the roster, too
 
 Change = Callable[[Roster], Roster]
@@ -116,7 +118,7 @@ def force(
         if current is None or network.roster.policy.operator != author.public:
             raise StateError(f"{file} is not the key of this network's operator")
         roster = forced_upon(network.roster, names, network.applicants, sources)
-        record = author.sign(next, ROSTER, roster.encode().decode(), current.record.holder)
+        record = author.sign(next, ROSTER, roster.text, current.record.holder)
         return tell(node.force(forced(record, next.network, author.key.sign)), output)
 
 
@@ -244,7 +246,7 @@ def _have(node: SyncClient, change: Change, file: Path, deadline_s: float, outpu
             Roster.decode(roster.encode())
         except WireError as error:
             raise StateError(str(error)) from error
-        record = author.sign(next, ROSTER, roster.encode().decode(), current.record.holder)
+        record = author.sign(next, ROSTER, roster.text, current.record.holder)
         claimed = put(node, record, deadline_s)
         if claimed.state != "lost":
             break
@@ -260,6 +262,7 @@ def _lines(network: voted.Peers) -> Iterable[dict[str, Any]]:
         yield to_builtins(peer) | {
             "part": part,
             "state": state,
+            "known by": "key" if (member := network.roster.member(peer.name)) and member.tls else "name",
             "heard": None if peer.heard_s is None else f"{peer.heard_s:.1f} s ago",
             "round trip": None if peer.rtt_s is None else f"{1000 * peer.rtt_s:.1f} ms",
         }

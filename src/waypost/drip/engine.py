@@ -218,10 +218,14 @@ class DripEngine:
             self._outbox.answer(id, Outcome(State.DENIED, current, NOT_FORCED))
         return id
 
-    def admit(self, member: Member, now: float) -> bool:
+    def admit(self, member: Member, now: float, *, is_vouched: bool = False) -> bool:
         """Let a node in as a learner, as a voter: whether it is in, or a vote on it has begun."""
         self._tell_time(now)
-        return self._admission.admit(member, now)
+        return self._admission.admit(member, now, is_vouched=is_vouched)
+
+    def speaks(self, node: str, wire: int, now: float) -> None:
+        """A node of the roster says in its heartbeat which version of our wire it speaks."""
+        self._admission.speaks(node, wire, now)
 
     def move(self, url: str, organisation: str, now: float) -> bool:
         """Give this voter another URL and organisation: whether it has them, or a vote on it has begun."""
@@ -388,7 +392,7 @@ class DripEngine:
                 self._alarms.receive_own(message.vote)
             case Admit():
                 if message.member.name == node:
-                    self._admission.admit(message.member, now)
+                    self._admission.admit(message.member, now, message.signature)
 
     # Inside
 

@@ -76,23 +76,22 @@ def keeps_installations(old: Roster, new: Roster) -> bool:
 def amends(old: Roster, new: Roster, author: str) -> bool:
     """Whether a voter, whose node key is `author`, may have made the one of the other.
 
-    It may let in a learner, or one's next installation, or give itself another URL and organisation: who votes and what
-    the policy says is the operator's.
+    It may let in a learner, or one's next installation, and say of itself another URL, organisation and details: who
+    votes and what the policy says is the operator's.
     """
     me = next((voter for voter in old.voters if voter.key == author), None)
     if me is None or new.policy != old.policy or not follows(old, new):
         return False
+    mine = next((voter for voter in new.voters if voter.name == me.name), me)
+    moved = msgspec.structs.replace(me, wire=mine.wire, capabilities=mine.capabilities, tls=mine.tls)
     if new.learners == old.learners:
-        mine = next((voter for voter in new.voters if voter.name == me.name), me)
-        moved = msgspec.structs.replace(me, url=mine.url, organisation=mine.organisation)
-        return new.voters == tuple(moved if voter is me else voter for voter in old.voters)
+        moved = msgspec.structs.replace(moved, url=mine.url, organisation=mine.organisation)
+    if new.voters != tuple(moved if voter is me else voter for voter in old.voters):
+        return False
     come = [member for member in new.learners if member not in old.learners]
     stay = tuple(member for member in new.learners if member not in come)
-    return (
-        new.voters == old.voters
-        and len(come) == 1
-        and stay == tuple(member for member in old.learners if member.name != come[0].name)
-    )
+    gone = come[0].name if come else ""
+    return len(come) <= 1 and stay == tuple(member for member in old.learners if member.name != gone)
 
 
 def _amendment(old: Record, new: Record) -> Verdict:

@@ -19,7 +19,7 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta, Struct
 
 from waypost.record import Ballot, Committed, Member, Place, Proof, Record, Vote
-from waypost.record.wire import Count, Name, Namespace, Version
+from waypost.record.wire import Count, MaybeSignature, Name, Namespace, Version
 
 PARCEL_MAX: Final = 1 << 20  # octets
 MESSAGES_MAX: Final = 256  # in one parcel
@@ -159,9 +159,13 @@ class Restored(Struct, frozen=True, tag="restored"):
 
 
 class Admit(Struct, frozen=True, tag="admit"):
-    """To a voter, from the node itself: let me in as this."""
+    """To a voter, from the node itself: let me in as this.
+
+    `signature` is by its node's key: who has told its keys for TLS is held to it.
+    """
 
     member: Member
+    signature: MaybeSignature = ""
 
 
 Message = (

@@ -25,7 +25,7 @@ from waypost.record import Committed, Proof
 from waypost.record.gossiped import Gossiped, Moment
 from waypost.record.wire import Count, Hash, NodeName, encode
 
-WIRE: Final = 1  # the version of these messages
+WIRE: Final = 2  # the version of these messages, and of what the roster says: from 2 on it has details (roster.py)
 RECORDS_MAX: Final = 512  # in one message
 IDS_MAX: Final = 1_024  # in one message
 SPACES_MAX: Final = 256

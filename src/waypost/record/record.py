@@ -34,7 +34,10 @@ from waypost.record.wire import (
 Sign = Callable[[bytes], bytes]  # 64 octets for a message: Ed25519PrivateKey.sign, or a stand-in
 Place = tuple[str, str]  # namespace and key: what is voted on
 
+ROSTER: Final[Place] = ("_network", "roster")
+
 RECORD_MAX: Final = 32 << 10  # octets of a record in canonical JSON
+ROSTER_RECORD_MAX: Final = 52 << 10  # the same of a roster: with 31 votes for it, it still fits an entry of a log
 CITED_MAX: Final = 16
 
 
@@ -95,7 +98,7 @@ class Record(Struct, frozen=True):
 
     @classmethod
     def decode(cls, data: bytes) -> "Record":
-        record = decode(data, _decoder, RECORD_MAX)
+        record = decode(data, _decoder, ROSTER_RECORD_MAX)
         record.require_sound()
         return record
 
@@ -103,8 +106,9 @@ class Record(Struct, frozen=True):
         """Raises WireError for what the types of the fields cannot say."""
         if (self.version == 1) != (self.prev == ""):
             raise WireError("a first version has no version before it, and every other has")
-        if len(encode(self)) > RECORD_MAX:
-            raise WireError(f"a record has {RECORD_MAX} octets at most")
+        most = ROSTER_RECORD_MAX if self.place == ROSTER else RECORD_MAX
+        if len(encode(self)) > most:
+            raise WireError(f"a record has {most} octets at most")
 
 
 _decoder: Final = msgspec.json.Decoder(Record)

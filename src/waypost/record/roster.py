@@ -3,9 +3,18 @@
 A roster is itself a voted record, of the key ROSTER, whose version is the epoch and whose value is the roster in
 canonical JSON.  The first has no votes: the network's id is its hash, so whoever knows the id knows it.
 
+A roster that would not fit a record so is packed: "deflate:" and the base64 of the JSON, compressed (RFC 1951).  So
+hundreds of members have room, and it goes wherever a record goes: into a message, a log, a call of the draft.
+
+Nodes whose wire version is below DETAILED read neither what a member says of itself past its organisation nor what is
+packed: they take no JSON but the one that they would write.  A roster has neither before all of its members read both.
+From then on fields that are not known here are passed over, so that the next ones do not need this again.
+
 Source: notes on DRiP, 4.2, 4.4 and 4.9; the home of a new key by highest random weight (Thaler and Ravishankar, 1998).
 """
 
+import base64
+import zlib
 from functools import lru_cache
 from hashlib import sha256
 from typing import Annotated, Final
@@ -13,24 +22,45 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta, Struct
 
+from waypost.canonical import parse_canonical
 from waypost.errors import WireError
 from waypost.record.record import RECORD_MAX, Place, Record, Stamp
-from waypost.record.wire import Namespace, NodeName, PublicKey, Version, decode, encode
+from waypost.record.record import ROSTER as ROSTER
+from waypost.record.wire import Hash, Namespace, NodeName, PublicKey, Version, encode
 
-ROSTER: Final[Place] = ("_network", "roster")
 VOTERS_MAX: Final = 31
 LEARNERS_MAX: Final = 256
 CREATORS_MAX: Final = 64
+CAPABILITIES_MAX: Final = 16  # of one member
+TLS_KEYS_MAX: Final = 2  # the one that it has, and the next or the last
+ROSTER_MAX: Final = 256 << 10  # octets in canonical JSON
+PLAIN_MAX: Final = RECORD_MAX - 1_024  # octets of the JSON as text in a record; a longer one is packed
+PACKED: Final = "deflate:"
+DETAILED: Final = 2  # the wire version from which a node reads details and packed rosters
+
+Capability = Annotated[str, Meta(pattern=r"\A[a-z0-9-]{1,32}\Z")]
 
 
-class Member(Struct, frozen=True):
-    """A node, from one installation to the next: one that lost its disk comes back as another `incarnation`."""
+class Member(Struct, frozen=True, omit_defaults=True):
+    """A node, from one installation to the next: one that lost its disk comes back as another `incarnation`.
+
+    Its details: what of our wire it speaks, and the SHA-256 of the SubjectPublicKeyInfo of its keys for TLS; without
+    any it is known by the name in its certificate.
+    """
 
     name: NodeName
     incarnation: Version
     key: PublicKey  # of the node, which signs its votes
     url: Annotated[str, Meta(max_length=255)]
     organisation: Annotated[str, Meta(max_length=64)]
+    wire: Version = 1
+    capabilities: Annotated[tuple[Capability, ...], Meta(max_length=CAPABILITIES_MAX)] = ()
+    tls: Annotated[tuple[Hash, ...], Meta(max_length=TLS_KEYS_MAX)] = ()
+
+    @property
+    def plain(self) -> "Member":
+        """Without details."""
+        return msgspec.structs.replace(self, wire=1, capabilities=(), tls=())
 
 
 class Creator(Struct, frozen=True):
@@ -76,8 +106,20 @@ class Roster(Struct, frozen=True, omit_defaults=True):
         return max(len(self.voters) // 2 + 1, self.policy.quorum)
 
     @property
+    def members(self) -> tuple[Member, ...]:
+        return self.voters + self.learners
+
+    @property
     def nodes(self) -> tuple[str, ...]:
-        return tuple(member.name for member in self.voters + self.learners)
+        return tuple(member.name for member in self.members)
+
+    @property
+    def has_details(self) -> bool:
+        """So every one of its members reads them."""
+        return any(member.wire > 1 or member.capabilities or member.tls for member in self.members)
+
+    def member(self, name: str) -> Member | None:
+        return next((member for member in self.members if member.name == name), None)
 
     def voter(self, name: str) -> Member | None:
         return next((member for member in self.voters if member.name == name), None)
@@ -95,11 +137,35 @@ class Roster(Struct, frozen=True, omit_defaults=True):
     def encode(self) -> bytes:
         return encode(self)
 
+    @property
+    def text(self) -> str:
+        """The value of its record."""
+        data = self.encode()
+        text = data.decode()
+        return text if len(encode(text)) <= PLAIN_MAX else PACKED + _packed(data)
+
+    @property
+    def is_packed(self) -> bool:
+        return self.text.startswith(PACKED)
+
     @classmethod
     def decode(cls, data: bytes) -> "Roster":
-        roster = decode(data, _decoder, RECORD_MAX)
+        """Of canonical JSON, with fields in it that are not known here, perhaps.  Raises WireError."""
+        if len(data) > ROSTER_MAX:
+            raise WireError(f"a roster has {ROSTER_MAX} octets at most")
+        try:
+            roster = _decoder.decode(data)
+        except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
+            raise WireError("the bytes are not of the format") from error
+        if roster.encode() != data:
+            parse_canonical(data)
         roster.require_sound()
         return roster
+
+    @classmethod
+    def of(cls, text: str) -> "Roster":
+        """The value of a record.  Raises WireError."""
+        return cls.decode(_unpacked(text) if text.startswith(PACKED) else text.encode(errors="surrogatepass"))
 
     def require_sound(self) -> None:
         """Raises WireError for what the types of the fields cannot say."""
@@ -119,7 +185,24 @@ _decoder: Final = msgspec.json.Decoder(Roster)
 @lru_cache(maxsize=16)
 def _decoded(value: str) -> Roster:
     """The same few rosters are looked at for every new key."""
-    return Roster.decode(value.encode(errors="surrogatepass"))
+    return Roster.of(value)
+
+
+def _packed(data: bytes) -> str:
+    deflate = zlib.compressobj(9, wbits=-15)
+    return base64.b64encode(deflate.compress(data) + deflate.flush()).decode()
+
+
+def _unpacked(text: str) -> bytes:
+    """As many octets as a roster may have, whatever it says.  Raises WireError."""
+    inflate = zlib.decompressobj(wbits=-15)
+    try:
+        data = inflate.decompress(base64.b64decode(text.removeprefix(PACKED), validate=True), ROSTER_MAX + 1)
+    except (ValueError, zlib.error) as error:  # base64's errors are ValueErrors
+        raise WireError("the roster is not packed as it must be") from error
+    if not inflate.eof or inflate.unused_data:
+        raise WireError("the packed roster is too large, or cut short, or goes on")
+    return data
 
 
 def network_of(first: Roster) -> str:
@@ -137,7 +220,7 @@ def first_record(first: Roster) -> Record:
         prev="",
         holder=first.policy.operator,
         home=first.voters[0].name,
-        value=first.encode().decode(),
+        value=first.text,
         author="",
         hlc=Stamp(0, 0),
         txid="0" * 32,
