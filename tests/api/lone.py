@@ -18,7 +18,19 @@ from waypost.drip.judge import Holders
 from waypost.drip.outbox import Spread, Stored, Tell
 from waypost.drip.outcome import Outcome, Reading
 from waypost.drip.proposer import Timers
-from waypost.drip.questions import Claim, Consult, Open, Peers, Seen, Settle, ShowPeers, ShowVotes, Votes
+from waypost.drip.questions import (
+    Cancel,
+    Claim,
+    Consult,
+    Open,
+    Peers,
+    Queued,
+    Seen,
+    Settle,
+    ShowPeers,
+    ShowVotes,
+    Votes,
+)
 from waypost.drip.rules import Rules
 from waypost.drip.voter import Credentials
 from waypost.engine import Answer, Ask, Commit, Effect
@@ -39,7 +51,7 @@ def made(value: str | None, before: Record | None = None, **more: Any) -> Record
     return record(value, before, **{"author": CREATOR, "holder": CREATOR, "network": NETWORK} | more)
 
 
-MESH: Final = Claim | Consult | Settle | ShowPeers | ShowVotes
+MESH: Final = Cancel | Claim | Consult | Settle | ShowPeers | ShowVotes
 
 
 class Network(Protocol):
@@ -71,6 +83,7 @@ class Lone:
         self.silent = False
         self.age_s: float | None = 0.0
         self.open: tuple[Open, ...] = ()
+        self.queued: tuple[Queued, ...] = ()
         self.applicants: tuple[Member, ...] = ()
         self.answers: dict[type, object] = {}  # by the type of the question
         self.asked: list[object] = []
@@ -104,7 +117,7 @@ class Lone:
             case ShowPeers():
                 return self._peers()
             case ShowVotes():
-                return Votes(self.open, len(self.open), self.drip.alarms)
+                return Votes(self.open, len(self.open), self.drip.alarms, self.queued, len(self.queued))
             case Follow(after=after):
                 while self._feed.seq <= after:
                     await self._news.wait()

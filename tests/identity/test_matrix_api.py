@@ -19,7 +19,8 @@ from waypost.api.problem import Refusal
 from waypost.api.sights import of_records
 from waypost.api.watching import Feed
 from waypost.cli.keys import wall_ms
-from waypost.drip.questions import Open
+from waypost.drip.outcome import Outcome, State
+from waypost.drip.questions import Cancel, Open, Queued
 from waypost.errors import StateError
 from waypost.identity import OPERATOR
 from waypost.identity.policy import Policy, default
@@ -90,6 +91,7 @@ RECORDS = {
     ("GET", "/v1/votes"): "status",
 }
 BATCH = {("POST", "/v1/import"): "import"}
+WAITING = ("DELETE", RECORD + "/transactions/{version}/{txid}")  # of a record that waits
 # About the log, which has no parts: who may do it to all things may do it to the log.
 LOG: dict[tuple[str, str], str] = {
     ("GET", "/v1/log/entries"): "read",
@@ -102,7 +104,8 @@ NOT_ROUTES = {"/.well-known/coap"}  # CoAP over WebSocket: who speaks it asks wh
 
 
 def test_every_route_has_a_row() -> None:
-    assert {(route.method, route.path) for route in EVERY} == {*WHOLE, *ONE, *RANGE, *RECORDS, *BATCH, *LOG, PROOF}
+    told = {*WHOLE, *ONE, *RANGE, *RECORDS, *BATCH, *LOG, PROOF, WAITING}
+    assert {(route.method, route.path) for route in EVERY} == told
 
 
 def test_no_other_method_does_anything(api: Api) -> None:
@@ -257,11 +260,14 @@ def test_the_votes_under_way(api: Api, asker: str) -> None:
     HOUSE.mesh.open = tuple(
         Open(HOUSE.record(thing).place, 1, ballot, ballot, "", HOUSE.record(thing)) for thing in sorted(THINGS)
     )
+    HOUSE.mesh.queued = tuple(
+        Queued(HOUSE.record(thing).place, 1, HOUSE.record(thing).txid, "", 1, 2, False) for thing in sorted(THINGS)
+    )
     answer = api.ask("GET", "/v1/votes")
     assert refused(answer, asker) != bool(may(asker, "status"))
     if not refused(answer, asker):
         assert named(answer.body.decode()) == may(asker, "read")
-        assert answer.json["total"] == len(may(asker, "read"))
+        assert answer.json["total"] == answer.json["waiting"] == len(may(asker, "read"))
 
 
 @pytest.mark.parametrize("asker", ASKERS)
@@ -331,6 +337,21 @@ def test_an_export_under_way_breaks_off_when_its_reader_is_revoked() -> None:
             await anext(lines)
 
     asyncio.run(tell())
+
+
+@pytest.mark.parametrize("asker", ASKERS)
+def test_taking_back_what_waits(api: Api, asker: str) -> None:
+    """Who may claim a thing may take back a claim to it."""
+    HOUSE.begin()
+    HOUSE.asker = asker
+    HOUSE.mesh.answers[Cancel] = Outcome(State.CANCELLED, None)
+    method, path = WAITING
+    for thing in THINGS:
+        HOUSE.mesh.asked.clear()
+        answer = api.ask(method, HOUSE.path(path, thing))
+        assert refused(answer, asker) != (thing in may(asker, "claim"))
+        place, txid = HOUSE.records[thing].place, HOUSE.records[thing].txid
+        assert HOUSE.mesh.asked == ([] if refused(answer, asker) else [Cancel(place, 1, txid)])
 
 
 @pytest.mark.parametrize("asker", ASKERS)

@@ -81,11 +81,14 @@ class Call(Generic[T]):
     media: str = JSON  # of the body
     repeatable: bool = True
     slow_s: float = 0.0
+    prefer: str = ""  # RFC 7240
 
     @property
     def headers(self) -> dict[str, str]:
         accept = TEXT if self.answer is str else f"{JSON}, {JSONL}"
         headers = {"Accept": accept, "User-Agent": f"waypost/{__version__}"}
+        if self.prefer:
+            headers["Prefer"] = self.prefer
         return headers if self.body is None else headers | {"Content-Type": self.media}
 
 

@@ -5,6 +5,7 @@ The holder's key stays here: what is sent is signed.
 Source: notes on DRiP, 4.2 and 4.4 (client contract); the routes are those of `voting.py`.
 """
 
+from types import NoneType
 from typing import Final
 from urllib.parse import quote
 
@@ -13,7 +14,17 @@ import msgspec
 from waypost.api.calls import Call, RefusedError, query_text
 from waypost.api.logged import Versions
 from waypost.api.resuming import INCOMPLETE, Stream
-from waypost.api.voted import Claimed, Contested, Next, Peers, RecordEvent, Records, Standing, Votes
+from waypost.api.voted import (
+    RESPOND_ASYNC,
+    Claimed,
+    Contested,
+    Next,
+    Peers,
+    RecordEvent,
+    Records,
+    Standing,
+    Votes,
+)
 from waypost.record import Committed, Place, Record, Sign, Stamp
 
 VOTE_S: Final = 15.0  # for which a node may try to have a record voted on, or a vote closed
@@ -25,12 +36,17 @@ def record(place: Place, *, quorum: bool) -> Call[Standing]:
     return Call("GET", _path(place) + "?quorum=true" * quorum, Standing, slow_s=VOTE_S * quorum)
 
 
-def claim(record: Record) -> Call[Claimed]:
-    return Call("PUT", _path(record.place), Claimed, record.encode(), slow_s=VOTE_S)
+def claim(record: Record, *, queue: bool = False) -> Call[Claimed]:
+    prefer = RESPOND_ASYNC if queue else ""
+    return Call("PUT", _path(record.place), Claimed, record.encode(), slow_s=VOTE_S, prefer=prefer)
 
 
 def outcome(place: Place, version: int, txid: str) -> Call[Claimed]:
     return Call("GET", f"{_path(place)}/transactions/{version}/{txid}", Claimed, slow_s=VOTE_S)
+
+
+def cancel(place: Place, version: int, txid: str) -> Call[None]:
+    return Call("DELETE", f"{_path(place)}/transactions/{version}/{txid}", NoneType)
 
 
 def history(place: Place, count: int) -> Call[Versions]:

@@ -222,12 +222,17 @@ class Client:
         """A voted record, and what its next version needs; `quorum`: as a majority of the voters knows it."""
         return await self._call(claims.record((namespace, key), quorum=quorum))
 
-    async def claim(self, record: Record) -> Claimed:
+    async def claim(self, record: Record, *, queue: bool = False) -> Claimed:
         """Have a signed record voted on: see claims.next_version.  To send the same one again is safe.
 
-        The answer is committed or unknown; lost (409, 412) and denied (403) are raised: see claims.contested.
+        The answer is committed or unknown; lost (409, 412) and denied (403) are raised: see claims.contested.  `queue`:
+        without a quorum in reach it waits at the node, and the answer is pending.
         """
-        return await self._call(claims.claim(record))
+        return await self._call(claims.claim(record, queue=queue))
+
+    async def cancel(self, namespace: str, key: str, version: int, txid: str) -> None:
+        """Take back a record that waits at the node; refused with 409 if it was sent."""
+        await self._call(claims.cancel((namespace, key), version, txid))
 
     async def outcome(self, namespace: str, key: str, version: int, txid: str) -> Claimed:
         """What became of the record with that txid, which was to be that version: committed, lost or unknown."""

@@ -35,6 +35,7 @@ KINDS: Final = {
     429: Kind("TooManyRequests", "Too many requests"),
     500: Kind("InternalError", "A fault in the node"),
     503: Kind("Unavailable", "Not possible now"),
+    507: Kind("Full", "There is no room for it"),
 }
 TYPE_PREFIX: Final = "/v1/openapi.json#/components/responses/"
 

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from waypost.api import indexed, lines, logged, paging, reading, voted
+from waypost.api import indexed, intents, lines, logged, paging, reading, voted
 from waypost.api.answers import put, require
 from waypost.api.calls import query_text
 from waypost.api.moving import Ask
@@ -24,17 +24,29 @@ from waypost.api.schemas import EVENT_STREAM
 from waypost.api.sights import RECORDS_ROOM, Told, of_records
 from waypost.api.watching import Feed, Watcher
 from waypost.drip.book import HISTORY, RECORDS, row_key
-from waypost.drip.outcome import Outcome, Reading, State
-from waypost.drip.questions import Claim, Consult, Force, Peers, Seen, Settle, ShowPeers, ShowVotes, Votes
+from waypost.drip.outcome import BUSY, Outcome, Reading, State
+from waypost.drip.questions import (
+    Cancel,
+    Claim,
+    Consult,
+    Force,
+    Peers,
+    Seen,
+    Settle,
+    ShowPeers,
+    ShowVotes,
+    Unkept,
+    Votes,
+)
 from waypost.errors import StateError, WireError
 from waypost.identity import Identity
 from waypost.identity.policy import ALL, Action, Decide, Span, Target
+from waypost.rd.questions import Busy
 from waypost.record import ROSTER, Committed, Place, Record, Roster, roster_in
 from waypost.record.wire import Name, Namespace, TransactionId, encode
 
 ANYTHING: Final = Target(RECORDS_ROOM)
 RETRY_S: Final = 1
-BUSY: Final = "busy"  # the reason of an outcome: nothing was begun, for too much is under way
 TAG: Final = re.compile('"([0-9]{1,16})"')
 
 
@@ -56,19 +68,15 @@ class RecordOperations:
         before = await self._consult(place, quorum=False)
         held = before.current.record.version if before.current else 0
         _require_conditions(request, record, await self._more("denied", place, before.current), held)
-        try:
-            outcome = await put(self._ask, Claim(record), Outcome)
-        except StateError as error:  # the node ends, and what it has sent may yet be committed by others
-            outcome = Outcome(State.UNKNOWN, before.current, str(error))
-        match outcome.state:
-            case State.COMMITTED:
-                return Reply(200, _claimed(record, outcome), _tag(record.version))
-            case State.UNKNOWN:
-                status = _path(place, f"/transactions/{record.version}/{record.txid}")
-                headers = {"Location": status, "Retry-After": str(RETRY_S)}
-                return Reply(202, _claimed(record, outcome, status), headers)
-            case State.LOST | State.DENIED:
-                raise await self._refusal(record, outcome, held)
+        outcome = await self._claim(record, before, keeps=intents.may_wait(request.prefer))
+        if outcome.state is State.COMMITTED:
+            return Reply(200, _claimed(record, outcome), _tag(record.version))
+        if outcome.state in (State.UNKNOWN, State.PENDING):
+            status = _path(place, f"/transactions/{record.version}/{record.txid}")
+            headers = {"Location": status, "Retry-After": str(RETRY_S)}
+            applied = intents.APPLIED if outcome.state is State.PENDING else {}
+            return Reply(202, _claimed(record, outcome, status), headers | applied)
+        raise await self._refusal(record, outcome, held)
 
     async def get_record(self, request: Request) -> Reply:
         place = _place(request)
@@ -125,22 +133,33 @@ class RecordOperations:
         return Reply(200, voted.Records(page.items, following))
 
     async def get_transaction(self, request: Request) -> Reply:
-        reading.no_query(request.query)
-        place = _place(request)
+        place, version, txid = _transaction(request)
         self._require(request.who, Action.READ, place)
-        *_, number, txid = request.path.split("/")
-        version = reading.number({"version": number}, "version", 0, 1)
-        _valid(txid, TransactionId, "the transaction")
         outcome = await put(self._ask, Settle(place, version, txid), Outcome)
-        state = outcome.state
-        if state is State.UNKNOWN:
+        if outcome.state not in (State.COMMITTED, State.LOST):
             start = row_key(place) + b"\0"
             page = await paging.read(self._feed.rows, HISTORY, start, start + b"%016d" % (version - 1), 1)
             if page.items and page.items[0].record.version == version:  # longer ago than the node remembers
-                state = State.COMMITTED if page.items[0].record.txid == txid else State.LOST
-        reason = outcome.reason if state is outcome.state else ""
-        claimed = voted.Claimed(state.value, *place, version, txid, reason, current=outcome.current)
-        return Reply(200, claimed, {"Retry-After": str(RETRY_S)} if state is State.UNKNOWN else {})
+                if page.items[0].record.txid == txid:
+                    outcome = Outcome(State.COMMITTED, outcome.current)
+                elif outcome.state is State.UNKNOWN:
+                    outcome = Outcome(State.LOST, outcome.current)
+        is_open = outcome.state in (State.UNKNOWN, State.PENDING)
+        headers = {"Retry-After": str(RETRY_S)} if is_open else {}
+        return Reply(200, _told(place, version, txid, outcome), headers)
+
+    async def cancel_claim(self, request: Request) -> Reply:
+        """Of a record that waits here, as long as nothing was sent."""
+        place, version, txid = _transaction(request)
+        self._require(request.who, Action.CLAIM, place)
+        outcome = await self._ask(Cancel(place, version, txid))
+        if outcome is None:
+            raise Refusal(404, f"no record of transaction {txid} waits here")
+        assert isinstance(outcome, Outcome)
+        if outcome.state is not State.CANCELLED:
+            reason = f": {outcome.reason}" if outcome.reason else ""
+            raise Refusal(409, f"it is {outcome.state.value}{reason}, and cannot be cancelled")
+        return Reply(204, b"")
 
     async def watch_records(self, request: Request) -> Reply:
         since, criteria = reading.since(request.query)
@@ -201,12 +220,28 @@ class RecordOperations:
         )
         alarms = tuple(voted.Alarm(*place, proof) for place, proof in votes.alarms.items() if shows(*place))
         hidden = len(votes.open) - len(some)
-        return Reply(200, voted.Votes(some, len(some) if hidden else votes.total, alarms))
+        queued = intents.shown(votes.queued, shows)
+        waiting = votes.waiting if len(queued) == len(votes.queued) else len(queued)
+        return Reply(200, voted.Votes(some, len(some) if hidden else votes.total, alarms, queued, waiting))
 
     # what they share
 
     def _require(self, who: Identity, action: Action, place: Place) -> None:
         require(self._decide, who, action, Target(RECORDS_ROOM, Span(place[0]), Span(place[1])))
+
+    async def _claim(self, record: Record, before: Reading, *, keeps: bool) -> Outcome:
+        """Raises Refusal if it cannot be kept."""
+        try:
+            outcome = await self._ask(Claim(record, keeps))
+        except StateError as error:  # the node ends, and what it has sent may yet be committed by others
+            return Outcome(State.UNKNOWN, before.current, str(error))
+        if isinstance(outcome, Busy):
+            raise Refusal(503, outcome.detail, retry_s=outcome.retry_s)
+        if isinstance(outcome, Unkept):
+            code, more = intents.CODES[outcome.cause], await self._more("denied", record.place, before.current)
+            raise Refusal(code, outcome.detail, retry_s=intents.LATER_S if code in (429, 507) else None, more=more)
+        assert isinstance(outcome, Outcome)
+        return outcome
 
     async def _consult(self, place: Place, *, quorum: bool) -> Reading:
         return await put(self._ask, Consult(place, quorum), Reading)
@@ -261,6 +296,14 @@ def _place(request: Request) -> Place:
     )
 
 
+def _transaction(request: Request) -> tuple[Place, int, str]:
+    """Raises Refusal."""
+    reading.no_query(request.query)
+    *_, number, txid = request.path.split("/")
+    version = reading.number({"version": number}, "version", 0, 1)
+    return _place(request), version, _valid(txid, TransactionId, "the transaction")
+
+
 def _valid(text: str, kind: object, what: str) -> str:
     try:
         return msgspec.convert(text, kind)  # type: ignore[no-any-return]
@@ -308,9 +351,12 @@ def _require_conditions(request: Request, record: Record, more: dict[str, object
 
 
 def _claimed(record: Record, outcome: Outcome, status: str = "") -> voted.Claimed:
-    return voted.Claimed(
-        outcome.state.value, *record.place, record.version, record.txid, outcome.reason, status, outcome.current
-    )
+    return _told(record.place, record.version, record.txid, outcome, status)
+
+
+def _told(place: Place, version: int, txid: str, outcome: Outcome, status: str = "") -> voted.Claimed:
+    reason, current = outcome.reason, outcome.current
+    return voted.Claimed(outcome.state.value, *place, version, txid, reason, status, current, outcome.until_ms)
 
 
 def _seen(seen: Seen) -> voted.PeerSeen:

@@ -28,6 +28,7 @@ class Request:
     last_event: str | None = None  # the token of the last event that came on an earlier connection
     if_match: str | None = None
     if_none_match: str | None = None
+    prefer: str = ""  # RFC 7240
 
 
 @dataclass(frozen=True, slots=True)

@@ -167,6 +167,7 @@ async def _read(request: web.Request, route: Route, who: Identity, view: View | 
         last_event=request.headers.get("Last-Event-ID"),
         if_match=request.headers.get("If-Match"),
         if_none_match=request.headers.get("If-None-Match"),
+        prefer=",".join(request.headers.getall("Prefer", ())),
     )
 
 

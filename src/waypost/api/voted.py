@@ -12,9 +12,10 @@ from msgspec import Meta, Struct
 from waypost.api.schemas import Problem
 from waypost.record import Ballot, Certificate, Committed, Member, Proof, Record, Roster, Vote
 
+RESPOND_ASYNC: Final = "respond-async"  # of a Prefer header (RFC 7240, 4.1)
 TRANSACTION: Final = "A transaction is the txid of a record, of 32 hexadecimal digits."
 
-State = Literal["committed", "lost", "denied", "unknown"]
+State = Literal["committed", "lost", "denied", "unknown", "pending", "expired", "cancelled"]
 RecordEventKind = Literal["put", "reset", "synced", "heartbeat"]
 Seconds = Annotated[float | None, Meta(description="Since a quorum of voters was last heard; null: never.")]
 
@@ -48,7 +49,9 @@ class Claimed(Struct, frozen=True, omit_defaults=True):
     """What became of a record that was to be the next version of its key.
 
     committed: it is; lost: another is, or it never can be; denied: it may not be; unknown: it may yet be, and `status`
-    is where to ask.  `current` is what is committed as far as the node knows.
+    is where to ask.  pending: the node keeps it until a quorum is in reach; expired, cancelled: it kept it, and never
+    sent it.  `expires_ms` is when one of which nothing was sent expires, milliseconds since 1970.  `current` is what is
+    committed as far as the node knows.
     """
 
     state: State
@@ -59,6 +62,7 @@ class Claimed(Struct, frozen=True, omit_defaults=True):
     reason: str = ""
     status: str = ""
     current: Committed | None = None
+    expires_ms: int | None = None
 
 
 class Contested(Problem, frozen=True, omit_defaults=True):
@@ -157,9 +161,28 @@ class Alarm(Struct, frozen=True):
     proof: Proof
 
 
+class Intent(Struct, frozen=True):
+    """A record that waits at this node until a quorum is in reach.
+
+    It came at `since_ms`, and expires at `expires_ms` unless it was `sent`: then it is brought to an end.  Milliseconds
+    since 1970.
+    """
+
+    namespace: str
+    key: str
+    version: int
+    txid: str
+    author: str
+    since_ms: int
+    expires_ms: int
+    sent: bool
+
+
 class Votes(Struct, frozen=True):
-    """`total` counts those under way, of which `open` has the first."""
+    """`total` counts those under way, of which `open` has the first; `queued` are the first of `waiting` records."""
 
     open: tuple[OpenVote, ...]
     total: int
     alarms: tuple[Alarm, ...]
+    queued: tuple[Intent, ...] = ()
+    waiting: int = 0

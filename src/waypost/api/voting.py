@@ -48,6 +48,7 @@ _PEERS: Final = voted.Peers(
     "2a" * 32, "node-1", 1, "active", True, True, 0.4, _ROSTER, Committed(_RECORD, None), (_PEER,), (_MEMBER,), {}
 )
 _OPEN: Final = voted.OpenVote("names", "lamp", 2, Ballot(3, 1, "node-2"), Ballot(3, 0, "node-1"), _HASH, _RECORD)
+_INTENT: Final = voted.Intent("names", "door", 1, _TXID, _KEY, 1_795_000_000_000, 1_795_086_400_000, False)
 _RESUME: Final = "5d2c1f0a9b8e7d6c5b4a39281706f5e4.1042"
 _EVENT: Final = f'event: put\nid: {_RESUME}\ndata: {{"record": {{…}}, "certificate": {{…}}}}\n\n'
 
@@ -55,6 +56,11 @@ _NAMESPACE: Final = Parameter("namespace", "The namespace.", str, "names", "path
 _PLACE: Final = (
     _NAMESPACE,
     Parameter("key", "The key, percent-encoded: a slash in it is %2F.", str, "lamp", "path", True),
+)
+_TRANSACTION: Final = (
+    *_PLACE,
+    Parameter("version", "Which version it was to be.", Annotated[int, Meta(ge=1)], 1, "path", True),
+    Parameter("txid", "The record's txid.", str, _TXID, "path", True),
 )
 _COUNT: Final = Parameter(
     "count", f"Entries of a page; {COUNT_DEFAULT} if not given.", Annotated[int, Meta(ge=1, le=COUNT_MAX)], 100
@@ -115,17 +121,28 @@ VOTING: Final = (
                         f"/v1/records/names/lamp/transactions/1/{_TXID}",
                     )
                 },
-                {"Location": "Where to ask what became of it.", "Retry-After": "Seconds to wait."},
+                {
+                    "Location": "Where to ask what became of it.",
+                    "Retry-After": "Seconds to wait.",
+                    "Preference-Applied": "respond-async: it is on disk here, and sent once a quorum is in reach.",
+                },
             ),
         },
         (
             *_PLACE,
+            Parameter(
+                "Prefer",
+                "respond-async: without a quorum of voters in reach, the node is to keep the record until one is.",
+                str,
+                "respond-async",
+                "header",
+            ),
             Parameter("If-Match", "The version before it, in quotes, or * for any.", str, '"3"', "header"),
             Parameter("If-None-Match", "* if it must be the first.", str, "*", "header"),
         ),
         {JSON: _RECORD},
         True,
-        (408, 409, 412, 413, 415, 422),
+        (408, 409, 412, 413, 415, 422, 507),
     ),
     Route(
         "GET",
@@ -176,11 +193,17 @@ VOTING: Final = (
                 {"Retry-After": "Seconds to wait; only if it is unknown."},
             )
         },
-        (
-            *_PLACE,
-            Parameter("version", "Which version it was to be.", Annotated[int, Meta(ge=1)], 1, "path", True),
-            Parameter("txid", "The record's txid.", str, _TXID, "path", True),
-        ),
+        _TRANSACTION,
+    ),
+    Route(
+        "DELETE",
+        "/v1/records/{namespace}/{key}/transactions/{version}/{txid}",
+        _of(RecordOperations.cancel_claim),
+        (Action.CLAIM, RECORDS),
+        "Cancel a record that waits at this node, and of which nothing was sent",
+        {204: Answer("It is not sent.")},
+        _TRANSACTION,
+        refusals=(404, 409),
     ),
     Route(
         "GET",
@@ -233,6 +256,6 @@ VOTING: Final = (
         _of(RecordOperations.get_votes),
         (Action.STATUS, THE_NODE),
         "Which votes are under way, and where voting has stopped",
-        {200: Answer("As this node knows it.", {JSON: voted.Votes((_OPEN,), 1, ())})},
+        {200: Answer("As this node knows it.", {JSON: voted.Votes((_OPEN,), 1, (), (_INTENT,), 1)})},
     ),
 )

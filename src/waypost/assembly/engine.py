@@ -24,7 +24,7 @@ from waypost.coap.request import Request, Response, diagnostic
 from waypost.coap.server import DISCOVERY
 from waypost.drip.literal import Heard, Leave, ShowLiteral, Take
 from waypost.drip.parcel import Said
-from waypost.drip.questions import Claim, Consult, Force, Settle, ShowPeers, ShowVotes
+from waypost.drip.questions import Cancel, Claim, Consult, Force, Settle, ShowPeers, ShowVotes
 from waypost.engine import Answer, Ask, Commit, Effect, Path, Rows
 from waypost.identity.admission import Gate
 from waypost.identity.policy import THE_NODE, Action, Decide
@@ -42,7 +42,8 @@ from waypost.record.feed import Feed
 from waypost.record.gossiped import VALUE_MAX
 
 POLICY_RETRY: Final = 1  # seconds
-OF_NETWORK: Final = (Claim, Consult, Force, Settle, ShowPeers, ShowVotes, Introduce, Heard, Take, Leave, ShowLiteral)
+OF_VOTES: Final = (Cancel, Claim, Consult, Force, Settle, ShowPeers, ShowVotes)
+OF_NETWORK: Final = (*OF_VOTES, Introduce, Heard, Take, Leave, ShowLiteral)
 IDEMPOTENT: Final = frozenset({("rd",), ("rd", "")})  # RFC 9176, 5: registering again is registering once
 
 

@@ -21,7 +21,7 @@ class Installation:
     `started_ms` is wall-clock time: an installation with an empty disk is named by it.  `founding` is the first roster
     of the network that it was let into; None, it founds one unless its disk knows of one.  `contacts` are URLs of nodes
     that it may ask to be let in.  `literal` are peers of the profile drip-02.  `notary` is the node's log; None, it has
-    none.
+    none.  `intent_life_s` is how long a record may wait here for a quorum.
     """
 
     name: str
@@ -37,6 +37,7 @@ class Installation:
     literal: tuple[LiteralPeer, ...] = ()
     timers: Timers = Timers()
     notary: Notary | None = None
+    intent_life_s: int = 86_400
 
     @property
     def incarnation(self) -> int:

@@ -28,6 +28,7 @@ from waypost.drip.envelope import Envelope
 from waypost.drip.gossip import Author
 from waypost.drip.guard import Guard
 from waypost.drip.hearing import Hearing
+from waypost.drip.intents import Intents, Transaction
 from waypost.drip.judge import Holders
 from waypost.drip.literal import Literal, LiteralQuestion
 from waypost.drip.merkle import Merkle
@@ -35,7 +36,7 @@ from waypost.drip.messages import Admit, Alarm, Message
 from waypost.drip.outbox import Fetch, Spread, Stored
 from waypost.drip.outcome import Outcome, State
 from waypost.drip.parcel import Said
-from waypost.drip.questions import Claim, Consult, Force, Settle, ShowPeers, ShowVotes
+from waypost.drip.questions import Cancel, Claim, Consult, Force, Settle, ShowPeers, ShowVotes
 from waypost.drip.relay import Relay
 from waypost.drip.roster import NODE
 from waypost.drip.rules import Rules
@@ -95,11 +96,13 @@ class Network:
         self.id = network_of(roster)
         self._shelf = Shelf(self.id)
         me = self._me
-        credentials = Credentials(self.id, me.sign, self._guard.verify)
-        self._votes = DripEngine(
-            Setup(me.name, first, credentials, Holders(), me.timers, Rules()), self._rng, self._ids
-        )
+        credentials, judge = Credentials(self.id, me.sign, self._guard.verify), Holders()
+        self._votes = DripEngine(Setup(me.name, first, credentials, judge, me.timers, Rules()), self._rng, self._ids)
         self._votes.restore(rows, now)
+        self._intents = Intents(
+            self._rng, self._ids, self._votes, credentials, judge, me.intent_life_s, self._has_quorum
+        )
+        self._intents.restore(rows, now)
         if self._votes.incarnation is None:
             own = roster.voter(me.name)
             founds = me.founding is None and own is not None
@@ -122,17 +125,17 @@ class Network:
     def handle_clock(self, now: float, wall_ms: int) -> None:
         self._begin(now)
         self._votes.handle_clock(now, wall_ms)
+        self._intents.handle_clock(now, wall_ms)
         self._mesh.handle_clock(now, wall_ms)
         self._follow_rosters()  # those that were restored: a node that has nothing to say is to know the others, too
 
     def handle_timer(self, now: float) -> None:
         self._begin(now)
-        self._votes.handle_timer(now)
-        self._mesh.handle_timer(now)
-        self._literal.handle_timer(now)
+        for part in (self._votes, self._intents, self._mesh, self._literal):
+            part.handle_timer(now)
 
     def next_timer(self) -> float | None:
-        timers = (self._votes.next_timer(), self._mesh.next_timer(), self._literal.next_timer())
+        timers = [part.next_timer() for part in (self._votes, self._intents, self._mesh, self._literal)]
         return min((when for when in timers if when is not None), default=None)
 
     def hear(self, node: str, messages: Iterable[Said], now: float) -> None:
@@ -161,17 +164,16 @@ class Network:
             self._mesh.missed(node, now)
 
     def check(self) -> None:
-        self._votes.check()
-        self._mesh.check()
-        self._hearing.check()
-        self._literal.check()
+        for part in (self._votes, self._intents, self._mesh, self._hearing, self._literal):
+            part.check()
 
     def counters(self) -> dict[str, int]:
-        return self._literal.counters() | counted(self._votes, self._hearing, self._mesh)
+        figures = self._literal.counters() | self._intents.counters()
+        return figures | counted(self._votes, self._hearing, self._mesh)
 
     def gauges(self, now: float) -> dict[str, int]:
         measures = measured(self._votes, self._hearing, self._mesh, self._has_quorum(now), now)
-        return self._literal.gauges() | measures
+        return self._literal.gauges() | self._intents.gauges(now) | measures
 
     # the directory's carrier
 
@@ -202,14 +204,18 @@ class Network:
         """Answer(id, …) follows, as questions.py says."""
         self._begin(now)
         match question:
+            case Claim(record, keeps=True):
+                return self._intents.claim(record, now)
+            case Cancel(place, version, txid):
+                return self._intents.cancel((place, version, txid), now)
             case Claim() if self._may_commit(question.record, now):
                 return self._votes.claim(question.record, now)
             case Consult() if question.quorum and self._has_quorum(now):
                 return self._votes.read(question.place, now)
             case Force():
                 return self._votes.force(question.roster, now)
-            case Settle(place, version, txid) if self._has_quorum(now) or self._votes.outcome(place, version, txid):
-                return self._votes.status(question.place, question.version, question.txid, now)
+            case Settle(place, version, txid) if self._may_settle((place, version, txid), now):
+                return self._votes.status(place, version, txid, now)
             case _:
                 pass
         id = next(self._ids)
@@ -225,6 +231,11 @@ class Network:
         is_known = held is not None and held.record.version >= record.version
         return is_known or self._has_quorum(now)
 
+    def _may_settle(self, transaction: Transaction, now: float) -> bool:
+        """Whether the votes can say what became of it; what waits, or waited, at this node, is known without them."""
+        is_known = self._votes.outcome(*transaction) is not None
+        return is_known or (self._intents.outcome(transaction) is None and self._has_quorum(now))
+
     def _has_quorum(self, now: float) -> bool:
         relay = self._hearing.relay
         missed = {name: when for name, when in self._missed.items() if not relay.has_way(name, now)}
@@ -237,12 +248,13 @@ class Network:
             case Consult():
                 local = self._votes.local(question.place, now)
                 return replace(local, is_known=local.is_known and not question.quorum)
-            case Settle():
-                return Outcome(State.UNKNOWN, self._votes.committed(question.place), NO_QUORUM)
+            case Settle(place, version, txid):
+                unknown = Outcome(State.UNKNOWN, self._votes.committed(place), NO_QUORUM)
+                return self._intents.outcome((place, version, txid)) or unknown
             case ShowPeers():
                 return peers_seen(self.id, self._me, self._votes, self._mesh, self._has_quorum(now), now)
             case ShowVotes():
-                return open_votes(self.id, self._votes)
+                return open_votes(self.id, self._votes, self._intents)
             case Introduce():
                 self._introduce(question, now)
                 return Introduced(self.id, self._founding)
@@ -281,7 +293,7 @@ class Network:
             return []
         self._is_idle = True
         while (
-            effects := self._carrying.take_effects() + self._votes.take_effects()
+            effects := self._carrying.take_effects() + self._intents.take_effects() + self._votes.take_effects()
         ):  # what is numbered first goes first
             for effect in effects:
                 self._place(effect)
@@ -321,6 +333,8 @@ class Network:
                     news[committed.record.place] = committed
                 case Ask(body=Spread(proof)):
                     self._mesh.publish(proof, self._now)
+                case Answer(id, Outcome() as outcome) if self._intents.expects(id):
+                    self._intents.answered(id, outcome, self._now)
                 case Apply(change) if change.room == ROOM:
                     puts.append(Put(RECORDS, change.key, change.value))
                     then.append(effect)

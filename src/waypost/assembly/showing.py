@@ -11,6 +11,7 @@ import msgspec
 from waypost.assembly.installation import Installation
 from waypost.drip.engine import DripEngine
 from waypost.drip.hearing import Hearing
+from waypost.drip.intents import Intents
 from waypost.drip.members import Members
 from waypost.drip.mesh import Mesh
 from waypost.drip.questions import Open, Peers, Seen, Votes
@@ -83,7 +84,7 @@ def measured(votes: DripEngine, hearing: Hearing, gossip: Mesh, has_quorum: bool
     }
 
 
-def open_votes(network: str, votes: DripEngine) -> Votes:
+def open_votes(network: str, votes: DripEngine, intents: Intents) -> Votes:
     instances = votes.votes()
     some = []
     for place, instance in islice(instances.items(), OPEN_MAX):
@@ -91,7 +92,8 @@ def open_votes(network: str, votes: DripEngine) -> Votes:
         hash = record.hash(network) if record else ""
         ballots = instance.promised, instance.accepted_ballot
         some.append(Open(place, instance.version, *ballots, hash, record, *votes.called(place)))
-    return Votes(tuple(some), len(instances), dict(votes.alarms))
+    queued = tuple(islice(intents.queued(), OPEN_MAX))
+    return Votes(tuple(some), len(instances), dict(votes.alarms), queued, len(intents))
 
 
 def _seen(member: Member, is_voter: bool, members: Members, now: float) -> Seen:

@@ -16,6 +16,7 @@ from waypost.cli.claiming import (
     logged,
     place_in,
     put,
+    queue_option,
     shown,
     tell,
 )
@@ -60,6 +61,8 @@ class Transaction(click.ParamType[tuple[int, str]]):
 @click.option("--delete", is_flag=True, help="No value: leave a tombstone, which the holder may write over.")
 @click.option("--holder", type=Holder(), help="Who may change it from then on. [who holds it, else the key that signs]")
 @click.option("--outcome", type=Transaction(), help="Send nothing: ask what became of an earlier claim.")
+@click.option("--cancel", type=Transaction(), help="Send nothing: take back a claim that waits at the node.")
+@queue_option
 @author_option
 @deadline_option
 @node_option
@@ -72,6 +75,8 @@ def claim(
     delete: bool,
     holder: str | None,
     outcome: tuple[int, str] | None,
+    cancel: tuple[int, str] | None,
+    queue: bool,
     file: Path | None,
     deadline_s: float,
     at: At,
@@ -82,14 +87,18 @@ def claim(
         waypost claim lamp coap://[2001:db8::1]
 
     The record is signed here, and the key that signs it is sent nowhere.  Exit code 0: it is committed; 4: somebody
-    else was voted for, or it is not allowed; 3: nobody can say yet.
+    else was voted for, or it is not allowed; 3: nobody can say yet, as while it waits.
     """
     place = place_in(key, namespace)
-    if outcome is not None:
-        if value is not None or delete:
-            raise click.UsageError("--outcome sends nothing: leave out VALUE and --delete")
+    if outcome is not None or cancel is not None:
+        if value is not None or delete or (outcome and cancel):
+            raise click.UsageError("--outcome and --cancel send nothing: leave out VALUE, --delete, and the other")
         with at.client() as node:
-            return tell(node.outcome(*place, *outcome), output)
+            if outcome is not None:
+                return tell(node.outcome(*place, *outcome), output)
+            assert cancel is not None
+            node.cancel(*place, *cancel)
+            return tell(Claimed("cancelled", *place, *cancel), output)
     if (value is None) != delete:
         raise click.UsageError("give a VALUE, or --delete")
     author = author_of(file)
@@ -98,18 +107,26 @@ def claim(
         if if_version is not None and if_version != next.version - 1:
             return tell(_elsewhere(place, if_version, current), output)
         keeper = holder or (current.record.holder if current else author.public)
-        return tell(put(node, author.sign(next, place, value, keeper), deadline_s), output)
+        return tell(put(node, author.sign(next, place, value, keeper), deadline_s, queue=queue), output)
 
 
 @click.command()
 @key_argument
 @click.argument("newholder", metavar="NEWHOLDER", type=Holder())
+@queue_option
 @author_option
 @deadline_option
 @node_option
 @output_option
 def transfer(
-    key: str, namespace: str | None, newholder: str, file: Path | None, deadline_s: float, at: At, output: str
+    key: str,
+    namespace: str | None,
+    newholder: str,
+    queue: bool,
+    file: Path | None,
+    deadline_s: float,
+    at: At,
+    output: str,
 ) -> Exit:
     """Give KEY to another holder, who alone may change it from then on.
 
@@ -121,7 +138,8 @@ def transfer(
         next, current = before(node, place)
         if current is None:
             raise RemoteError(f"nothing was ever voted on {key!r}", code=404)
-        return tell(put(node, author.sign(next, place, current.record.value, newholder), deadline_s), output)
+        record = author.sign(next, place, current.record.value, newholder)
+        return tell(put(node, record, deadline_s, queue=queue), output)
 
 
 @click.command()

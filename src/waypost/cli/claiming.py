@@ -34,7 +34,7 @@ NAMESPACE: Final = "names"
 HOLDER_KEY: Final = "holder.pem"  # in the configuration directory
 DEADLINE_S: Final = 30.0
 PAUSE_S: Final = 0.25  # before what could not be done is tried again, if the node does not say when
-EXITS: Final = {"committed": Exit.OK, "lost": Exit.DENIED, "denied": Exit.DENIED, "unknown": Exit.UNREACHABLE}
+EXITS: Final = {"committed": Exit.OK, "unknown": Exit.UNREACHABLE, "pending": Exit.UNREACHABLE}  # else DENIED
 
 F = TypeVar("F", bound=Callable[..., Any])
 Draft = Callable[[Next, Committed | None], Record]
@@ -95,6 +95,12 @@ def deadline_option(function: F) -> F:
     )(function)
 
 
+def queue_option(function: F) -> F:
+    return click.option(
+        "--queue", is_flag=True, help="If no quorum is in reach, leave it with the node, which sends it once one is."
+    )(function)
+
+
 def place_in(key: str, namespace: str | None) -> Place:
     if namespace is not None:
         return namespace, key
@@ -129,8 +135,8 @@ def before(node: SyncClient, place: Place) -> tuple[Next, Committed | None]:
     return standing.next, Committed(standing.record, standing.certificate)
 
 
-def put(node: SyncClient, record: Record, deadline_s: float) -> Claimed:
-    """What became of a record, or unknown when the deadline has passed.
+def put(node: SyncClient, record: Record, deadline_s: float, *, queue: bool = False) -> Claimed:
+    """What became of a record, or unknown when the deadline has passed; pending if it may `queue` at the node.
 
     Raises DeniedError if it may not be, and the last refusal if it was never taken.
     """
@@ -142,7 +148,7 @@ def put(node: SyncClient, record: Record, deadline_s: float) -> Claimed:
         try:
             claimed = node.outcome(*record.place, record.version, record.txid) if is_out else None
             if claimed is None or claimed.state == "unknown":
-                claimed = node.claim(record)
+                claimed = node.claim(record, queue=queue)
             if claimed.state != "unknown":
                 return claimed
             is_out = True
@@ -189,13 +195,18 @@ def tell(claimed: Claimed, output: str) -> Exit:
     if output == "table":
         for line in _advice(claimed, place):
             note(line)
-    return EXITS[claimed.state]
+    return EXITS.get(claimed.state, Exit.DENIED)
 
 
 def _advice(claimed: Claimed, place: Place) -> Iterator[str]:
     if claimed.state == "unknown":
         yield "nobody can say yet, and it may still be committed; ask again with"
         yield f"  waypost claim --outcome {claimed.version}/{claimed.txid} {_name(place)}"
+    elif claimed.state == "pending":
+        until = "" if claimed.expires_ms is None else f", until {at(claimed.expires_ms)} UTC"
+        yield f"it waits at the node, and is sent once a quorum of voters is in reach{until}; ask for it with"
+        yield f"  waypost claim --outcome {claimed.version}/{claimed.txid} {_name(place)}"
+        yield "and take it back with --cancel, while nothing was sent"
     elif claimed.state == "lost" and claimed.current is not None:
         current = claimed.current.record
         yield f"lost: {_name(place)} is at version {current.version}, held by {current.holder}"

@@ -123,6 +123,12 @@ class Peers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     organisation: Annotated[
         str, Meta(max_length=64, description="Whose node it is; repair asks nodes of two different ones.")
     ] = ""
+    intents_s: Annotated[
+        Count,
+        Meta(
+            description="Seconds from its signature for which a claim may wait here for a quorum, if its client asks."
+        ),
+    ] = 86_400
     drip_02: Annotated[
         tuple[Drip02, ...],
         Meta(

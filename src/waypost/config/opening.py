@@ -49,6 +49,7 @@ def open_network(config: Config, keyring: Keyring) -> Installation:
         carries=config.rd.carrier == "mesh",
         literal=tuple(LiteralPeer(peer.name, bool(peer.url)) for peer in config.peers.drip_02),
         notary=open_log(config, keyring, name),
+        intent_life_s=config.peers.intents_s,
     )
 
 

@@ -163,7 +163,7 @@ class DripEngine:
 
     # Commands
 
-    def claim(self, record: Record, now: float) -> int:
+    def claim(self, record: Record, now: float, *, was_kept: bool = False) -> int:
         """Have a signed record become the next version of its key: answered with an Outcome.
 
         To send the same record again, here or elsewhere, is safe: it is committed once or never.
@@ -175,7 +175,7 @@ class DripEngine:
         except WireError as error:
             self._outbox.answer(id, Outcome(State.DENIED, self._book.committed.get(record.place), str(error)))
         else:
-            self._proposer.propose(record, id, now)
+            self._proposer.propose(record, id, now, was_kept=was_kept)
         return id
 
     def read(self, place: Place, now: float) -> int:

@@ -5,8 +5,11 @@ Source: notes on DRiP, 4.4 (client contract) and 4.7.
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final
 
 from waypost.record import Committed
+
+BUSY: Final = "busy"  # the reason of a denial: nothing was begun, for too much is under way
 
 
 class State(Enum):
@@ -15,14 +18,23 @@ class State(Enum):
     DENIED = "denied"  # it may not be: no voter took it, at least not from this claim
     UNKNOWN = "unknown"  # it may yet be committed: ask for its status, or send the same record again
 
+    # of an intent alone: intents.py
+    PENDING = "pending"  # it waits here for a quorum, or is under way
+    EXPIRED = "expired"  # it waited too long, and was never sent
+    CANCELLED = "cancelled"  # before it was sent
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`current` is what is committed, as far as this node knows; `reason` says why, in a few words."""
+    """`current` is what is committed, as far as this node knows; `reason` says why, in a few words.
+
+    `until_ms` is when an intent of which nothing was sent expires, or would have.
+    """
 
     state: State
     current: Committed | None
     reason: str = ""
+    until_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ Source: notes on DRiP, 4.4 (client contract) and 4.7.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 from waypost.drip.rumours import State
 from waypost.record import Ballot, Committed, Member, Place, Proof, Record, Roster, Vote
@@ -13,9 +14,50 @@ from waypost.record import Ballot, Committed, Member, Place, Proof, Record, Rost
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Have a signed record become the next version of its key.  To send the same record again is safe."""
+    """Have a signed record become the next version of its key.  To send the same record again is safe.
+
+    `keeps`: without a quorum in reach it is to wait at this node.  Answered with Unkept where it cannot.
+    """
 
     record: Record
+    keeps: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Unkept:
+    """A record is not kept waiting.
+
+    taken: another waits to be the same version; order: it does not follow what is here; author, node: there is no room;
+    denied: it may not be voted on.
+    """
+
+    cause: Literal["taken", "order", "author", "node", "denied"]
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Let a record go that waits at this node.
+
+    Answered with its Outcome, which is another than cancelled if something was sent; with None if it is not known here.
+    """
+
+    place: Place
+    version: int
+    txid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """A record that waits at this node; `is_sent`: its voting has begun, and may have come to something."""
+
+    place: Place
+    version: int
+    txid: str
+    author: str
+    since_ms: int
+    until_ms: int
+    is_sent: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +156,13 @@ class ShowVotes:
 
 @dataclass(frozen=True, slots=True)
 class Votes:
-    """`total` counts those under way, of which `open` has the first OPEN_MAX; `alarms` say why a key has stopped."""
+    """`total` counts those under way, of which `open` has the first OPEN_MAX; `alarms` say why a key has stopped.
+
+    `queued` are the first OPEN_MAX of `waiting` records that wait at this node.
+    """
 
     open: tuple[Open, ...]
     total: int
     alarms: dict[Place, Proof]
+    queued: tuple[Queued, ...] = ()
+    waiting: int = 0

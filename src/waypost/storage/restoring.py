@@ -12,6 +12,7 @@ What is restored is older than what others have seen of this node, so it goes on
                        one: the new one is higher, whatever the clock says.  Also where it was the only voter: whether
                        that is still so only the operator can know
     ballots            that it used as an initiator stay used
+    intents            are gone: since the backup they may have been taken back, or sent
     log                signs nothing before another node has said which head of it it saw last: others may have seen
                        more of it than is here (opening.py)
     OSCORE             sequence numbers go on far above those that it can have used since, or nonces would come twice
@@ -33,6 +34,7 @@ from typing import Final
 import msgspec
 
 from waypost.codec import u64
+from waypost.drip import intents
 from waypost.drip.book import INSTANCES, RECORDS, row_key
 from waypost.drip.roster import EPOCHS, NODE, PAST, SELF, Self
 from waypost.engine import Commit, Put
@@ -172,7 +174,7 @@ def _go_on(new: Path, feed: bytes, connect: Connect, sync: Sync) -> bool:
         data, roster = store.get(NODE, SELF), _roster(store)
         me = msgspec.json.decode(data, type=Self) if data else None
         puts = [Put(META, FEED_ID, feed), *_sequences(store), Put(NODE, SELF, None), Put(NODE, EPOCHS, None)]
-        puts += [Put(INSTANCES, key, None) for key, _ in store.scan(INSTANCES)]
+        puts += [Put(table, key, None) for table in (INSTANCES, intents.TABLE) for key, _ in store.scan(table)]
         puts.append(Put(LEDGER, RESTORED, b"1"))
         if me is not None:
             puts.append(Put(NODE, PAST, encode(me.incarnation)))

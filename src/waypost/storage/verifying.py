@@ -22,7 +22,7 @@ from typing import Final
 
 import msgspec
 
-from waypost.drip import book, gossip
+from waypost.drip import book, gossip, intents
 from waypost.drip.roster import EPOCHS, NODE, PAST, SELF, Self
 from waypost.errors import ConfigError, StoreError, WaypostError, WireError
 from waypost.identity import tokens
@@ -143,6 +143,7 @@ class _Judge:
         yield book.INSTANCES, self._each(book.INSTANCES, self._instance)
         yield book.ROUNDS, self._each(book.ROUNDS, _reads(book.Rounds))
         yield book.ALARMS, self._each(book.ALARMS, _reads(Proof))
+        yield intents.TABLE, self._each(intents.TABLE, intents.read_row)
         yield gossip.RECORDS, self._each(gossip.RECORDS, _gossiped)
         for table, look in looks():
             yield table, self._each(table, look)
