@@ -54,7 +54,7 @@ from waypost.runtime.coaps import DtlsDriver, open_dtls, open_tls, require_keys
 from waypost.runtime.contacts import Contacts
 from waypost.runtime.figures import Figures, Labelled, LastError
 from waypost.runtime.host import Host, wall_clock_ms
-from waypost.runtime.http import HttpServer, Secured, serve, serve_locally
+from waypost.runtime.http import Begin, HttpServer, Secured, serve, serve_locally
 from waypost.runtime.literal import calling
 from waypost.runtime.logs import Logs
 from waypost.runtime.mdns import announcing
@@ -78,6 +78,7 @@ from waypost.storage.revoked import subjects
 # nobody waiting, 1 ms for the first generation and 10 ms for the second.
 GC_THRESHOLDS: Final = (20_000, 10, 1_000)
 
+CREDENTIALS_EVERY_S: Final = 1.0  # between two looks at the keys' files, for what comes on other nodes' connections
 REVOCATIONS_EVERY_S: Final = 2.0  # between two looks at whose certificates are revoked
 
 T = TypeVar("T")
@@ -100,6 +101,8 @@ class Node:
         self._places: dict[str, Places] = {}
         self._last_error = LastError()
         self._started = 0.0  # of the loop's clock
+        self._recent: Credentials | None = None
+        self._recent_until = 0.0
         self.name = ""
         self.listeners: dict[str, str] = {}
         self.operator_key: bytes | None = None  # PEM, at the one start that made it: keep it offline, it is not stored
@@ -290,6 +293,13 @@ class Node:
         """As they are now: certificates are renewed, and anchors changed, while the node runs."""
         return self._keys.credentials(wall_clock_ms())
 
+    def _recent_credentials(self) -> Credentials:
+        """As they were a moment ago: for what other nodes say, many times a second."""
+        now = asyncio.get_running_loop().time()
+        if self._recent is None or now >= self._recent_until:
+            self._recent, self._recent_until = self._credentials(), now + CREDENTIALS_EVERY_S
+        return self._recent
+
     async def _listen_to_http(self, network: str, undo: AsyncExitStack) -> None:
         config = self._config
         reader = Reader(config.dir)
@@ -329,13 +339,20 @@ class Node:
         hearing.serve_in(peers)
         literal.serve_in(peers)
         tiles(hearing.identify, self._policy.decide, self._gate, network).serve_in(peers)
-        await self._serve("peers", config.peers.listen, peers, secured, undo)
+        brief = hearing.brief(peers, Asking(self.ask, self._recent_credentials).certified)
+        await self._serve("peers", config.peers.listen, peers, secured, undo, brief)
 
     async def _serve(
-        self, kind: str, listen: Sequence[str], app: web.Application, secured: Secured | None, undo: AsyncExitStack
+        self,
+        kind: str,
+        listen: Sequence[str],
+        app: web.Application,
+        secured: Secured | None,
+        undo: AsyncExitStack,
+        begin: Begin | None = None,
     ) -> None:
         for number, address in enumerate(map(listen_address, listen), 1):
-            server = await serve(app, address.host, address.port, secured=secured)
+            server = await serve(app, address.host, address.port, secured=secured, begin=begin)
             undo.push_async_callback(server.close)
             name = self._listening(kind, number, server.address)
             self._places[name] = server.places

@@ -41,9 +41,10 @@ HEADERS: Final = {"Waypost-Network": NETWORK, "Waypost-Wire": "1", "DRiP-Node-ID
 
 
 class Home:
-    """The node that hears; `is_behind` is its disk."""
+    """The node that hears, by itself or with aiohttp alone; `is_behind` is its disk."""
 
     def __init__(self) -> None:
+        self.is_brief = True
         self.authority = authority()
         self.credentials = self.authority.certify("peer", "anna")
         self.heard: list[tuple[str, Sequence[Said]]] = []
@@ -61,12 +62,14 @@ class Home:
 
     @asynccontextmanager
     async def hearing(self) -> AsyncIterator[HttpServer]:
-        identify = partial(only_peers, Asking(self.ask, lambda: self.credentials).identify)
-        decide = self.decide
+        asking = Asking(self.ask, lambda: self.credentials)
+        identify, decide = partial(only_peers, asking.identify), self.decide
         app = application(self.ask, dict, identify, decide, Gate(0, 1), routes=PEER_ROUTES, body_max=PARCEL_MAX)
-        Hearing(identify, decide, self.hear, NETWORK).serve_in(app)
+        hearing = Hearing(identify, decide, self.hear, NETWORK)
+        hearing.serve_in(app)
         secured = Contexts(lambda: self.credentials).current
-        server = await serve(app, "127.0.0.1", 0, self.limits, secured)
+        begin = hearing.brief(app, asking.certified) if self.is_brief else None
+        server = await serve(app, "127.0.0.1", 0, self.limits, secured, begin)
         try:
             async with asyncio.timeout(30):
                 yield server

@@ -29,6 +29,7 @@ from waypost.identity.token import Authenticate, Shown
 from waypost.runtime.tls import chain_of
 
 Identify = Callable[[web.Request], Awaitable[Identity]]
+Certified = Callable[[Any], Identity]  # whom an ssl.SSLObject's certificate stands for; raises DeniedError
 
 WRONG: Final = "the token is not one of this node's, or is no more"
 FAILURES_PER_SECOND: Final = 1.0  # of one source, in the long run
@@ -79,7 +80,13 @@ class Asking:
         return who
 
     def _certified(self, request: web.Request) -> Identity:
-        connection = request.get_extra_info("ssl_object")
+        try:
+            return self.certified(request.get_extra_info("ssl_object"))
+        except DeniedError as error:
+            raise self._refusal(str(error), request.remote or "") from error
+
+    def certified(self, connection: Any) -> Identity:
+        """By the certificate that the other end of an ssl.SSLObject showed.  Raises DeniedError for one not good."""
         if connection is None or self._credentials is None:
             return ANONYMOUS
         chain = self._shown.get(connection)
@@ -91,11 +98,8 @@ class Asking:
         known = self._chains.get(chain)
         if known is not None and known[0] is credentials and 0 <= now_ms - known[1] < CHAIN_MS:
             return known[2]
-        try:
-            who = credentials.certified(chain, now_ms)
-        except DeniedError as error:
-            self._chains.pop(chain, None)
-            raise self._refusal(str(error), request.remote or "") from error
+        self._chains.pop(chain, None)
+        who = credentials.certified(chain, now_ms)
         if len(self._chains) >= CHAINS_MAX:
             self._chains.clear()
         self._chains[chain] = (credentials, now_ms, who)
@@ -116,11 +120,15 @@ class Asking:
 async def only_peers(identify: Identify, request: web.Request) -> Identity:
     """On the listener for peers, whatever the policy says: nodes alone, but for who comes to join.  Raises Refusal."""
     who = await identify(request)
-    if request.path == "/v1/join" or (who.kind == "certificate" and "peer" in who.roles):
+    if request.path == "/v1/join" or is_peer(who):
         return who
     if who == ANONYMOUS:
         raise Refusal(401, "here nodes are answered, by the certificate that they show")
     raise Refusal(403, f"here nodes are answered, and {who.subject} has not the role peer by a certificate")
+
+
+def is_peer(who: Identity) -> bool:
+    return who.kind == "certificate" and "peer" in who.roles
 
 
 def shown_by(request: web.Request) -> bytes:

@@ -40,14 +40,25 @@ class Metrics(Collector):
             buckets=BUCKETS_S,
             registry=self._registry,
         )
+        self._counted: dict[tuple[str, str | None, int], Counter] = {}  # found again faster than by labels()
+        self._timed: dict[str | None, Histogram] = {}
         ProcessCollector(registry=self._registry)
         self._registry.register(self)
 
     def count(self, method: str, route: str | None, status: int, seconds: float | None) -> None:
         """`route` is the template of a route in the table, None for a path that is none; `seconds` None: not timed."""
-        self._requests.labels(method if method in METHODS else "other", route or "none", str(status)).inc()
+        counted = self._counted.get((method, route, status))
+        if counted is None:
+            known = method in METHODS
+            counted = self._requests.labels(method if known else "other", route or "none", str(status))
+            if known:  # the others are as many as clients can think of
+                self._counted[method, route, status] = counted
+        counted.inc()
         if seconds is not None:
-            self._seconds.labels(route or "none").observe(seconds)
+            timed = self._timed.get(route)
+            if timed is None:
+                timed = self._timed[route] = self._seconds.labels(route or "none")
+            timed.observe(seconds)
 
     def text(self, report: Report, checks: Mapping[str, bool], figures: Figures) -> bytes:
         """The exposition, format 0.0.4."""

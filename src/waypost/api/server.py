@@ -50,6 +50,9 @@ SAFE: Final = ("GET", "HEAD", "OPTIONS")  # RFC 9110, 9.2.1
 
 Admitted = tuple[Identity, View | None]
 
+METRICS: Final = web.AppKey("metrics", Metrics)
+HOSTS: Final = web.AppKey("hosts", frozenset[str])
+
 log = logging.getLogger(__name__)
 
 
@@ -80,7 +83,9 @@ def application(
     metrics = Metrics()
     feed = Feed(ask, rows, decide)
     operations = Operations(ask, ready, decide, measure, feed, metrics, openapi.text(), joining)
-    app = web.Application(middlewares=[_guard(metrics, [host.lower() for host in hosts])], client_max_size=body_max)
+    names = frozenset(host.lower() for host in hosts)
+    app = web.Application(middlewares=[_guard(metrics, names)], client_max_size=body_max)
+    app[METRICS], app[HOSTS] = metrics, names
     app.on_shutdown.append(lambda _: feed.close())  # or the server would wait for those who watch
     for route in routes:
         handler = _handler(route, operations, _Door(identify, decide, gate), stall_s)
@@ -228,13 +233,18 @@ def _guard(metrics: Metrics, hosts: Collection[str]) -> Middleware:
     return guard
 
 
+def is_served(host: str, hosts: Collection[str], sockname: Sequence[str]) -> bool:
+    """Whether a Host field is one of this node's, for a request that came to that address."""
+    return reading.served(host, (*hosts, sockname[0]))
+
+
 def _require_ours(request: web.Request, hosts: Collection[str]) -> None:
     """That the request was meant for this node, and that no page of another origin made a browser send it.
 
     Such a page reads no answer (there is no CORS), and changes nothing: RFC 6454, 7; RFC 9110, 7.2.
     """
     host = ",".join(request.headers.getall("Host", []))
-    if not reading.served(host, (*hosts, request.get_extra_info("sockname", ("",))[0])):
+    if not is_served(host, hosts, request.get_extra_info("sockname", ("",))):
         raise Refusal(421, "the Host of the request is none of this node's names")
     origins = request.headers.getall("Origin", [])
     if request.method not in SAFE and any(not reading.is_own(origin, host) for origin in origins):

@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 from aiohttp import ClientPayloadError, web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -28,6 +28,7 @@ from aiohttp.typedefs import Handler, Middleware
 from waypost.errors import ConfigError
 from waypost.identity.admission import Buckets
 from waypost.runtime import local
+from waypost.runtime.brief import Brief, Take
 from waypost.runtime.places import Places, source_of
 from waypost.runtime.udp import endpoint
 
@@ -51,6 +52,7 @@ BACKLOG: Final = 256  # connections that the kernel has accepted and we have not
 FULL: Final = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 Secured = Callable[[], ssl.SSLContext]
+Begin = Callable[[asyncio.BaseTransport], Take]  # for each connection
 
 log = logging.getLogger(__name__)
 # A request that is malformed is its sender's business: no lines of the log for strangers to fill.
@@ -60,9 +62,13 @@ log.addFilter(lambda record: not (record.exc_info and isinstance(record.exc_info
 class HttpServer:
     """`address` has the real port, or is the path of a socket in a directory; `places` counts the connections."""
 
-    def __init__(self, runner: web.AppRunner, limits: Limits, secured: Secured | None) -> None:
+    def __init__(
+        self, runner: web.AppRunner, limits: Limits, secured: Secured | None, begin: Begin | None = None
+    ) -> None:
         self._runner = runner
-        self._handshake_s = limits.handshake_s
+        self._limits = limits
+        self._begin = begin
+        self._brief: set[_Connection] = set()  # those that aiohttp knows nothing of
         self._secured = secured
         self._handshakes: set[asyncio.Task[None]] = set()
         self.places = Places(limits.connections, limits.connections_per_source)
@@ -82,6 +88,8 @@ class HttpServer:
     async def close(self) -> None:
         """Take no connections, finish the requests under way, end."""
         self._server.close()
+        for connection in tuple(self._brief):
+            connection.close()
         for handshake in self._handshakes:
             handshake.cancel()
         await asyncio.gather(*self._handshakes, return_exceptions=True)
@@ -106,7 +114,7 @@ class HttpServer:
         assert self._secured is not None
         try:
             inside = await asyncio.get_running_loop().start_tls(
-                transport, connection, self._secured(), server_side=True, ssl_handshake_timeout=self._handshake_s
+                transport, connection, self._secured(), server_side=True, ssl_handshake_timeout=self._limits.handshake_s
             )
         except (OSError, asyncio.CancelledError) as error:  # ssl.SSLError is an OSError
             self._note(error, transport)
@@ -120,6 +128,16 @@ class HttpServer:
         else:
             self.done += 1
             connection.secured(inside)
+
+    def read_briefly(self, transport: asyncio.Transport, connection: "_Connection") -> Brief | None:
+        """What reads a connection before aiohttp does; connection.forget() follows."""
+        if self._begin is None:
+            return None
+        self._brief.add(connection)
+        return Brief(transport, self._begin(transport), idle_s=self._limits.idle_s, body_s=self._limits.body_s)
+
+    def forget(self, connection: "_Connection") -> None:
+        self._brief.discard(connection)
 
     def _note(self, error: BaseException, transport: asyncio.Transport) -> None:
         """Count it, and say what was wrong with a certificate: the peer hears no more than that it is let go."""
@@ -138,10 +156,13 @@ class _Connection(asyncio.Protocol):
         self._server = server
         self._inner: asyncio.Protocol | None = inner
         self._begun = False  # the inner one knows of the connection
+        self._brief: Brief | None = None  # reads before the inner one does
+        self._transport: asyncio.Transport | None = None  # that HTTP goes over
+        self._early = b""  # what came with the end of a handshake
         self._source: bytes | None = None  # under which a place is taken
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+        transport = cast(asyncio.Transport, transport)  # uvloop's is one, and does not say so
         assert self._inner is not None
         source = source_of(transport.get_extra_info("peername"))
         if self._server.places.admit(source):
@@ -159,8 +180,30 @@ class _Connection(asyncio.Protocol):
     def secured(self, transport: asyncio.BaseTransport) -> None:
         """What comes from now on is HTTP."""
         if self._inner is not None:
-            self._begun = True
-            self._inner.connection_made(transport)
+            self._transport = cast(asyncio.Transport, transport)
+            self._brief = self._server.read_briefly(self._transport, self)
+            if self._brief is None:
+                self._begin()
+            early, self._early = self._early, b""
+            if early:
+                self.data_received(early)
+
+    def close(self) -> None:
+        """Of one that the inner one does not know."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def _begin(self) -> None:
+        assert self._inner is not None
+        assert self._transport is not None
+        self._begun = True
+        self._inner.connection_made(self._transport)
+
+    def _end_brief(self) -> None:
+        if self._brief is not None:
+            self._brief.close()
+            self._brief = None
+            self._server.forget(self)
 
     def gone(self) -> None:
         """Give the place back, once."""
@@ -169,8 +212,19 @@ class _Connection(asyncio.Protocol):
             self._source = None
 
     def data_received(self, data: bytes) -> None:
-        if self._inner is not None:
-            self._inner.data_received(data)
+        if self._inner is None:
+            return
+        if self._transport is None:
+            self._early += data
+            return
+        if self._brief is not None:
+            left = self._brief.receive(data)
+            if left is None:
+                return
+            self._end_brief()
+            self._begin()
+            data = left
+        self._inner.data_received(data)
 
     def eof_received(self) -> bool | None:
         return None if self._inner is None else self._inner.eof_received()
@@ -185,6 +239,7 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self.gone()
+        self._end_brief()
         inner, self._inner = self._inner, None
         if inner is not None and self._begun:
             inner.connection_lost(error)
@@ -204,15 +259,21 @@ def reason_of(error: BaseException) -> str:
 
 
 async def serve(
-    app: web.Application, host: str, port: int, limits: Limits = LIMITS, secured: Secured | None = None
+    app: web.Application,
+    host: str,
+    port: int,
+    limits: Limits = LIMITS,
+    secured: Secured | None = None,
+    begin: Begin | None = None,
 ) -> HttpServer:
     """Listen on a numeric address; port 0 takes a free one.  An app that is served already keeps its `body_s`.
 
-    `secured` gives the context for each handshake; without it there is none.  Raises ConfigError if the address is
+    `secured` gives the context for each handshake; without it there is none.  `begin` gives what answers brief requests
+    of a connection itself.  Raises ConfigError if the address is
     none of this machine's or the port is taken.
     """
     runner = await _runner(app, limits)
-    server = HttpServer(runner, limits, secured)
+    server = HttpServer(runner, limits, secured, begin)
     try:
         await server.listen(host, port)
     except OSError as error:
