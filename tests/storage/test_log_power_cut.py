@@ -115,7 +115,7 @@ def test_on_a_disk_that_lies_heads_are_lost(tmp_path: Path) -> None:
         root = tmp_path.resolve() / f"{seed}"
         root.mkdir()
         with closing(Layer(Disk(root, Random(seed), lying=True))) as layer:
-            layer.disk.until_cut = 60 + 5 * seed
+            layer.disk.until_cut = 90 + 5 * seed
             live(layer.disk, BATCHES, left)
             layer.disk = layer.disk.cut(root.with_name(f"{seed} after"), 0.3)
             try:

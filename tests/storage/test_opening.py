@@ -13,6 +13,8 @@ from waypost.drip.gossip import RECORDS as GOSSIP
 from waypost.drip.roster import NODE
 from waypost.engine import Commit, Put
 from waypost.errors import ConfigError, StoreError
+from waypost.ledger.log import TAIL
+from waypost.ledger.mirror import TABLE as MIRROR
 from waypost.storage import Store
 from waypost.storage.schema import MIGRATIONS, Connection
 
@@ -135,6 +137,22 @@ def test_a_database_of_the_first_version_keeps_its_rows_and_gets_the_tables_of_t
         for table in (NODE, RECORDS, HISTORY, INSTANCES, ROUNDS, ALARMS, GOSSIP):
             store.commit([Commit(puts=(Put(table, b"key", b"value"),))])
             assert store.get(table, b"key") == b"value"
+
+
+@pytest.mark.parametrize("table", [RECORDS, HISTORY, INSTANCES, TAIL, MIRROR])
+def test_long_rows_come_to_lie_as_they_are_written_and_are_found_by_their_keys(tmp_path: Path, table: str) -> None:
+    """Of the third version they lay by their keys."""
+    with closing(Store.open(tmp_path, migrations=MIGRATIONS[:3])) as store:
+        store.commit([Commit(puts=(Put(table, b"m", b"old"), Put(table, b"c", b"older")))])
+    with closing(Store.open(tmp_path)) as store:
+        assert list(store.scan(table)) == [(b"c", b"older"), (b"m", b"old")]
+        store.commit([Commit(puts=(Put(table, b"z", b"new"), Put(table, b"m", b"newer")))])
+        store.commit([Commit(puts=(Put(table, b"a", b"newest"), Put(table, b"c", None)))])
+        assert list(store.scan(table)) == [(b"a", b"newest"), (b"m", b"newer"), (b"z", b"new")]
+        assert list(store.scan(table, b"a")) == [(b"m", b"newer"), (b"z", b"new")]
+    with closing(sqlite3.connect(tmp_path / "waypost.db")) as opened:
+        keys = [key for (key,) in opened.execute(f"SELECT key FROM {table} ORDER BY rowid")]
+    assert keys == [b"m", b"z", b"a"]
 
 
 def test_a_backup_put_back_is_what_was_there_before(tmp_path: Path) -> None:

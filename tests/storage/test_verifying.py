@@ -97,7 +97,7 @@ def test_every_table_of_the_schema_is_looked_at(tmp_path: Path) -> None:
     import re
 
     made = re.findall(r"CREATE TABLE (\w+)", "".join(MIGRATIONS))
-    assert sorted(judged(tmp_path).rows) == sorted(made)
+    assert set(judged(tmp_path).rows) == set(made)
 
 
 def one_vote(of: Committed) -> Committed:

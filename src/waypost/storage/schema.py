@@ -14,6 +14,25 @@ from waypost.storage.files import Sync, sync_directory
 
 APPLICATION_ID: Final = int.from_bytes(b"Wayp", "big")  # a stranger's database is not ours to migrate
 
+
+def in_order_of_arrival(*names: str) -> str:
+    """A migration: the rows of the tables lie as they came, and an index has their keys.
+
+    Where long rows lie by key, of which a page takes few, nearly every new one moves its neighbours to other pages, and
+    each page that is touched is written twice.
+    """
+    return "".join(map(_in_order_of_arrival, names))
+
+
+def _in_order_of_arrival(name: str) -> str:
+    return f"""
+    ALTER TABLE {name} RENAME TO before;
+    CREATE TABLE {name} (key BLOB PRIMARY KEY NOT NULL, value BLOB NOT NULL) STRICT;
+    INSERT INTO {name} SELECT key, value FROM before ORDER BY key;
+    DROP TABLE before;
+    """  # noqa: S608
+
+
 MIGRATIONS: Final[tuple[str, ...]] = (
     """
     CREATE TABLE meta (key BLOB PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
@@ -42,6 +61,7 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     """
     CREATE TABLE drip_intent (key BLOB PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
     """,
+    in_order_of_arrival("drip_record", "drip_history", "drip_instance", "ledger_tail", "ledger_mirror"),
 )
 
 
