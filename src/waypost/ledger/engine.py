@@ -218,7 +218,12 @@ class LedgerEngine:
         key = index.of_commit(change.key, change.version)
         puts = partial(_indexed, key, change.wall_ms, (Put(NODE, CURSOR, u64(change.seq)),))
         self._log.add(entry.commit(self._network, change.value), puts, once=key, hurries=False)
-        self._now, self._has_news, self._has_followed = now, True, True
+        self._now, self._has_news = now, True
+        when = self._log.next_timer()
+        if when is not None and when <= now:
+            self._has_followed = True
+        elif when is not None:
+            self._timer = when if self._timer is None else min(self._timer, when)
 
     def _enter(self, id: int, statement: bytes) -> None:
         refused = self._refusal(statement)

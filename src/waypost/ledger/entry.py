@@ -60,15 +60,13 @@ class Commit(Struct, frozen=True):
 
 
 _KINDS: Final = {kind.line: kind for kind in Kind}
+_COMMIT: Final = Kind.COMMIT.line + b'{"committed":%b,"network":"%b"}'
 _commit_decoder: Final = msgspec.json.Decoder(Commit)
 
 
 def encode(kind: Kind, body: bytes) -> bytes:
     """Raises WireError if it is too long for a log."""
-    entry = kind.line + body
-    if len(entry) > ENTRY_MAX:
-        raise WireError(f"the entry has {len(entry)} octets, {ENTRY_MAX} at most")
-    return entry
+    return _bounded(kind.line + body)
 
 
 def decode(data: bytes) -> Entry:
@@ -80,7 +78,13 @@ def decode(data: bytes) -> Entry:
 
 def commit(network: str, committed: bytes) -> bytes:
     """The entry of a record and its certificate, in the canonical JSON of Committed."""
-    return encode(Kind.COMMIT, b'{"committed":%b,"network":"%b"}' % (committed, network.encode()))
+    return _bounded(_COMMIT % (committed, network.encode()))
+
+
+def _bounded(entry: bytes) -> bytes:
+    if len(entry) > ENTRY_MAX:
+        raise WireError(f"the entry has {len(entry)} octets, {ENTRY_MAX} at most")
+    return entry
 
 
 def read_commit(body: bytes) -> Commit:

@@ -35,6 +35,7 @@ NODE: Final = "ledger_node"
 TAIL: Final = "ledger_tail"
 HEAD: Final = b"head"  # in the table NODE: the last head that was signed, a note
 DAY: Final = b"day"  # the last entry of a day
+_DAY_LINE: Final = Kind.DAY.line
 ADOPTED: Final = b"adopted/"  # and before the index key of a commit that the feed did not bring yet -> uint64 index
 FOLDER: Final = "tiles/log"
 BATCH_MAX: Final = 1_024  # entries of one commit
@@ -55,7 +56,7 @@ def nothing_then(_: int, __: Head) -> tuple[Effect, ...]:
     return ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Waiting:
     entry: bytes
     puts: Puts
@@ -288,7 +289,7 @@ class Log:
         ]
 
     def _days(self, octets: bytes) -> tuple[Put, ...]:
-        if not octets.startswith(Kind.DAY.line):
+        if not octets.startswith(_DAY_LINE):
             return ()
         self.day = octets
         return (Put(NODE, DAY, octets),)
