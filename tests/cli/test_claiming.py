@@ -131,15 +131,70 @@ def test_who_may_not_is_denied_and_told_whose_it_is(run: Run, node: Lone, keys: 
     assert f"only the holder may change it: names/lamp is held by {public_of(CREATOR)}" in error
 
 
-def test_a_key_that_was_given_away_is_the_new_holders(run: Run, keys: dict[str, str]) -> None:
+def test_a_key_that_was_given_away_is_the_new_holders(run: Run, keys: dict[str, str], tmp_path: Path) -> None:
     run("claim", "lamp", "x", "--key", keys[CREATOR])
-    code, claimed, _ = run("transfer", "lamp", HEIR, "--key", keys[CREATOR])
+    taken = str(tmp_path / "lamp.taken")
+    code, taking, _ = run("transfer", "lamp", "--accept", taken, "--key", keys["heir"])
+    assert (code, taking["transfer"]["taker"]) == (0, HEIR)
+    code, claimed, _ = run("transfer", "lamp", "--accepted", taken, "--key", keys[CREATOR])
     assert (code, claimed["version"]) == (0, 2)
     assert claimed["current"]["record"]["value"] == "x"
     assert run("claim", "lamp", "y", "--key", keys[CREATOR])[0] == 4
     code, claimed, _ = run("claim", "lamp", "y", "--key", keys["heir"])
     assert (code, claimed["current"]["record"]["holder"]) == (0, HEIR)
     assert run("transfer", "none", HEIR, "--key", keys[CREATOR])[0] == 1
+    assert run("transfer", "none", "--accept", str(tmp_path / "none"), "--key", keys["heir"])[0] == 1
+
+
+def test_nobody_is_given_a_key_that_he_does_not_take(run: Run, keys: dict[str, str]) -> None:
+    run("claim", "lamp", "x", "--key", keys[CREATOR])
+    for line in (("transfer", "lamp", HEIR), ("claim", "lamp", "y", "--holder", HEIR)):
+        code, _, error = run(*line, "--key", keys[CREATOR])
+        assert (code, "the new holder has not accepted it" in error) == (4, True)
+
+
+def test_a_claim_gives_a_key_away_as_well(run: Run, keys: dict[str, str], tmp_path: Path) -> None:
+    run("claim", "lamp", "x", "--key", keys[CREATOR])
+    taken = str(tmp_path / "lamp.taken")
+    run("transfer", "lamp", "--accept", taken, "--key", keys["heir"])
+    line = ("claim", "lamp", "y", "--holder", HEIR, "--accepted", taken, "--key", keys[CREATOR])
+    code, claimed, _ = run(*line)
+    assert (code, claimed["current"]["record"]["value"], claimed["current"]["record"]["holder"]) == (0, "y", HEIR)
+
+
+def test_a_takers_file_is_good_for_one_version_of_one_key(run: Run, keys: dict[str, str], tmp_path: Path) -> None:
+    run("claim", "lamp", "x", "--key", keys[CREATOR])
+    run("claim", "door", "x", "--key", keys[CREATOR])
+    taken = tmp_path / "lamp.taken"
+    run("transfer", "lamp", "--accept", str(taken), "--key", keys["heir"])
+    give = ("transfer", "lamp", "--accepted", str(taken), "--key", keys[CREATOR])
+    code, _, error = run("transfer", "door", "--accepted", str(taken), "--key", keys[CREATOR])
+    assert (code, "another key" in error) == (4, True)
+    code, _, error = run("transfer", "lamp", public_of("stranger"), *give[2:])
+    assert (code, "somebody else" in error) == (4, True)
+    forged = taken.read_bytes()
+    taken.write_bytes(forged.replace(b'"signature":"', b'"signature":"' + b"0" * 128)[: len(forged) - 131] + b'"}')
+    assert run(*give)[0] in (2, 4)
+    taken.write_bytes(b"{}")
+    assert run(*give)[0] == 2
+    taken.write_bytes(forged)
+    run("claim", "lamp", "y", "--key", keys[CREATOR])
+    code, _, error = run(*give)
+    assert (code, "another version" in error, "--accept" in error) == (4, True, True)
+
+
+def test_what_a_claim_relies_on_is_cited(run: Run, node: Lone, keys: dict[str, str]) -> None:
+    """Design, Contracts 6."""
+    run("claim", "roof", "x", "--key", keys[CREATOR])
+    line = ("claim", "lamp", "y", "--cite", "roof@1", "--cite", "names/roof@1", "--key", keys[CREATOR])
+    code, claimed, _ = run(*line)
+    assert (code, claimed["current"]["record"]["cites"]) == (
+        0,
+        [{"namespace": "names", "key": "roof", "version": 1}] * 2,
+    )
+    run("claim", "roof", "z", "--key", keys[CREATOR])
+    code, _, error = run("claim", "lamp", "z", "--cite", "roof@1", "--key", keys[CREATOR])
+    assert (code, "version 1 of names/roof, which is at version 2 by now" in error) == (4, True)
 
 
 def test_a_key_can_be_made_for_another(run: Run, keys: dict[str, str]) -> None:
@@ -229,6 +284,12 @@ def test_who_changes_a_key_for_another_leaves_it_the_others(run: Run, node: Lone
         ("claim", "lamp", "x", "--outcome", "1/" + "0" * 32),
         ("claim", "lamp", "--outcome", "x"),
         ("transfer", "lamp", "X" * 64),
+        ("transfer", "lamp"),
+        ("transfer", "lamp", HEIR, "--accept", "x"),
+        ("transfer", "lamp", "--accepted", "no such file"),
+        ("claim", "lamp", "x", "--cite", "roof"),
+        ("claim", "lamp", "x", "--cite", "roof@0"),
+        ("claim", "lamp", "x", "--cite", "@1"),
         ("find", "--quorum"),
         ("find", "--record", "lamp", "rt=x"),
         ("peers", "allow", "names", HEIR, "--key", "x"),

@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from msgspec.structs import replace
+
 from waypost.record import Cited, Hlc, Place, Record, Sign, Stamp, network_of
 from waypost.record.vote import founding
 from waypost.sim.people import Fast, fast, key_of, member, public_of, roster
@@ -39,8 +41,9 @@ def record(
     wall_ms: int = WALL_MS,
     txid: int = 1,
     cites: tuple[Cited, ...] = (),
+    is_taken: bool = True,
 ) -> Record:
-    """The version after `before`, signed by `author`."""
+    """The version after `before`, signed by `author`, and by another holder than before if it `is_taken`."""
     unsigned = Record(
         namespace=place[0],
         key=place[1],
@@ -55,4 +58,7 @@ def record(
         cites=cites,
         signature="",
     )
+    if before is not None and before.holder != unsigned.holder and is_taken:
+        taken = key_of(holder).sign(unsigned.transfer(before.holder).to_sign(network)).hex()
+        unsigned = replace(unsigned, taken=taken)
     return unsigned.signed(network, sign or key_of(author).sign)

@@ -26,6 +26,9 @@ CITED = {ROSTER: first_record(replace(FOUNDERS, policy=POLICY))}
         (None, record("on", author="thief", place=("names", "lena/lamp")), False),
         (record("on", holder="lena"), record("off", record("on", holder="lena"), author="lena"), True),
         (record("on", holder="lena"), record("off", record("on", holder="lena")), False),  # not even the operator
+        (record("on"), record("off", record("on"), holder="lena", is_taken=False), False),  # nobody is given what he
+        (record("on"), record("off", record("on"), holder="lena"), True),  # does not take: notes, 5.4
+        (None, record("on", holder="lena"), True),
     ],
 )
 def test_a_holder_changes_and_whom_the_policy_names_creates(old: Record | None, new: Record, allowed: bool) -> None:

@@ -2,7 +2,8 @@
 
 import pytest
 from handmade import HOME, Hand, committed, vote
-from people import NETWORK, WALL_MS, record
+from msgspec.structs import replace
+from people import NETWORK, WALL_MS, key_of, record
 
 from waypost.drip.book import INSTANCES, Instance, row_key
 from waypost.drip.messages import Commit, Nack, No, Poll, Promise, Proposal, Read, ReadAnswer, VoteCall, Yes
@@ -189,6 +190,41 @@ def test_only_the_holder_changes_a_key(anna: Hand) -> None:
     assert isinstance(answer, No)
     assert answer.reason == "entitlement"
     assert isinstance(anna.only("berta", call(record("off", given, author="lena"), ROUND_1)), Yes)
+
+
+def taken(giving: Record, by: str, over: Record) -> Record:
+    """`giving`, with the signature of `by` over the transfer to the next version of `over`, signed anew."""
+    agreed = replace(record("off", over, holder=by), taken="").transfer(over.holder)
+    signature = key_of(by).sign(agreed.to_sign(NETWORK)).hex()
+    return replace(giving, taken=signature).signed(NETWORK, key_of("operator").sign)
+
+
+def test_a_key_is_given_to_who_takes_it_and_to_nobody_else(anna: Hand) -> None:
+    """Notes, 5.4 and I10: the taker signs the transfer, from this holder, of this version."""
+    anna.learn(FIRST)
+    given = record("off", LAMP, holder="lena")
+    other = record("on", place=("names", "door"), home="berta")
+    elsewhere = record("off", record("on", home="berta", txid=9), holder="lena")  # of another version before
+    for refused, reason in (
+        (record("off", LAMP, holder="lena", is_taken=False), "entitlement"),
+        (taken(given, "thief", LAMP), "invalid"),
+        (taken(given, "lena", other), "invalid"),
+        (replace(given, taken=elsewhere.taken), "invalid"),
+        (taken(record("off", LAMP), "operator", LAMP), "invalid"),  # who holds it has nothing to take
+    ):
+        answer = anna.only("berta", call(refused.signed(NETWORK, key_of("operator").sign), ROUND_1))
+        assert isinstance(answer, No)
+        assert answer.reason == reason
+    assert isinstance(anna.only("berta", call(given, ROUND_1)), Yes)
+    assert replace(given, taken="").encode() == given.encode().replace(f',"taken":"{given.taken}"'.encode(), b"")
+
+
+def test_a_first_version_has_nobody_to_take_it_from(anna: Hand) -> None:
+    signature = taken(record("off", LAMP, holder="lena"), "lena", LAMP).taken
+    new = replace(record("on", holder="lena"), taken=signature).signed(NETWORK, key_of("operator").sign)
+    answer = anna.only("berta", call(new, ROUND_1))
+    assert isinstance(answer, No)
+    assert answer.reason == "invalid"
 
 
 def test_nothing_is_told_before_it_is_on_disk(anna: Hand) -> None:

@@ -128,7 +128,10 @@ def test_what_was_given_away_is_its_new_holders_to_delete(
 ) -> None:
     heir = Person(federation, tmp_path / "heir.pem", make_ed25519())
     assert berta.does(1, "claim", "gift", "1")[0] == 0
-    assert berta.does(1, "transfer", "gift", heir.public)[0] == 0
+    assert berta.does(1, "transfer", "gift", heir.public)[0] == 4
+    taken = str(tmp_path / "gift.taken")
+    assert heir.does(3, "transfer", "gift", "--accept", taken)[0] == 0
+    assert berta.does(1, "transfer", "gift", "--accepted", taken)[0] == 0
     assert berta.does(1, "claim", "gift", "back")[0] == 4
     assert heir.does(2, "find", "--record", "gift", "--quorum")[1]["record"]["holder"] == heir.public
     assert heir.does(2, "claim", "gift", "--delete")[1]["version"] == 3

@@ -20,7 +20,7 @@ from waypost.api.sync import SyncClient
 from waypost.cli import schemas
 from waypost.cli.claiming import Author, before
 from waypost.cli.verbs import waypost
-from waypost.identity.keys import read_private_ed25519
+from waypost.identity.keys import make_ed25519, read_private_ed25519, write_private
 from waypost.record import ROSTER, Member, roster_in
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "schemas"
@@ -195,7 +195,9 @@ def tell_of_records(story: Story) -> None:
     story.call("claim", "lamp", "coap://[2001:db8::1]", "--key", key)
     story.call("claim", "lamp", "late", "--if-version", "0", "--key", key, code=4, fails=False)
     story.call("find", "--record", "lamp", "--quorum")
-    story.call("transfer", "lamp", "ab" * 32, "--key", key)
+    heir = story.secret("heir.pem", write_private(make_ed25519()).decode())
+    story.call("transfer", "lamp", "--accept", "lamp.taken", "--key", heir)
+    story.call("transfer", "lamp", "--accepted", "lamp.taken", "--key", key)
     story.call("history", "lamp")
     story.call("peers list")
     story.call("votes")

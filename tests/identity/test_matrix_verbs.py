@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import pytest
 from logbook import EVIDENCE
-from people import key_of
+from people import key_of, public_of
 from rights import ASKERS, SECTORS, THINGS, may
 from serving import Api
 
@@ -42,7 +42,7 @@ VERBS_RECORD: dict[str, tuple[tuple[str, ...], Callable[[str], list[str]]]] = {
     "history": (("read",), lambda thing: [f"{SECTORS[thing]}/{thing}"]),
     "prove": (("read",), lambda thing: [f"{SECTORS[thing]}/{thing}", f"{thing}.proof"]),
     "claim": (("read", "claim"), lambda thing: [f"{SECTORS[thing]}/{thing}", thing]),
-    "transfer": (("read", "claim"), lambda thing: [f"{SECTORS[thing]}/{thing}", "ab" * 32]),
+    "transfer": (("read", "claim"), lambda thing: [f"{SECTORS[thing]}/{thing}", public_of("operator")]),
 }
 # About the node as a whole; who changes the roster may claim everything, as an operator may.
 ROSTER_KEY = "operator.pem"

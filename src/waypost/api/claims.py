@@ -5,6 +5,7 @@ The holder's key stays here: what is sent is signed.
 Source: notes on DRiP, 4.2 and 4.4 (client contract); the routes are those of `voting.py`.
 """
 
+from collections.abc import Sequence
 from types import NoneType
 from typing import Final
 from urllib.parse import quote
@@ -25,11 +26,20 @@ from waypost.api.voted import (
     Standing,
     Votes,
 )
-from waypost.record import Committed, Place, Record, Sign, Stamp
+from waypost.record import Cited, Committed, Place, Record, Sign, Stamp, Transfer
+from waypost.record.wire import Hash, Signature
 
 VOTE_S: Final = 15.0  # for which a node may try to have a record voted on, or a vote closed
 
 STREAM: Final = Stream("/v1/changes", RecordEvent, RecordEvent("reset", detail=INCOMPLETE))
+
+
+class Taking(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A new holder's word for who gives it a key: goes from one to the other by any way, for it gives nothing away."""
+
+    network: Hash
+    transfer: Transfer
+    signature: Signature
 
 
 def record(place: Place, *, quorum: bool) -> Call[Standing]:
@@ -84,13 +94,24 @@ def contested(error: RefusedError) -> Contested | None:
 
 
 def next_version(
-    next: Next, place: Place, value: str | None, *, author: bytes, sign: Sign, holder: str, wall_ms: int, txid: str
+    next: Next,
+    place: Place,
+    value: str | None,
+    *,
+    author: bytes,
+    sign: Sign,
+    holder: str,
+    wall_ms: int,
+    txid: str,
+    cites: Sequence[Cited] = (),
+    taken: str = "",
 ) -> Record:
     """The version of `place` that `next` says is the next, signed.
 
     `author` are the 32 octets of the key that `sign` signs with; `holder` may change it after that, 64 hexadecimal
     digits of an Ed25519 key; `wall_ms` is the time now.  `txid`, 32 random hexadecimal digits, tells this record from
-    all others.  A value of None is a tombstone.
+    all others.  A value of None is a tombstone.  `cites` are versions of other keys that it relies on; `taken` is the
+    signature of another holder than before: see transfer().
     """
     namespace, key = place
     unsigned = Record(
@@ -104,10 +125,20 @@ def next_version(
         author=author.hex(),
         hlc=Stamp(0, wall_ms),
         txid=txid,
-        cites=(),
+        cites=tuple(cites),
         signature="",
+        taken=taken,
     )
     return unsigned.signed(next.network, sign)
+
+
+def transfer(next: Next, current: Record, *, taker: bytes, sign: Sign) -> Taking:
+    """That the holder of `taker`, the 32 octets of the key that `sign` signs with, takes the next version of a key.
+
+    It holds until there is another version of the key, and for that holder alone.
+    """
+    agreed = Transfer(*current.place, next.version, next.prev, current.holder, taker.hex())
+    return Taking(next.network, agreed, sign(agreed.to_sign(next.network)).hex())
 
 
 def _path(place: Place) -> str:

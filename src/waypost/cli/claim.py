@@ -5,6 +5,7 @@ from itertools import islice
 from pathlib import Path
 
 import click
+import msgspec
 
 from waypost.api.voted import Claimed
 from waypost.cli.claiming import (
@@ -21,11 +22,12 @@ from waypost.cli.claiming import (
     tell,
 )
 from waypost.cli.ending import Exit
+from waypost.cli.giving import ACCEPTED, read_taking, taken_in, write_taking
 from waypost.cli.node import Place as At
 from waypost.cli.node import node_option
-from waypost.cli.output import emit, output_option, rows
+from waypost.cli.output import emit, fields, output_option, rows
 from waypost.errors import RemoteError
-from waypost.record import Committed, Place
+from waypost.record import Cited, Committed, Place
 
 HISTORY = ("version", "time", "value", "holder", "voters", "entry", "logged")
 
@@ -54,12 +56,28 @@ class Transaction(click.ParamType[tuple[int, str]]):
         return int(match[1]), match[2]
 
 
+class Cite(click.ParamType[Cited]):
+    """A version of another key."""
+
+    name = "[namespace/]key@version"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Cited:
+        key, _, version = str(value).rpartition("@")
+        try:
+            namespace, name = place_in(key, None)
+            return msgspec.convert({"namespace": namespace, "key": name, "version": int(version)}, Cited)
+        except ValueError:  # msgspec's errors are ValueErrors
+            self.fail(f"{value!r} is not a key and its version, as names/lamp@3", param, ctx)
+
+
 @click.command()
 @key_argument
 @click.argument("value", required=False)
 @click.option("--if-version", type=click.IntRange(min=0), help="Only if this is the version now; 0: if there is none.")
 @click.option("--delete", is_flag=True, help="No value: leave a tombstone, which the holder may write over.")
 @click.option("--holder", type=Holder(), help="Who may change it from then on. [who holds it, else the key that signs]")
+@click.option("--cite", "cites", type=Cite(), multiple=True, help="A grant that it relies on.  May be repeated.")
+@click.option("--accepted", type=ACCEPTED, help="The new holder's word, if it is another than before: see transfer.")
 @click.option("--outcome", type=Transaction(), help="Send nothing: ask what became of an earlier claim.")
 @click.option("--cancel", type=Transaction(), help="Send nothing: take back a claim that waits at the node.")
 @queue_option
@@ -74,6 +92,8 @@ def claim(
     if_version: int | None,
     delete: bool,
     holder: str | None,
+    cites: tuple[Cited, ...],
+    accepted: Path | None,
     outcome: tuple[int, str] | None,
     cancel: tuple[int, str] | None,
     queue: bool,
@@ -107,12 +127,18 @@ def claim(
         if if_version is not None and if_version != next.version - 1:
             return tell(_elsewhere(place, if_version, current), output)
         keeper = holder or (current.record.holder if current else author.public)
-        return tell(put(node, author.sign(next, place, value, keeper), deadline_s, queue=queue), output)
+        taken = taken_in(accepted, next, current, keeper)
+        signed = author.sign(next, place, value, keeper, cites=cites, taken=taken)
+        return tell(put(node, signed, deadline_s, queue=queue), output)
 
 
 @click.command()
 @key_argument
-@click.argument("newholder", metavar="NEWHOLDER", type=Holder())
+@click.argument("newholder", metavar="[NEWHOLDER]", type=Holder(), required=False)
+@click.option(
+    "--accept", "accept", type=click.Path(path_type=Path), help="As the new holder: write FILE and send nothing."
+)
+@click.option("--accepted", type=ACCEPTED, help="What the new holder wrote so.")
 @queue_option
 @author_option
 @deadline_option
@@ -121,24 +147,42 @@ def claim(
 def transfer(
     key: str,
     namespace: str | None,
-    newholder: str,
+    newholder: str | None,
+    accept: Path | None,
+    accepted: Path | None,
     queue: bool,
     file: Path | None,
     deadline_s: float,
     at: At,
     output: str,
 ) -> Exit:
-    """Give KEY to another holder, who alone may change it from then on.
+    """Give KEY to another holder, who alone may change it from then on.  Its value stays.
 
-    NEWHOLDER is the public half of the new holder's key, as in the table of `waypost claim`.  Its value stays.
+    Nobody is given what he does not take.  The new holder writes a file, and the holder uses it:
+
+        waypost transfer lamp --accept lamp.taken
+        waypost transfer lamp --accepted lamp.taken
+
+    The file is good until KEY has another version.  NEWHOLDER, the public half of the new holder's key as in the
+    table of `waypost claim`, need not be given: it says that the file is to be of nobody else.
     """
     place = place_in(key, namespace)
+    if accept is not None and (newholder or accepted):
+        raise click.UsageError("--accept is for the new holder alone: leave out NEWHOLDER and --accepted")
+    if accept is None and newholder is None and accepted is None:
+        raise click.UsageError("give --accepted FILE, or as the new holder --accept FILE")
     author = author_of(file)
     with at.client() as node:
         next, current = before(node, place)
         if current is None:
             raise RemoteError(f"nothing was ever voted on {key!r}", code=404)
-        record = author.sign(next, place, current.record.value, newholder)
+        if accept is not None:
+            taking = write_taking(accept, author, next, current)
+            emit(taking, output, fields({"key": key, "version": next.version, "holder": author.public, "file": accept}))
+            return Exit.OK
+        keeper = newholder or ("" if accepted is None else read_taking(accepted).transfer.taker)
+        taken = taken_in(accepted, next, current, keeper)
+        record = author.sign(next, place, current.record.value, keeper, taken=taken)
         return tell(put(node, record, deadline_s, queue=queue), output)
 
 

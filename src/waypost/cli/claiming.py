@@ -7,7 +7,7 @@ Source: notes on DRiP, 4.4 (client contract).
 
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -25,7 +25,7 @@ from waypost.cli.keys import operator_key, wall_ms, write_new
 from waypost.cli.output import emit, fields, note
 from waypost.cli.trusting import configuration_directory
 from waypost.errors import ConfigError, DeniedError, UnreachableError, WaypostError
-from waypost.record import ROSTER, Committed, Place, Record
+from waypost.record import ROSTER, Cited, Committed, Place, Record
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -54,7 +54,16 @@ class Author:
     def octets(self) -> bytes:
         return self.key.public_key().public_bytes_raw()
 
-    def sign(self, next: Next, place: Place, value: str | None, holder: str) -> Record:
+    def sign(
+        self,
+        next: Next,
+        place: Place,
+        value: str | None,
+        holder: str,
+        *,
+        cites: Sequence[Cited] = (),
+        taken: str = "",
+    ) -> Record:
         """The next version of a key, with a transaction id that no other record has."""
         return claims.next_version(
             next,
@@ -65,6 +74,8 @@ class Author:
             holder=holder,
             wall_ms=wall_ms(),
             txid=secrets.token_hex(16),
+            cites=cites,
+            taken=taken,
         )
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final, get_args, get_origin
 
 import msgspec
 
-from waypost.api import logged, voted
+from waypost.api import claims, logged, voted
 from waypost.api import schemas as api
 from waypost.cli import reports, scenes
 
@@ -31,7 +31,7 @@ REPORTS: Final[dict[str, tuple[Any, ...]]] = {
     "export": (reports.Written, api.Exported),
     "import": (reports.Taken,),
     "claim": (voted.Claimed,),
-    "transfer": (voted.Claimed,),
+    "transfer": (voted.Claimed, claims.Taking),
     "history": (list[logged.Version],),
     "prove": (reports.Proven,),
     "verify": (reports.Verified, reports.Convicted),

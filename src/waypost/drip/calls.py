@@ -248,7 +248,7 @@ def commit_call(committed: Committed, counter: int, *, is_sync: bool, is_last: b
     headers.append((TYPE, "sync" if is_sync else "update"))
     if is_sync:
         headers.append((COMPLETE, "true" if is_last else "false"))
-    body = encode({**msgspec.structs.asdict(committed.record), "certificate": committed.certificate})
+    body = encode({**msgspec.to_builtins(committed.record), "certificate": committed.certificate})
     return Outgoing("POST", "/commit", tuple(headers), body)
 
 

@@ -1,7 +1,8 @@
 """Who may write a record: asked of a judge, whom every voter carries.
 
-The default: a key's holder may change it; a new key is made by the policy's operator, or by whom the policy names for a
-prefix that the key begins with.  The roster may be amended by a voter's node key as well: amends() says how far.
+The default: a key's holder may change it, and give it to who takes it; a new key is made by the policy's operator, or
+by whom the policy names for a prefix that the key begins with, for any holder.  The roster may be amended by a voter's
+node key as well: amends() says how far.
 
 Source: design, Contracts 6 (Judge); notes on DRiP, 4.4 (voter 4) and 5.2.
 """
@@ -30,7 +31,8 @@ ALLOWED = Verdict(True)
 class Judge(Protocol):
     """Pure: every voter must come to the same verdict about the same records.
 
-    `cited` has what the new record cites, and always the roster in force.
+    `cited` has what the new record cites, and always the roster in force.  That a record is signed by its author, and
+    one that has `taken` by its new holder, was looked at before.
     """
 
     def judge(self, old: Record | None, new: Record, cited: Mapping[Place, Record], wall_ms: int) -> Verdict: ...
@@ -41,7 +43,8 @@ class Holders:
 
     def judge(self, old: Record | None, new: Record, cited: Mapping[Place, Record], wall_ms: int) -> Verdict:
         if old is not None and new.author == old.holder:
-            return ALLOWED
+            is_taken = new.holder == old.holder or new.taken != ""
+            return ALLOWED if is_taken else Verdict(False, "the new holder has not accepted it")
         if old is not None and new.place == ROSTER:
             return _amendment(old, new)
         if old is not None:

@@ -130,6 +130,8 @@ class Voter:
         author, signature = bytes.fromhex(record.author), bytes.fromhex(record.signature)
         if not credentials.verify(author, signature, record.to_sign(credentials.network)):
             return Objection("invalid", "it is not signed by its author")
+        if record.taken and not self._is_taken(old, record):
+            return Objection("invalid", "it is not signed by its new holder")
         if record.hlc.wall_ms > self.wall_ms + SKEW_MAX_MS:
             return Objection("invalid", "its clock is ahead")
         if record.place == ROSTER:
@@ -152,6 +154,14 @@ class Voter:
         cited = {ROSTER: self._book.committed[ROSTER].record} | self.citing.cited(record)
         verdict = self._judge.judge(old, record, cited, self.wall_ms)
         return None if verdict.allowed else Objection("entitlement", verdict.reason[:255])
+
+    def _is_taken(self, old: Record | None, record: Record) -> bool:
+        if old is None or old.holder == record.holder:
+            return False
+        taker, signature = bytes.fromhex(record.holder), bytes.fromhex(record.taken)
+        return self._credentials.verify(
+            taker, signature, record.transfer(old.holder).to_sign(self._credentials.network)
+        )
 
     def drop(self, record: Record) -> None:
         """What this voter accepted can never have a quorum: the vote is open no longer.  The promise holds."""

@@ -8,7 +8,7 @@ lies below, for identities sign it too.
 from waypost.canonical import canonical, parse_canonical
 from waypost.record.change import Change, Key, Kind
 from waypost.record.hlc import Hlc, HlcClock
-from waypost.record.record import RECORD_MAX, Cited, Place, Record, Sign, Stamp
+from waypost.record.record import RECORD_MAX, Cited, Place, Record, Sign, Stamp, Transfer
 from waypost.record.roster import ROSTER, Creator, Forced, Member, Policy, Roster, network_of, roster_in
 from waypost.record.vote import NEVER, Ballot, Certificate, Committed, Mark, Matter, Proof, Verify, Vote
 
@@ -37,6 +37,7 @@ __all__ = [
     "Roster",
     "Sign",
     "Stamp",
+    "Transfer",
     "Verify",
     "Vote",
     "canonical",

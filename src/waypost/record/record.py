@@ -3,7 +3,10 @@
 Whoever holds a key is a public key; the author signs all fields but the signature, with the network's id.  A record
 with value None is a tombstone: a version like any other, for keys are never forgotten.
 
-Source: notes on DRiP, 4.2; design, Contracts 6 and 7.
+A key changes hands with two signatures: the taker signs the Transfer, at any time while the version before it stands,
+and the giver the record, which says the same and has the taker's signature in it.
+
+Source: notes on DRiP, 4.2 and 5.4; design, Contracts 6 and 7.
 """
 
 from collections.abc import Callable
@@ -60,10 +63,25 @@ class Cited(Struct, frozen=True):
     version: Version
 
 
-class Record(Struct, frozen=True):
+class Transfer(Struct, frozen=True):
+    """A key goes from one holder to another, in this version, after the one whose hash is `prev`, and in no other."""
+
+    namespace: Namespace
+    key: Name
+    version: Version
+    prev: MaybeHash
+    giver: PublicKey
+    taker: PublicKey
+
+    def to_sign(self, network: str) -> bytes:
+        return signed_bytes("transfer", network, self)
+
+
+class Record(Struct, frozen=True, omit_defaults=True):
     """`holder` may change it next; `home` is the node that may propose the next version in one round trip.
 
-    `prev` is the hash of the version before, "" for the first.
+    `prev` is the hash of the version before, "" for the first.  `taken` is a new holder's signature of the Transfer;
+    where the holder stays it is "", and not in the record's bytes, as it was not before there was such a thing.
     """
 
     namespace: Namespace
@@ -78,6 +96,7 @@ class Record(Struct, frozen=True):
     txid: TransactionId
     cites: Annotated[tuple[Cited, ...], Meta(max_length=CITED_MAX)]
     signature: MaybeSignature
+    taken: MaybeSignature = ""
 
     @property
     def place(self) -> Place:
@@ -89,6 +108,10 @@ class Record(Struct, frozen=True):
 
     def to_sign(self, network: str) -> bytes:
         return signed_bytes("record", network, msgspec.structs.replace(self, signature=""))
+
+    def transfer(self, giver: str) -> Transfer:
+        """From the holder of the version before."""
+        return Transfer(self.namespace, self.key, self.version, self.prev, giver, self.holder)
 
     def signed(self, network: str, sign: Sign) -> "Record":
         return msgspec.structs.replace(self, signature=sign(self.to_sign(network)).hex())
