@@ -201,6 +201,8 @@ class Node:
         undo.callback(log.removeHandler, self._last_error)
         store = await asyncio.to_thread(Store.open, config.dir)
         undo.callback(store.close)
+        rows = Reader(config.dir)  # of the loop's thread: what others ask for
+        undo.callback(rows.close)
         self._keys = await asyncio.to_thread(open_keys, config)
         self.operator_key = self._keys.operator_key
         self._policy = await asyncio.to_thread(open_policy, config.dir)
@@ -222,7 +224,7 @@ class Node:
             ),
             self._policy.decide,
             self._gate,
-            installation := open_network(config, self._keys),
+            installation := open_network(config, self._keys, rows.after),
         )
         await asyncio.to_thread(self._make_way, store, installation)
         self._oscore = protect(assembly, self._keys.shared.contexts, SystemRandom(), self._gate)

@@ -9,6 +9,7 @@ import msgspec
 from people import FOUNDING, NETWORK, WALL_MS, key_of, member, public_of, record
 
 from waypost.drip.engine import DripEngine, Setup
+from waypost.drip.history import Sources
 from waypost.drip.judge import Holders, Judge
 from waypost.drip.messages import Message, Promise, VoteCall, Yes
 from waypost.drip.outbox import Fetch, Spread, Stored, Tell
@@ -37,6 +38,9 @@ class Rows:
     def scan(self, table: str, after: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
         return iter(sorted(row for row in self.tables.get(table, {}).items() if row[0] > after))
 
+    def after(self, table: str, key: bytes, count: int) -> list[tuple[bytes, bytes]]:
+        return list(self.scan(table, key))[:count]
+
     def write(self, commit: Commit) -> None:
         for put in commit.puts:
             table = self.tables.setdefault(put.table, {})
@@ -47,7 +51,10 @@ class Rows:
 
 
 class Hand:
-    """`told` is what the node has said since it was last asked; `answers` are by id."""
+    """`told` is what the node has said since it was last asked; `answers` are by id.
+
+    `peers` are asked for older versions.
+    """
 
     def __init__(
         self,
@@ -68,10 +75,12 @@ class Hand:
         self.spread: list[Committed | Proof] = []
         self.answers: dict[int, object] = {}
         self.fetched: list[Fetch] = []
+        self.peers: tuple[str, ...] = ()
         key = key_of(f"{name}/{incarnation}")
         network = NETWORK
         credentials = Credentials(network, key.sign, verifies)
-        setup = Setup(name, founding, credentials, judge or Holders(), timers, Rules())
+        sources = Sources(self.rows.after, lambda: self.peers)
+        setup = Setup(name, founding, credentials, judge or Holders(), timers, Rules(), sources)
         self.drip = DripEngine(setup, Random(seed), itertools.count(1))
         self.drip.restore(self.rows, self.now)
         if rows is None:

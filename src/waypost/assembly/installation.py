@@ -6,6 +6,8 @@ Source: design, Contracts, 7; notes on DRiP, 4.9.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from waypost.drip.gaps import ReadRows
+from waypost.drip.history import ALONE
 from waypost.drip.literal import Peer as LiteralPeer
 from waypost.drip.members import CAPABILITIES
 from waypost.drip.proposer import Timers
@@ -22,6 +24,7 @@ class Installation:
     of the network that it was let into; None, it founds one unless its disk knows of one.  `contacts` are URLs of nodes
     that it may ask to be let in.  `literal` are peers of the profile drip-02.  `notary` is the node's log; None, it has
     none.  `intent_life_s` is how long a record may wait here for a quorum.
+    `read` reads rows of its own disk.
     """
 
     name: str
@@ -38,6 +41,7 @@ class Installation:
     timers: Timers = Timers()
     notary: Notary | None = None
     intent_life_s: int = 86_400
+    read: ReadRows = ALONE.read
 
     @property
     def incarnation(self) -> int:

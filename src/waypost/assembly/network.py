@@ -28,6 +28,7 @@ from waypost.drip.envelope import Envelope
 from waypost.drip.gossip import Author
 from waypost.drip.guard import Guard
 from waypost.drip.hearing import Hearing
+from waypost.drip.history import CAPABILITY, Sources
 from waypost.drip.intents import Intents, Transaction
 from waypost.drip.judge import Holders
 from waypost.drip.literal import Literal, LiteralQuestion
@@ -97,7 +98,9 @@ class Network:
         self._shelf = Shelf(self.id)
         me = self._me
         credentials, judge = Credentials(self.id, me.sign, self._guard.verify), Holders()
-        self._votes = DripEngine(Setup(me.name, first, credentials, judge, me.timers, Rules()), self._rng, self._ids)
+        sources = Sources(me.read, lambda: self._mesh.members.capable(CAPABILITY))
+        setup = Setup(me.name, first, credentials, judge, me.timers, Rules(), sources)
+        self._votes = DripEngine(setup, self._rng, self._ids)
         self._votes.restore(rows, now)
         self._intents = Intents(
             self._rng, self._ids, self._votes, credentials, judge, me.intent_life_s, self._has_quorum

@@ -48,11 +48,14 @@ def peers_seen(network: str, me: Installation, votes: DripEngine, gossip: Mesh, 
 
 
 def counted(votes: DripEngine, hearing: Hearing, gossip: Mesh) -> dict[str, int]:
+    history = votes.history.counts
     guard, relay, verdicts = hearing.guard.counts, hearing.relay.counts, gossip.counts
     passed = sum(relay.get(name, 0) for name in ("sent", "passed_on", "heard"))
     accepted, known = (sum(verdicts.get(name, 0) for name in names) for names in (("new", "learnt"), ("known",)))
     forged, flooded = (verdicts.get(name, 0) for name in ("forged", "flooded"))
     return {
+        "history_brought": history["taken"] + history["bare"],
+        "history_refused": history["refused"] + history["unasked"],
         "votes_dropped": votes.dropped,
         "votes_flooded": guard["flooded"],
         "votes_forged": guard["forged"],
@@ -70,6 +73,7 @@ def counted(votes: DripEngine, hearing: Hearing, gossip: Mesh) -> dict[str, int]
 
 def measured(votes: DripEngine, hearing: Hearing, gossip: Mesh, has_quorum: bool, now: float) -> dict[str, int]:
     return {
+        "history_missing": votes.history.missing,
         "network_state": STATES.index(gossip.state(now)),
         "roster_epoch": votes.epoch,
         "nodes_cut": len(hearing.relay.cut(now)),

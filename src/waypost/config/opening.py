@@ -6,6 +6,7 @@ from ipaddress import ip_address
 
 from waypost.assembly.installation import Installation
 from waypost.config import Config
+from waypost.drip.gaps import ReadRows
 from waypost.drip.literal import Peer as LiteralPeer
 from waypost.identity.certificates import identity_of, read_certificates
 from waypost.identity.keys import verifies
@@ -29,8 +30,8 @@ def open_keys(config: Config) -> Keyring:
     return Keyring.open(config.dir, time.time_ns() // 1_000_000, hosts=(*hosts, *config.http.hosts))
 
 
-def open_network(config: Config, keyring: Keyring) -> Installation:
-    """Who this node is in its network.  Raises ConfigError."""
+def open_network(config: Config, keyring: Keyring, read: ReadRows) -> Installation:
+    """Who this node is in its network; `read` reads rows of its disk.  Raises ConfigError."""
     now_ms = wall_clock_ms()
     own, *_ = read_certificates(keyring.credentials(now_ms).chain)
     _, _, name = identity_of(own)
@@ -50,6 +51,7 @@ def open_network(config: Config, keyring: Keyring) -> Installation:
         literal=tuple(LiteralPeer(peer.name, bool(peer.url)) for peer in config.peers.drip_02),
         notary=open_log(config, keyring, name),
         intent_life_s=config.peers.intents_s,
+        read=read,
     )
 
 

@@ -6,13 +6,14 @@ About a point for each message, and for each record that it brings; more for wha
 from dataclasses import dataclass
 from typing import Final
 
-from waypost.drip.messages import Message, RosterRequest, SealRequest, SealSnapshot, records_in
+from waypost.drip.messages import HistoryRequest, Message, RosterRequest, SealRequest, SealSnapshot, records_in
 from waypost.drip.rumours import Graft, Have, PageRequest, Pull, Rumour
 
 POINTS_A_SECOND: Final = 5_000
 POINTS_MAX: Final = 10_000
 ANSWER_COST: Final = 20  # of a question whose answer may be much larger
 SNAPSHOT_COST: Final = 200  # of one whose answer takes a look at every key
+READ_COST: Final = 16  # of what is read from the disk for an answer
 
 
 @dataclass(slots=True)
@@ -55,6 +56,8 @@ def cost_of_vote(message: Message) -> int:
             return SNAPSHOT_COST
         case RosterRequest():
             return ANSWER_COST
+        case HistoryRequest():
+            return ANSWER_COST + READ_COST * len(message.wanted)
         case SealSnapshot():
             return 1 + len(message.entries) // 16  # they are verified already, or cost FORGED_COST
         case _:

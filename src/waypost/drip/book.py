@@ -5,6 +5,7 @@
     drip_instance  namespace NUL key               Instance: what this voter promised and accepted
     drip_round     namespace NUL key               Rounds: which ballots this node has used as an initiator
     drip_alarm     namespace NUL key               Proof: voting has stopped
+    drip_bare      namespace NUL key NUL version   Certificate: of a version whose value nobody had any more
 
 A key's last RECENT_MAX versions are remembered by hash and txid, so that one can say later what became of a record.
 
@@ -17,10 +18,11 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
+from waypost.drip.gaps import Gap, Gaps
 from waypost.drip.messages import Proposal
 from waypost.drip.outbox import Outbox
 from waypost.engine import Rows
-from waypost.record import NEVER, ROSTER, Ballot, Committed, Mark, Place, Proof, Record
+from waypost.record import NEVER, ROSTER, Ballot, Certificate, Committed, Mark, Place, Proof, Record
 from waypost.record.wire import encode
 
 RECORDS: Final = "drip_record"
@@ -28,6 +30,7 @@ HISTORY: Final = "drip_history"
 INSTANCES: Final = "drip_instance"
 ROUNDS: Final = "drip_round"
 ALARMS: Final = "drip_alarm"
+BARE: Final = "drip_bare"
 RECENT_MAX: Final = 32  # versions of a key
 
 
@@ -57,6 +60,10 @@ def row_key(place: Place) -> bytes:
     return "\0".join(place).encode()
 
 
+def history_key(place: Place, version: int) -> bytes:
+    return row_key(place) + b"\0%016d" % version
+
+
 def place_in(key: bytes) -> Place:
     namespace, name = key.decode().split("\0")
     return namespace, name
@@ -68,6 +75,7 @@ class Book:
         self.instances: dict[Place, Instance] = {}
         self.opened: Counter[str] = Counter()  # votes under way, by the node whose ballot is promised
         self.stopped: dict[Place, Proof] = {}
+        self.gaps = Gaps(outbox)
         self._network = network
         self._outbox = outbox
         self._rounds: dict[Place, Rounds] = {}
@@ -124,10 +132,13 @@ class Book:
         record = committed.record
         place, key = record.place, row_key(record.place)
         data = committed.encode()
+        known = self.version(place)
+        if record.version > known + 1:
+            self.gaps.note(Gap(*place, known + 1, record.version - 1, record.prev, self.hash(place)))
         self.committed[place] = committed
         self._note(committed, place)
         self._outbox.put(RECORDS, key, data)
-        self._outbox.put(HISTORY, key + b"\0%016d" % record.version, data)
+        self._outbox.put(HISTORY, history_key(place, record.version), data)
         self._outbox.stored(committed)
         over = self.instances.pop(place, None)
         if over:
@@ -135,6 +146,17 @@ class Book:
             self._outbox.put(INSTANCES, key, None)
         if self._rounds.pop(place, None):
             self._outbox.put(ROUNDS, key, None)
+
+    def add(self, committed: Committed) -> None:
+        """A verified version that is older than the one held."""
+        record = committed.record
+        self._note(committed, record.place)
+        self._outbox.put(HISTORY, history_key(record.place, record.version), committed.encode())
+
+    def add_bare(self, certificate: Certificate) -> None:
+        """Of an older version nobody has more than this."""
+        matter = certificate.matter
+        self._outbox.put(BARE, history_key(matter.place, matter.version), certificate.encode())
 
     def instance(self, place: Place) -> Instance:
         """Of the next version."""

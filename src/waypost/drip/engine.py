@@ -19,6 +19,7 @@ from typing import Final
 from waypost.drip.admission import Admission
 from waypost.drip.alarms import Alarms
 from waypost.drip.book import Book, Instance
+from waypost.drip.history import ALONE, Historian, Sources
 from waypost.drip.judge import Judge
 from waypost.drip.merging import Merging
 from waypost.drip.messages import (
@@ -26,6 +27,8 @@ from waypost.drip.messages import (
     Admit,
     Alarm,
     Commit,
+    History,
+    HistoryRequest,
     Message,
     Nack,
     No,
@@ -67,6 +70,7 @@ class Setup:
     judge: Judge
     timers: Timers
     rules: Rules
+    sources: Sources = ALONE
 
 
 class DripEngine:
@@ -94,6 +98,9 @@ class DripEngine:
             self._book, self._electorate, outbox, timers.vote_s, learn=self.learn, on_accept=self._on_accept
         )
         self._alarms = Alarms(self._book, self._electorate, self._credentials, outbox)
+        self.history = Historian(
+            self._book, self._electorate, self._credentials, self._alarms, setup.sources, rng, outbox
+        )
         self._proposer = Proposer(
             self._book,
             self._electorate,
@@ -124,6 +131,7 @@ class DripEngine:
             self._electorate.learn(committed)
         self._book.committed.setdefault(ROSTER, self._setup.founding)
         self._electorate.restore(rows)
+        self.history.restore(rows, now)
         for place in self._book.instances:
             self._on_accept(place)
         self._merging.begin(now)
@@ -141,7 +149,7 @@ class DripEngine:
 
     def handle_timer(self, now: float) -> None:
         self._tell_time(now)
-        for organ in (self._proposer, self._reader, self._admission, self._merging):
+        for organ in (self._proposer, self._reader, self._admission, self._merging, self.history):
             organ.handle_timer(now)
         for place in self._doubts.pop_due(now):
             if self._book.instance(place).accepted and place not in self._book.stopped:
@@ -150,7 +158,7 @@ class DripEngine:
                     self._on_accept(place)
 
     def next_timer(self) -> float | None:
-        organs = (self._proposer, self._reader, self._admission, self._merging)
+        organs = (self._proposer, self._reader, self._admission, self._merging, self.history)
         timers = (*(organ.next_timer() for organ in organs), self._doubts.next())
         return min((when for when in timers if when is not None), default=None)
 
@@ -158,7 +166,7 @@ class DripEngine:
         return self._outbox.take()
 
     def check(self) -> None:
-        for organ in (self._book, self._electorate, self._proposer, self._admission):
+        for organ in (self._book, self._electorate, self._voter.citing, self._proposer, self._admission, self.history):
             organ.check()
 
     # Commands
@@ -385,6 +393,10 @@ class DripEngine:
                 self._merging.receive_request(node, message)
             case SealSnapshot():
                 self._merging.receive(node, message, now)
+            case HistoryRequest():
+                self.history.receive_request(node, message)
+            case History():
+                self.history.receive(node, message, now)
             case Alarm():
                 if message.proof.first.matter.place not in self._book.stopped:
                     self._alarms.receive(message.proof)
@@ -410,6 +422,7 @@ class DripEngine:
         """A verified version that is newer."""
         place, term = committed.record.place, self._electorate.term
         self._book.take(committed)
+        self.history.wake(now)
         self._doubts.clear(place)
         if place == ROSTER:
             self._electorate.learn(committed)

@@ -25,6 +25,7 @@ from random import Random
 from statistics import median_low
 from typing import Final
 
+from waypost.drip.history import CAPABILITY as HISTORY
 from waypost.drip.rumours import WIRE, Beat, Probe, Probed, Rumour, State
 from waypost.engine import Deadlines
 from waypost.record import Hlc
@@ -38,7 +39,7 @@ QUORUM_WITHIN: Final = 30.0  # seconds
 ALL_MAX: Final = 8  # nodes up to which everybody is everybody's neighbour
 SENT_MAX: Final = 32  # beats whose answers tell how far the other is
 PROBED_FOR_MAX: Final = 16  # who asked us to look whether one node is there
-CAPABILITIES: Final = ("gossip", "repair")
+CAPABILITIES: Final = ("gossip", "repair", HISTORY)
 
 
 @dataclass(slots=True)
@@ -102,6 +103,10 @@ class Members:
     def alive(self) -> tuple[str, ...]:
         """All others that are not known to be inactive."""
         return tuple(name for name, other in self._others.items() if not other.inactive)
+
+    def capable(self, capability: str) -> tuple[str, ...]:
+        """Those of them that can do it, by what their beats say."""
+        return tuple(name for name in self.alive if capability in self._others[name].capabilities)
 
     def other(self, name: str) -> Other | None:
         return self._others.get(name)

@@ -8,6 +8,7 @@ On the wire they are items of an array, {"type": "poll", …}: parcel.py.
     read, read-answer            what is committed, asked of a quorum
     roster-request, roster-news  epochs that somebody lacks
     seal-request, seal-snapshot  what a voter of the last epoch had accepted when it stopped voting there
+    history-request, history     older versions of keys, with the proof that each holds
     alarm, restored              proof that a voter signed two records, or forgot what it had signed
     admit                        let me into the roster
 
@@ -18,13 +19,15 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
 
-from waypost.record import Ballot, Committed, Member, Place, Proof, Record, Vote
+from waypost.record import Ballot, Certificate, Committed, Member, Place, Proof, Record, Vote
 from waypost.record.wire import Count, MaybeSignature, Name, Namespace, Version
 
 PARCEL_MAX: Final = 1 << 20  # octets
 MESSAGES_MAX: Final = 256  # in one parcel
 ROSTERS_MAX: Final = 8  # in one message: the rest is asked for again
 ENTRIES_MAX: Final = 256  # of a snapshot's page
+WANTED_MAX: Final = 64  # gaps in one question about older versions
+VERSIONS_MAX: Final = 128  # in one answer to it
 
 Reason = Literal["stale", "entitlement", "epoch", "invalid", "stopped", "busy"]
 
@@ -148,6 +151,40 @@ class SealSnapshot(Struct, frozen=True, tag="seal-snapshot"):
     next: tuple[str, str] | None
 
 
+class Wanted(Struct, frozen=True):
+    """Versions of a key, from `high` down to `low`."""
+
+    namespace: Namespace
+    key: Name
+    high: Version
+    low: Version
+
+    @property
+    def place(self) -> Place:
+        return self.namespace, self.key
+
+
+class Past(Struct, frozen=True):
+    """A version; `record` is None where its value was dropped, and the certificate says which it was."""
+
+    certificate: Certificate
+    record: Record | None
+
+
+class HistoryRequest(Struct, frozen=True, tag="history-request"):
+    """Of a node whose heartbeats have the capability `history`; `id` is the asker's."""
+
+    id: Count
+    wanted: Annotated[tuple[Wanted, ...], Meta(min_length=1, max_length=WANTED_MAX)]
+
+
+class History(Struct, frozen=True, tag="history"):
+    """As many as fit of what was wanted, in order: of each key from the highest down, as far as there is no gap."""
+
+    id: Count
+    versions: Annotated[tuple[Past, ...], Meta(max_length=VERSIONS_MAX)]
+
+
 class Alarm(Struct, frozen=True, tag="alarm"):
     proof: Proof
 
@@ -170,7 +207,8 @@ class Admit(Struct, frozen=True, tag="admit"):
 
 Message = (
     Poll | Promise | Nack | VoteCall | Yes | No | Commit | Read | ReadAnswer
-    | RosterRequest | RosterNews | SealRequest | SealSnapshot | Alarm | Restored | Admit
+    | RosterRequest | RosterNews | SealRequest | SealSnapshot | HistoryRequest | History
+    | Alarm | Restored | Admit
 )  # fmt: skip
 
 
@@ -198,6 +236,8 @@ def records_in(message: Struct) -> list[Record]:
             held = [message.successor]
         case SealSnapshot():
             held = [item for entry in message.entries for item in (entry.committed, entry.accepted)]
+        case History():
+            return [past.record for past in message.versions if past.record is not None]
         case _:
             return []
     return [item.record for item in held if item is not None]

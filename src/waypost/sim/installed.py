@@ -10,6 +10,7 @@ nothing (people.py).
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from random import Random
 from typing import Any, Final
 
@@ -172,6 +173,7 @@ class Party:
             carries=self.carries(name),
             timers=TIMERS,
             notary=notary_of(name, self._read(name)) if self._logs else None,
+            read=lambda table, after, count: tuple(islice(self.nodes[name].disk.scan(table, after), count)),
         )
         return Installed(self._make(rng, self.settings, installation), self._names.__getitem__)
 

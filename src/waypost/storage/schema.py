@@ -62,6 +62,12 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     CREATE TABLE drip_intent (key BLOB PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
     """,
     in_order_of_arrival("drip_record", "drip_history", "drip_instance", "ledger_tail", "ledger_mirror"),
+    # What is there is to be looked through for gaps, once: drip/gaps.py.
+    """
+    CREATE TABLE drip_gap (key BLOB PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
+    CREATE TABLE drip_bare (key BLOB PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
+    INSERT INTO drip_gap SELECT x'', x'' WHERE EXISTS (SELECT 1 FROM drip_history);
+    """,
 )
 
 

@@ -22,7 +22,7 @@ from typing import Final
 
 import msgspec
 
-from waypost.drip import book, gossip, intents
+from waypost.drip import book, gaps, gossip, intents
 from waypost.drip.roster import EPOCHS, NODE, PAST, SELF, Self
 from waypost.errors import ConfigError, StoreError, WaypostError, WireError
 from waypost.identity import tokens
@@ -32,11 +32,11 @@ from waypost.identity.oscore import SEQUENCE_FLOOR, SEQUENCE_ROW
 from waypost.identity.token import Token
 from waypost.rd import evictions
 from waypost.rd import record as directory
-from waypost.record import ROSTER, Change, Committed, Place, Proof, Roster, network_of, roster_in
+from waypost.record import ROSTER, Certificate, Change, Committed, Place, Proof, Roster, network_of, roster_in
 from waypost.record.feed import FEED, FEED_ID, META
 from waypost.record.gossiped import Gossiped
 from waypost.record.verification import Remembering
-from waypost.record.vote import require_committed
+from waypost.record.vote import is_certified, require_committed
 from waypost.storage.archive import Manifest, Taker, unpack
 from waypost.storage.backup import FOUNDING
 from waypost.storage.files import make_directory, read_file
@@ -143,6 +143,8 @@ class _Judge:
         yield book.INSTANCES, self._each(book.INSTANCES, self._instance)
         yield book.ROUNDS, self._each(book.ROUNDS, _reads(book.Rounds))
         yield book.ALARMS, self._each(book.ALARMS, _reads(Proof))
+        yield book.BARE, self._each(book.BARE, self._bare)
+        yield gaps.GAPS, self._each(gaps.GAPS, lambda key, value: key == gaps.UNSEARCHED or gaps.read_row(key, value))
         yield intents.TABLE, self._each(intents.TABLE, intents.read_row)
         yield gossip.RECORDS, self._each(gossip.RECORDS, _gossiped)
         for table, look in looks():
@@ -208,7 +210,7 @@ class _Judge:
     def _version(self, key: bytes, value: bytes) -> None:
         committed = msgspec.json.decode(value, type=Committed)
         record = committed.record
-        if key != book.row_key(record.place) + b"\0%016d" % record.version:
+        if key != book.history_key(record.place, record.version):
             raise WireError("it lies under another's key")
         self._certify(committed)
         hash = record.hash(self._network)
@@ -219,6 +221,15 @@ class _Judge:
         self._newest[record.place] = committed
         if record.place == ROSTER and record.version > 1:
             self._rosters[record.version] = roster_in(record)
+
+    def _bare(self, key: bytes, value: bytes) -> None:
+        certificate = Certificate.decode(value)
+        matter = certificate.matter
+        if key != book.history_key(matter.place, matter.version):
+            raise WireError("it lies under another's key")
+        roster = self._rosters.get(matter.ballot.epoch)
+        if roster is None or not is_certified(certificate, roster, self._network, self._verify, roster.quorum):
+            raise WireError("it is not certified")
 
     def _record(self, key: bytes, value: bytes) -> None:
         committed = msgspec.json.decode(value, type=Committed)
