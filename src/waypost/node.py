@@ -27,6 +27,7 @@ from waypost.api.asking import Asking, only_peers
 from waypost.api.joining import Joining
 from waypost.api.literal import Literal
 from waypost.api.mesh import Hearing
+from waypost.api.newcomers import Newcomers
 from waypost.api.renewing import Renewing
 from waypost.api.routes import PEER_ROUTES
 from waypost.api.server import application
@@ -44,6 +45,7 @@ from waypost.identity.anchors import Revoked
 from waypost.identity.certificates import read_certificate
 from waypost.identity.credentials import Credentials
 from waypost.identity.keys import fingerprint
+from waypost.identity.pins import Pins
 from waypost.identity.requests import Signatures
 from waypost.identity.token import Created, FirstToken
 from waypost.ledger.questions import Call
@@ -237,7 +239,7 @@ class Node:
         contacts = Contacts(self._keys, self.ask, self._peers.outside)
         self._logs = Logs(installation.name, self._credentials, self._host.answered, source, signs)
         undo.push_async_callback(self._logs.close)
-        self._host.outside = partial(_hand_out, contacts, self._logs)
+        self._host.outside = partial(_hand_out, contacts, self._logs, self._keys.pins)
         listeners = await undo.enter_async_context(AsyncExitStack())  # after the host: what was taken is still answered
         undo.push_async_callback(self._host.stop)
         await self._host.start(store)
@@ -306,7 +308,8 @@ class Node:
         config = self._config
         reader = Reader(config.dir)
         undo.callback(reader.close)
-        identify = Asking(self.ask, self._credentials).identify
+        asking = Asking(self.ask, self._credentials)
+        identify = asking.identify
         joining = Joining(self.ask, self._keys)
         made = partial(
             application, self.ask, self._ready, measure=self._measure, joining=joining, hosts=config.http.hosts
@@ -337,7 +340,10 @@ class Node:
         keys = {peer.name: bytes.fromhex(peer.key) or None for peer in config.peers.drip_02}
         literal = Literal(self.name, keys, self.ask, identify, self._policy.decide, self._gate)
         signatures = Signatures(self._peers.key_of) if config.peers.signatures == "on" else None
-        hearing = Hearing(only, self._policy.decide, self._host.hear, network, literal.serve, signatures, self.name)
+        newcomers = Newcomers(asking.newcomer, self.ask, self._keys, self._policy.decide, network)
+        hearing = Hearing(
+            only, self._policy.decide, self._host.hear, network, literal.serve, signatures, self.name, newcomers.take
+        )
         hearing.serve_in(peers)
         literal.serve_in(peers)
         tiles(hearing.identify, self._policy.decide, self._gate, network).serve_in(peers)
@@ -374,6 +380,7 @@ class Node:
                 "datagrams_unsent": self._host.unsent,
                 **counters(self._oscore),
                 **self._peers.counters(),
+                "peers_other_key": self._keys.pins.refused,
                 **self._logs.counters(),
                 "dtls_dropped": _by_reason(self._dtls, lambda driver: driver.associations.dropped),
                 "dtls_sessions_ended": _by_reason(self._dtls, lambda driver: driver.associations.ended),
@@ -424,8 +431,10 @@ class Node:
         return name
 
 
-def _hand_out(contacts: Contacts, logs: Logs, ask: Ask) -> None:
+def _hand_out(contacts: Contacts, logs: Logs, pins: Pins, ask: Ask) -> None:
     """What the engine asks of the world, to whoever brings it there."""
+    if isinstance(ask.body, Reach):
+        pins.of = ask.body.pins
     if isinstance(ask.body, Call | Reach):
         logs.outside(ask)
     if not isinstance(ask.body, Call):

@@ -24,7 +24,9 @@ from waypost.api.problem import Refusal
 from waypost.errors import DeniedError, WireError
 from waypost.identity import ANONYMOUS, OPERATOR, Identity
 from waypost.identity.admission import Buckets, prefix_of
+from waypost.identity.certificates import read_certificate
 from waypost.identity.credentials import Credentials
+from waypost.identity.keys import PublicKey
 from waypost.identity.token import Authenticate, Shown
 from waypost.runtime.tls import chain_of
 
@@ -65,6 +67,21 @@ class Asking:
         if is_local(request):
             return OPERATOR
         return self._certified(request)
+
+    def newcomer(self, request: web.Request) -> tuple[Identity, PublicKey]:
+        """Whom the certificate that it showed stands for, and its key, whatever the roster says of keys.
+
+        Raises Refusal.
+        """
+        connection = request.get_extra_info("ssl_object")
+        chain = chain_of(connection) if connection is not None else ()
+        if self._credentials is None or not chain:
+            raise Refusal(401, "here nodes are answered, by the certificate that they show")
+        try:
+            who = self._credentials().certified(chain, self._wall_ms(), is_pinned=False)
+        except DeniedError as error:
+            raise self._refusal(str(error), request.remote or "") from error
+        return who, read_certificate(chain[0]).public
 
     async def _bearer(self, field: str, source: str) -> Identity:
         scheme, _, text = field.partition(" ")

@@ -9,7 +9,7 @@ Source: notes on DRiP, 1.2, 1.3, 4.3 and 4.14.
 import asyncio
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from aiohttp import web
@@ -48,7 +48,7 @@ class Hearing:
     """`hear` takes what a node says, False when it cannot now; `network` is the id of ours.
 
     `literal` answers who names no network; None, nobody does.  `signatures` takes signed requests in place of a
-    certificate, for `name`, which is this node; None, nobody does.
+    certificate, for `name`, which is this node; None, nobody does.  `newcomers` takes who comes to join first.
     """
 
     def __init__(
@@ -60,7 +60,9 @@ class Hearing:
         literal: Handler | None = None,
         signatures: Signatures | None = None,
         name: str = "",
+        newcomers: Callable[[web.Request, Handler], Awaitable[web.StreamResponse]] | None = None,
     ) -> None:
+        self._newcomers = newcomers
         self._signatures = signatures
         self._name = name
         self._identify = identify
@@ -85,7 +87,13 @@ class Hearing:
 
     def serve_in(self, app: web.Application) -> None:
         for call in parcel.CALLS:
-            app.router.add_post(call, self.take)
+            app.router.add_post(call, self.join if call == parcel.JOINING else self.take)
+
+    async def join(self, request: web.Request) -> web.StreamResponse:
+        """Raises Refusal."""
+        if self._newcomers is None or "Signature-Input" in request.headers:
+            return await self.take(request)
+        return await self._newcomers(request, self.take)
 
     def brief(self, app: web.Application, certified: Certified) -> Callable[[asyncio.BaseTransport], Take]:
         """For each connection to `app`, what answers its usual requests, of nodes that show a certificate."""

@@ -14,7 +14,7 @@ from random import Random
 from typing import Final, cast
 
 from waypost.assembly.carrier import ROOM, Carrier
-from waypost.assembly.installation import Installation, Introduce
+from waypost.assembly.installation import Installation, Introduce, LetIn
 from waypost.assembly.network import VOTED, Network
 from waypost.assembly.questions import Follow, Followed, Report, Review, Status
 from waypost.coap.links import filter_links
@@ -43,7 +43,7 @@ from waypost.record.gossiped import VALUE_MAX
 
 POLICY_RETRY: Final = 1  # seconds
 OF_VOTES: Final = (Cancel, Claim, Consult, Force, Settle, ShowPeers, ShowVotes)
-OF_NETWORK: Final = (*OF_VOTES, Introduce, Heard, Take, Leave, ShowLiteral)
+OF_NETWORK: Final = (*OF_VOTES, Introduce, LetIn, Heard, Take, Leave, ShowLiteral)
 IDEMPOTENT: Final = frozenset({("rd",), ("rd", "")})  # RFC 9176, 5: registering again is registering once
 
 

@@ -80,6 +80,18 @@ class Introduce:
 
 
 @dataclass(frozen=True, slots=True)
+class LetIn:
+    """Who has a certificate of the member's name, and another key for TLS than the roster has, asks to be let in.
+
+    `is_vouched`: the authority is here, and certified that key.  Answered with whether it is in, or voted on.
+    """
+
+    member: Member
+    signature: str
+    is_vouched: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Introduced:
     """`network` is its id, and `founding` its first roster."""
 

@@ -20,7 +20,7 @@ import msgspec
 
 from waypost.assembly.carrier import RECORDS, ROOM
 from waypost.assembly.carrying import Carrying, takes
-from waypost.assembly.installation import Installation, Introduce, Introduced, Reach
+from waypost.assembly.installation import Installation, Introduce, Introduced, LetIn, Reach
 from waypost.assembly.showing import counted, measured, open_votes, peers_seen
 from waypost.drip import mesh
 from waypost.drip.engine import DripEngine, Setup
@@ -258,6 +258,8 @@ class Network:
                 return peers_seen(self.id, self._me, self._votes, self._mesh, self._has_quorum(now), now)
             case ShowVotes():
                 return open_votes(self.id, self._votes, self._intents)
+            case LetIn():
+                return self._votes.admit(question.member, now, question.signature, is_vouched=question.is_vouched)
             case Introduce():
                 self._introduce(question, now)
                 return Introduced(self.id, self._founding)

@@ -15,7 +15,7 @@ from waypost.drip.intents import Intents
 from waypost.drip.members import Members
 from waypost.drip.mesh import Mesh
 from waypost.drip.questions import Open, Peers, Seen, Votes
-from waypost.drip.rumours import State
+from waypost.drip.rumours import WIRE, State
 from waypost.record import ROSTER, Member
 
 OPEN_MAX: Final = 1_000  # votes under way that are told of at once
@@ -76,6 +76,7 @@ def measured(votes: DripEngine, hearing: Hearing, gossip: Mesh, has_quorum: bool
         "history_missing": votes.history.missing,
         "network_state": STATES.index(gossip.state(now)),
         "roster_epoch": votes.epoch,
+        "members_old": sum(0 < _wire_of(member, gossip.members) < WIRE for member in votes.roster.members),
         "nodes_cut": len(hearing.relay.cut(now)),
         "quorum": int(has_quorum),
         "voters": len(votes.roster.voters),
@@ -100,9 +101,16 @@ def open_votes(network: str, votes: DripEngine, intents: Intents) -> Votes:
     return Votes(tuple(some), len(instances), dict(votes.alarms), queued, len(intents))
 
 
+def _wire_of(member: Member, members: Members) -> int:
+    """What it speaks, as it said in a heartbeat, or as the roster does; 0: neither said."""
+    other = members.other(member.name)
+    stated = member.wire if member.wire > 1 else 0
+    return (other.wire if other is not None else 0) or stated
+
+
 def _seen(member: Member, is_voter: bool, members: Members, now: float) -> Seen:
     other = members.other(member.name)
-    wire = member.wire if member.wire > 1 else None  # else the roster does not say
+    wire = _wire_of(member, members) or None
     if other is None:
         return Seen(member, is_voter, None, None, None, None, wire, member.capabilities)
     return Seen(
@@ -112,6 +120,6 @@ def _seen(member: Member, is_voter: bool, members: Members, now: float) -> Seen:
         None if other.heard_at is None else now - other.heard_at,
         other.rtt,
         other.offset_ms,
-        other.wire or wire,
+        wire,
         other.capabilities if other.wire else member.capabilities,
     )

@@ -62,13 +62,15 @@ def _as_node(
     text: str, url: str, state: Path, name: str | None, hosts: tuple[str, ...], *, replace: bool
 ) -> "Enrolled":
     from waypost.api.enrolling import enrol
-    from waypost.identity.keys import make_p256, write_private
+    from waypost.identity.keys import make_p256, read_private, write_private
     from waypost.storage.joining import replace_keys, reserved
-    from waypost.storage.keyring import LOOPBACK
+    from waypost.storage.keyring import FOLDER, LOOPBACK
     from waypost.storage.network import NAME
 
-    key, named = make_p256(), tuple(dict.fromkeys((*LOOPBACK, *hosts)))
+    named = tuple(dict.fromkeys((*LOOPBACK, *hosts)))
     with reserved(state, replace=replace):
+        own = state / FOLDER / "tls.pem"
+        key = read_private(own.read_bytes()) if own.exists() else make_p256()  # the network may know the node by it
         enrolled = enrol(text, url, key, name=name, role="peer", hosts=named, wall_ms=wall_ms())
         files = {
             "tls.pem": write_private(key),

@@ -80,7 +80,11 @@ class Admission:
         stated = member if is_read else member.plain
         if stated in roster.members and not roster.has_details:
             return True
-        if not self._is_voter() or _is_moved(stated, roster):
+        if not self._is_voter():
+            return False
+        if _is_moved(stated, roster):
+            if not _shares_a_key(stated, roster):
+                self._apply(stated)  # nobody hears its votes: the operator has to say that it is the one
             return False
         is_itself = is_vouched or self._is_itself(member, signature, roster)
         others = tuple(each for each in roster.learners if each.name != member.name)
@@ -142,7 +146,8 @@ class Admission:
         self._wait_s = min(2 * self._wait_s, SEEK_MAX_S)
         if _is_moved(sought, roster):
             self._restate(self._stated(sought), now)
-            return
+            if _shares_a_key(sought, roster):
+                return
         known = dict.fromkeys((*(voter.name for voter in roster.voters), *self._contacts))
         others = [name for name in known if name != sought.name]
         if others:
@@ -253,6 +258,12 @@ class Admission:
             return False
         self._proposer.propose(record, None, now)
         return True
+
+
+def _shares_a_key(member: Member, roster: Roster) -> bool:
+    """For TLS, with what the roster says of it; who is known by name has all."""
+    held = roster.member(member.name)
+    return held is None or not held.tls or not set(held.tls).isdisjoint(member.tls)
 
 
 def _is_moved(member: Member, roster: Roster) -> bool:

@@ -226,10 +226,10 @@ class DripEngine:
             self._outbox.answer(id, Outcome(State.DENIED, current, NOT_FORCED))
         return id
 
-    def admit(self, member: Member, now: float, *, is_vouched: bool = False) -> bool:
+    def admit(self, member: Member, now: float, signature: str = "", *, is_vouched: bool = False) -> bool:
         """Let a node in as a learner, as a voter: whether it is in, or a vote on it has begun."""
         self._tell_time(now)
-        return self._admission.admit(member, now, is_vouched=is_vouched)
+        return self._admission.admit(member, now, signature, is_vouched=is_vouched)
 
     def speaks(self, node: str, wire: int, now: float) -> None:
         """A node of the roster says in its heartbeat which version of our wire it speaks."""

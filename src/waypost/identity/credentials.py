@@ -11,8 +11,10 @@ from dataclasses import dataclass
 
 from waypost.identity import Identity
 from waypost.identity.anchors import Trust
+from waypost.identity.certificates import read_certificate
 from waypost.identity.chains import certified
 from waypost.identity.oscore import SecurityContext
+from waypost.identity.pins import Pins
 from waypost.identity.shared import SharedKey
 
 __all__ = ["Credentials", "SharedKey"]
@@ -30,15 +32,22 @@ class Credentials:
     trust: Trust
     psks: Mapping[bytes, SharedKey]
     contexts: tuple[SecurityContext, ...] = ()
+    pins: Pins | None = None  # whom the network knows by their keys; None: it knows all by name
 
     @property
     def anchors(self) -> tuple[bytes, ...]:
         """The roots, each PEM, for a library that checks signatures itself; certified() has the last word."""
         return tuple(anchor.certificate.pem for anchor in self.trust.anchors)
 
-    def certified(self, chain: Sequence[bytes], wall_ms: int) -> Identity:
-        """Whom a peer's certificates, DER, its own first, stand for.  Raises DeniedError, and nothing else."""
-        return certified(chain, self.trust, wall_ms)
+    def certified(self, chain: Sequence[bytes], wall_ms: int, *, is_pinned: bool = True) -> Identity:
+        """Whom a peer's certificates, DER, its own first, stand for.  Raises DeniedError, and nothing else.
+
+        A node that the network knows by its key stands for itself with that key alone, unless not `is_pinned`.
+        """
+        who = certified(chain, self.trust, wall_ms)
+        if is_pinned and self.pins is not None and "peer" in who.roles:
+            self.pins.require(who.name, read_certificate(chain[0]).public)
+        return who
 
     def __repr__(self) -> str:
         return f"Credentials({len(self.trust.anchors)} anchors, {len(self.psks)} pre-shared keys)"

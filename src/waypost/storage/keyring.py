@@ -49,6 +49,7 @@ from waypost.identity.anchors import (
 )
 from waypost.identity.certificates import DAY_MS, Certificate, Subject
 from waypost.identity.credentials import Credentials
+from waypost.identity.pins import Pins
 from waypost.identity.shared import NONE, read_shared
 from waypost.storage.files import Files, Sync, make_directory
 from waypost.storage.private import require_private
@@ -80,6 +81,7 @@ class Issued(Struct, frozen=True, forbid_unknown_fields=True):
     role: str
     name: str
     not_after_ms: int
+    key: str = ""  # its fingerprint; "" in lines of before
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,7 @@ class Keyring:
         self.ends_ms: dict[str, int] = {}  # of the node's certificate, its root and the trust file, as last read
         self._due_ms = 0  # when the node's own certificate is to be looked at again
         self._credentials: Credentials | None = None
+        self.pins = Pins(log.error)
 
     @classmethod
     def open(cls, directory: Path, wall_ms: int, *, hosts: Sequence[str] = (), sync: Sync = os.fsync) -> "Keyring":
@@ -199,13 +202,16 @@ class Keyring:
         return Believed(trust, revoked, now)
 
     def renew(self, wall_ms: int) -> bool:
-        """Make the node's own certificate anew when it ends soon, or names too few hosts; whether it did."""
+        """Make the node's own certificate anew when it ends soon, or names too few hosts; whether it did.
+
+        The key stays, where there is one: the network may know the node by it.
+        """
         if not self._ends(wall_ms):
             return False
         if not self.has_authority:
             log.warning("the node's certificate should be renewed, and ca.pem is not here")
             return False
-        key = keys.make_p256()
+        key = self.read("tls.pem", keys.read_private) if self.has("tls.pem") else keys.make_p256()
         try:
             own = self.issue(Subject("peer", self.name, self.hosts, OWN_DAYS), key.public_key(), wall_ms)
         except ValueError as error:
@@ -225,7 +231,7 @@ class Keyring:
         if keys.fingerprint(key.public_key()) != keys.fingerprint(root.public):
             raise ConfigError(f"{self.folder / 'ca.pem'} is not the key of ca.crt", hint="waypost ca rotate")
         made = certificates.issue(key, root, subject, public, wall_ms)
-        self._remember(Issued(made.serial, subject.role, subject.name, made.not_after_ms))
+        self._remember(Issued(made.serial, subject.role, subject.name, made.not_after_ms, keys.fingerprint(public)))
         return made
 
     def issued(self) -> list[Issued]:
@@ -267,6 +273,7 @@ class Keyring:
             trust=replace(believed.trust, revoked=believed.all_revoked),
             psks=self.shared.psks,
             contexts=self.shared.contexts,
+            pins=self.pins,
         )
 
     def _ends(self, wall_ms: int) -> bool:

@@ -25,6 +25,14 @@ def check_network(running: Running) -> list[Finding]:
         found.append(
             warn("network", sentence, "start each on an empty directory, and promote it: `waypost peers promote`")
         )
+    if thefts := int(figures.get("waypost_peers_other_key_total", 0)):
+        sentence = f"{thefts} times somebody showed a certificate for a member and another key than the roster has"
+        hint = "if no node was given new keys, the authority's key is stolen: `waypost ca rotate`"
+        found.append(fail("network", sentence, hint))
+    if old := int(figures.get("waypost_members_old", 0)):
+        sentence = f"{old} members speak an older wire than this node"
+        hint = "`waypost peers` shows which: until they are updated, nodes are known by name, and not by key"
+        found.append(warn("network", sentence, hint))
     if cut:
         sentence = f"{cut} nodes cannot be reached from here: votes go by way of others"
         found.append(warn("network", sentence, "can this machine connect to their peers' ports?"))
