@@ -234,10 +234,10 @@ class Node:
         self._host = Host(self._oscore or assembly, self._writer)
         hear, reached, source = self._host.hear, self._host.reached, speaks_from(config.peers.listen)
         signs = self._keys.node.sign if config.peers.signatures == "on" else None
-        self._peers = Peers(installation.name, self._credentials, hear, reached, source, signs)
+        self._peers = Peers(installation.name, self._recent_credentials, hear, reached, source, signs)
         undo.push_async_callback(self._peers.close)
         contacts = Contacts(self._keys, self.ask, self._peers.outside)
-        self._logs = Logs(installation.name, self._credentials, self._host.answered, source, signs)
+        self._logs = Logs(installation.name, self._recent_credentials, self._host.answered, source, signs)
         undo.push_async_callback(self._logs.close)
         self._host.outside = partial(_hand_out, contacts, self._logs, self._keys.pins)
         listeners = await undo.enter_async_context(AsyncExitStack())  # after the host: what was taken is still answered

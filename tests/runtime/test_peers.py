@@ -257,21 +257,35 @@ def test_the_counter_grows_with_each_request(home: Home) -> None:
     asyncio.run(story())
 
 
-def test_what_is_said_in_one_turn_of_the_loop_goes_in_one_request_for_each_call(home: Home) -> None:
+def test_what_is_said_in_one_turn_of_the_loop_goes_in_one_request_on_the_call_of_the_first(home: Home) -> None:
+    async def story() -> None:
+        server = home.server()
+        said: list[Message] = [
+            Read(1, "names", "lamp", 1),
+            Poll(*SLOT, None),
+            RosterRequest(1),
+            Read(2, "names", "lamp", 1),
+        ]
+        async with home.between(server) as peers:
+            tell(peers, *said)
+            await until(lambda: server.heard)
+        (request,) = server.requests
+        assert (request.line, request.headers["DRiP-Transaction-Type"]) == ("POST /reading HTTP/1.1", "update")
+        assert request.messages == tuple(said)
+
+    asyncio.run(story())
+
+
+def test_what_may_wait_goes_with_what_may_not(home: Home) -> None:
     async def story() -> None:
         server = home.server()
         async with home.between(server) as peers:
-            reads = [Read(number, "names", "lamp", 1) for number in range(100)]
-            for read in reads:
-                tell(peers, read, Poll(*SLOT, None), RosterRequest(1))
-            await until(lambda: len(server.heard) == 300)
-        assert sorted(request.line.split()[1] for request in server.requests) == [
-            "/reading",
-            "/sync/node/anna",
-            "/voting",
-        ]
-        said = [request.messages for request in server.requests if "/reading" in request.line]
-        assert said == [tuple(reads)]
+            for number in range(2):  # the first opens the connection, so that nothing but the lanes decides
+                await until(lambda: len(server.heard) == 2 * number)
+                peers.outside(Whisper("berta", (Have((bytes(16),)),)))
+                tell(peers, READ)
+            await until(lambda: len(server.heard) == 4)
+        assert [request.messages for request in server.requests] == [(READ, Have((bytes(16),)))] * 2
 
     asyncio.run(story())
 

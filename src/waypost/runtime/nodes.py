@@ -5,7 +5,9 @@ With signatures a proxy may stand before the other node; a request is then signe
 Source: notes on DRiP, 1.3 and 5.1; RFC 9421; RFC 9530.
 """
 
+import asyncio
 import secrets
+import ssl
 import time
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -18,6 +20,7 @@ from waypost.errors import DeniedError
 from waypost.identity.certificates import states_identity
 from waypost.identity.credentials import Credentials
 from waypost.identity.requests import Message, Sign, digest_of, signed
+from waypost.runtime.line import Line
 from waypost.runtime.tls import chain_of
 
 NETWORK: Final = "Waypost-Network"  # header: the network's id, and the mark of the profile `ballot`
@@ -100,13 +103,53 @@ class Connector(aiohttp.TCPConnector):
         protocol = await super()._create_connection(req, traces, timeout)
         assert protocol.transport is not None
         try:
-            chain = chain_of(protocol.transport.get_extra_info("ssl_object"))
-            if self._proxied and not states_identity(chain[0]):
-                return protocol  # a proxy, which the URL names
-            who = self._credentials().certified(chain, time.time_ns() // 1_000_000)
-            if "peer" not in who.roles or who.name not in self._expected(req.url):
-                raise DeniedError(f"{req.url.origin()} is {who.subject}, and not who should be there")
+            _require(protocol.transport, self._credentials(), self._expected(req.url), self._proxied)
         except DeniedError:
             protocol.close()
             raise
         return protocol
+
+
+async def dial(
+    url: str,
+    name: str,
+    context: ssl.SSLContext,
+    credentials: Credentials,
+    source: str | None = None,
+    *,
+    proxied: bool = False,
+) -> Line:
+    """A connection to the node `name`, whose origin is `url`.
+
+    Raises OSError, TimeoutError, and DeniedError if it is somebody else; ssl.SSLError is an OSError.
+    """
+    origin = URL(url)
+    assert origin.host is not None  # is_origin() has looked
+    assert origin.port is not None
+    async with asyncio.timeout(CONNECT_S):
+        transport, line = await asyncio.get_running_loop().create_connection(
+            lambda: Line(credentials, answer_s=ANSWER_S, idle_s=IDLE_S),
+            origin.host,
+            origin.port,
+            ssl=context,
+            server_hostname=origin.host,
+            local_addr=None if source is None else (source, 0),
+        )
+    try:
+        _require(transport, credentials, frozenset((name,)), proxied)
+    except DeniedError:
+        line.abort()
+        raise
+    return line
+
+
+def _require(
+    transport: asyncio.BaseTransport, credentials: Credentials, expected: frozenset[str], proxied: bool
+) -> None:
+    """That one of those nodes is at the other end.  Raises DeniedError."""
+    chain = chain_of(transport.get_extra_info("ssl_object"))
+    if proxied and not states_identity(chain[0]):
+        return  # a proxy, which the URL names
+    who = credentials.certified(chain, time.time_ns() // 1_000_000)
+    if "peer" not in who.roles or who.name not in expected:
+        raise DeniedError(f"it is {who.subject}, and not who should be there")

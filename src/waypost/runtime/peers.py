@@ -1,8 +1,9 @@
 """What a node has to say to the others of its network, brought there as the draft's calls over mutual TLS.
 
-Messages wait in a queue for each node, and what has gathered there by the time a request can go goes in one, for each
-of the draft's calls.  Nothing is sent twice: who needs an answer asks again.  A node that cannot be reached is tried
-again after a while, and what is said to it meanwhile is lost, and counted.
+Messages wait in a queue for each node, and what has gathered there by the time a request can go goes in one: on the
+draft's call of the first of them, and all are read whatever the call is.  Who says one thing at a time never waits; the
+more goes in each request, the longer the next one gathers.  Nothing is sent twice: who needs an answer asks again.  A
+node that cannot be reached is tried again after a while, and what is said to it meanwhile is lost, and counted.
 
 Before anything is said on a connection, the other end has shown a certificate, of the node that is meant; each node has
 connections of its own, and nobody is sent elsewhere by what it answers.
@@ -17,9 +18,6 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-import aiohttp
-from yarl import URL
-
 from waypost.assembly.installation import Reach
 from waypost.drip import parcel
 from waypost.drip.envelope import Pass
@@ -29,13 +27,14 @@ from waypost.drip.rumours import Whisper
 from waypost.errors import DeniedError
 from waypost.identity.credentials import Credentials
 from waypost.identity.requests import Sign
+from waypost.runtime.line import Line
 from waypost.runtime.nodes import (
     COUNTER,
     NETWORK,
     NODE_ID,
     WIRE,
     WIRE_VERSION,
-    begin_session,
+    dial,
     is_origin,
     signing_fields,
 )
@@ -46,8 +45,10 @@ TRANSACTION: Final = "DRiP-Transaction-Type"
 
 QUEUE_MAX: Final = 4 << 20  # octets that wait in one lane to one node
 UNDER_WAY_MAX: Final = 4  # requests to one node, of one lane
-GATHER_S: Final = 0.02  # seconds from one request to the next, while the node has not answered the one before
+GATHER_S: Final = 0.04  # seconds from one request to the next at most, while the node answers
+LATE_S: Final = 0.02  # the same at least, while it has not answered the one before
 SPREAD_S: Final = 0.05  # the same where nobody waits for what is said, always
+WEIGHT: Final = 0.25  # of the newest request among those before
 RETRY_MIN: Final = 0.1  # seconds until a node that could not be reached is tried again; each time twice as long
 RETRY_MAX: Final = 2.0
 
@@ -61,16 +62,29 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Lane:
-    """What waits for one node: messages, by the call that they go in, and how many octets those are in all."""
+    """What waits for one node: messages, each with the call that it goes in, and how many octets those are in all."""
 
-    waiting: dict[str, list[bytes]] = field(default_factory=dict)
+    waiting: list[tuple[str, bytes]] = field(default_factory=list)
     octets: int = 0
     under_way: int = 0
     sent_at: float = -1.0  # of the loop's clock
+    usual: float = 1.0  # messages that go at once
 
-    def take(self, now: float) -> dict[str, list[bytes]]:
-        waiting, self.waiting, self.octets, self.sent_at = self.waiting, {}, 0, now
+    def put(self, call: str, spelled: bytes) -> bool:
+        if self.octets + len(spelled) > QUEUE_MAX:
+            return False
+        self.waiting.append((call, spelled))
+        self.octets += len(spelled)
+        return True
+
+    def take(self, now: float) -> list[tuple[str, bytes]]:
+        waiting, self.waiting, self.octets, self.sent_at = self.waiting, [], 0, now
         return waiting
+
+    def due(self) -> float:
+        """From when on what waits may go, where somebody waits for what is said."""
+        gathering = GATHER_S * (1 - 1 / self.usual)
+        return self.sent_at + (max(gathering, LATE_S) if self.under_way else gathering)
 
 
 @dataclass(slots=True)
@@ -83,21 +97,43 @@ class Link:
     failures: int = 0  # in a row
     again_at: float = 0.0  # of the loop's clock
     is_reached: bool | None = None  # as was told
-    session: aiohttp.ClientSession | None = None
+    idle: list[Line] = field(default_factory=list)
+    busy: set[Line] = field(default_factory=set)
 
     def lane(self, call: str) -> Lane:
         return self.spread if call == parcel.COMMIT else self.asked
 
     def due(self) -> tuple[tuple[Lane, float], ...]:
         """Each lane in which something waits, and from when on it may go."""
-        asked = self.asked.sent_at + GATHER_S if self.asked.under_way else 0.0
-        both = (self.asked, asked), (self.spread, self.spread.sent_at + SPREAD_S)
+        both = (self.asked, self.asked.due()), (self.spread, self.spread.sent_at + SPREAD_S)
         return tuple((lane, when) for lane, when in both if lane.waiting and lane.under_way < UNDER_WAY_MAX)
+
+    def take(self, lane: Lane, now: float) -> list[tuple[str, bytes]]:
+        """What goes now; with what somebody waits for goes all the rest."""
+        taken = lane.take(now)
+        if lane is self.asked:
+            lane.usual += WEIGHT * (len(taken) - lane.usual)
+            if self.spread.waiting:
+                taken += self.spread.take(now)
+        return taken
 
     def drop(self) -> int:
         """Forget what waits; how many messages those were."""
         lanes = self.asked, self.spread
-        return sum(len(said) for lane in lanes for said in lane.take(lane.sent_at).values())
+        return sum(len(lane.take(lane.sent_at)) for lane in lanes)
+
+    def line(self, credentials: Credentials) -> Line | None:
+        """One that is open and not in use, and was opened with these credentials."""
+        while self.idle:
+            line = self.idle.pop()
+            if line.is_open and line.credentials is credentials:
+                return line
+            line.abort()
+        return None
+
+    def close(self) -> None:
+        for line in (*self.idle, *self.busy):
+            line.abort()
 
 
 class Peers:
@@ -142,7 +178,8 @@ class Peers:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await asyncio.gather(*(link.session.close() for link in self._links.values() if link.session is not None))
+        for link in self._links.values():
+            link.close()
 
     def key_of(self, name: str) -> bytes | None:
         """The 32 octets of a member's node key."""
@@ -190,8 +227,7 @@ class Peers:
         self._links = links
         for link in gone:
             self.counts["unreachable"] += link.drop()
-            if link.session is not None:
-                self._begin(link.session.close())
+            link.close()
 
     def _begin(self, work: Coroutine[None, None, None]) -> None:
         task = self._loop.create_task(work)
@@ -222,12 +258,8 @@ class Peers:
             self._spelled[id(message)] = message, parcel.spell(message)
         _, spelled = self._spelled[id(message)]
         call = parcel.call_of(message)
-        lane = link.lane(call)
-        if lane.octets + len(spelled) > QUEUE_MAX:
+        if not link.lane(call).put(call, spelled):
             self.counts["overflowed"] += 1
-            return
-        lane.waiting.setdefault(call, []).append(spelled)
-        lane.octets += len(spelled)
 
     def _flush(self) -> None:
         self._flushing = None
@@ -238,22 +270,26 @@ class Peers:
         now = self._loop.time()
         for name, link in self._links.items():
             for lane, when in link.due():
+                if not lane.waiting:  # it went with the other's
+                    continue
                 if when <= now:
-                    self._send(name, link, lane, lane.take(now))
+                    self._send(name, link, lane, link.take(lane, now))
                 else:
                     self._flush_at(when)
 
-    def _send(self, name: str, link: Link, lane: Lane, waiting: dict[str, list[bytes]]) -> None:
-        """Each call's in a request of its own."""
-        for call, spelled_of in waiting.items():
-            for body in parcel.bodies(spelled_of):
-                lane.under_way += 1
-                self._begin(self._post(name, link, lane, call, body))
+    def _send(self, name: str, link: Link, lane: Lane, taken: list[tuple[str, bytes]]) -> None:
+        """On the call of the first; in several requests where one cannot hold all."""
+        call, _ = taken[0]
+        for body in parcel.bodies(spelled for _, spelled in taken):
+            lane.under_way += 1
+            request = self._request(name, link, call, body)
+            line = link.line(self._credentials())
+            if line is None:
+                self._begin(self._dial(name, link, lane, request))
+            else:
+                self._post(name, link, lane, line, request)
 
-    async def _post(self, name: str, link: Link, lane: Lane, call: str, body: bytes) -> None:
-        if self._links.get(name) is not link:  # it is somewhere else by now, or gone
-            self.counts["unreachable"] += 1
-            return
+    def _request(self, name: str, link: Link, call: str, body: bytes) -> bytes:
         self._counter += 1
         path = parcel.path_of(call, self._name, name)
         headers = {
@@ -267,24 +303,50 @@ class Peers:
         }
         if self._sign is not None:
             headers |= signing_fields("POST", path, body, headers, self._name, name, self._sign)
-        target = URL(link.url + path, encoded=True)
+        fields = "".join([f"{field}: {text}\r\n" for field, text in headers.items()])
+        host = link.url.removeprefix("https://")
+        return f"POST {path} HTTP/1.1\r\nHost: {host}\r\n{fields}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+    async def _dial(self, name: str, link: Link, lane: Lane, request: bytes) -> None:
+        """For one more connection, and say it there."""
         try:
-            context = self._contexts.current()
-            session = self._session_of(name, link)
-            async with session.post(target, data=body, headers=headers, ssl=context, allow_redirects=False) as answer:
-                refused = answer.status
-                if refused != 200:
-                    self._refused(name, refused, (await answer.content.read(512)).decode(errors="replace"))
-        except (OSError, aiohttp.ClientError, TimeoutError, DeniedError) as error:
+            context, credentials = self._contexts.current(), self._credentials()
+            proxied = self._sign is not None
+            line = await dial(link.url, name, context, credentials, self._source, proxied=proxied)
+        except (OSError, TimeoutError, DeniedError) as error:
             self._failed(name, link, error)
-        else:
+            self._ended(link, lane)
+            return
+        if self._links.get(name) is link:
+            self._post(name, link, lane, line, request)
+        else:  # it is somewhere else by now, or gone
+            line.abort()
+            self.counts["unreachable"] += 1
+
+    def _post(self, name: str, link: Link, lane: Lane, line: Line, request: bytes) -> None:
+        def done(status: int, told: bytes) -> None:
+            link.busy.discard(line)
+            if line.is_open:
+                link.idle.append(line)
+            if status != 200:
+                self._refused(name, status, told.decode(errors="replace"))
             link.failures, link.again_at = 0, 0.0
             self.counts["requests"] += 1
             self._tell(name, link, True)
-        finally:
-            lane.under_way -= 1
-            if link.due():
-                self._flush_at(0.0)
+            self._ended(link, lane)
+
+        def lost(error: Exception) -> None:
+            link.busy.discard(line)
+            self._failed(name, link, error)
+            self._ended(link, lane)
+
+        link.busy.add(line)
+        line.post(request, done, lost)
+
+    def _ended(self, link: Link, lane: Lane) -> None:
+        lane.under_way -= 1
+        for _, when in link.due():
+            self._flush_at(when)
 
     def _failed(self, name: str, link: Link, error: Exception) -> None:
         self.counts["failed"] += 1
@@ -306,8 +368,3 @@ class Peers:
         self.counts["refused"] += 1
         if self.counts["refused"].bit_count() == 1:  # the first, the second, the fourth …
             log.warning("%s refused what this node said, with %d: %s", name, status, text)
-
-    def _session_of(self, name: str, link: Link) -> aiohttp.ClientSession:
-        if link.session is None:
-            link.session = begin_session(self._credentials, name, self._source, proxied=self._sign is not None)
-        return link.session
