@@ -23,6 +23,7 @@ from waypost.assembly.installation import Reach
 from waypost.config.opening import open_log
 from waypost.config.settling import load
 from waypost.engine import Ask
+from waypost.ledger.archive import read_tail
 from waypost.ledger.checkpoint import read_head
 from waypost.ledger.note import Algorithm, Key
 from waypost.ledger.questions import Call, Reply, Serve
@@ -46,12 +47,12 @@ def rows_of(directory: Path, table: str) -> dict[bytes, bytes]:
 def log_of(directory: Path) -> list[bytes]:
     """The entries of a node's own log, as they are on its disk."""
     rows = rows_of(directory, "ledger_tail")
-    size = int.from_bytes(rows.get(b"size", b""), "big")
+    size, tail = read_tail(rows.get)
     found: list[bytes] = []
     for index in range(size // WIDTH):
         path = directory / "tiles" / "log" / Tile(ENTRIES, index, WIDTH).path
         found += decode_bundle(path.read_bytes(), WIDTH)
-    return found + [rows[bytes([place])] for place in range(size % WIDTH)]
+    return found + tail
 
 
 class Liar:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keeping import WALL_MS, Kept, notary
 
+from waypost.codec import u8, u16
 from waypost.engine import Answer, Apply, Commit, Effect, Put
 from waypost.errors import StoreError, WireError
 from waypost.ledger import entry, index
@@ -83,6 +84,52 @@ def test_a_commit_has_a_limit_of_entries_and_of_octets() -> None:
     (commit,) = kept.log.take_effects(WALL_MS, 0.0)
     kept.carry(commit)
     assert kept.log.size == BATCH_MAX + 1 + BATCH_OCTETS_MAX // ENTRY_MAX
+
+
+@pytest.mark.parametrize("before", [1, 200, 255, 256, 300])
+@pytest.mark.parametrize("numbers", [(1,) * 20, (40,) * 20, (100, 3, 150, 1, 2, 254, 1), (600, 1)])
+def test_each_commit_leaves_a_row_of_entries_and_what_another_bundle_left_is_passed_over(
+    before: int, numbers: tuple[int, ...]
+) -> None:
+    kept = Kept()
+    kept.enter(*entered(before))
+    entries = entered(before)
+    for number in numbers:
+        rows = set(kept.disk.tables[TAIL].items())
+        kept.enter(*(more := entered(number, len(entries))))
+        entries += more
+        assert len(set(kept.disk.tables[TAIL].items()) - rows) <= 2
+        log = kept.again().log
+        assert log.entries(0, log.size) == entries
+
+
+def test_a_log_that_has_a_row_for_each_entry_goes_on() -> None:
+    kept = Kept()
+    kept.enter(*entered(300))
+    rows = kept.disk.tables[TAIL]
+    del rows[u16(0)]
+    rows.update((u8(place), b"entry %d" % (256 + place)) for place in range(44))
+    rows.update((u8(place), b"of another bundle") for place in range(44, 256))
+    entries = entered(300)
+    for number in (1, 60, 100, 50, 3):
+        kept = kept.again()
+        assert kept.log.entries(0, kept.log.size) == entries
+        kept.enter(*(more := entered(number, len(entries))))
+        entries += more
+    assert kept.again().log.size == 514
+
+
+def test_a_row_that_is_damaged_is_a_missing_entry() -> None:
+    for damaged in (b"", b"\0\0", b"\0\x09", u16(9) + bytes(17), None):
+        kept = Kept()
+        kept.enter(*entered(300))
+        kept.enter(*entered(9, 300))
+        if damaged is None:
+            del kept.disk.tables[TAIL][u16(44)]
+        else:
+            kept.disk.tables[TAIL][u16(44)] = damaged
+        with pytest.raises(StoreError, match="entry 300 of tiles/log is missing"):
+            kept.again()
 
 
 def test_what_nobody_waits_for_gathers() -> None:

@@ -10,7 +10,7 @@ from typing import Final
 import pytest
 from people import FOUNDING, NETWORK, WALL_MS, key_of, public_of
 
-from waypost.codec import u64
+from waypost.codec import u16, u64
 from waypost.drip.book import row_key
 from waypost.engine import Commit, Put
 from waypost.errors import ConfigError
@@ -25,6 +25,7 @@ from waypost.ledger.note import Algorithm, Key, Note, sign
 from waypost.ledger.peers import FIRST_LINE
 from waypost.ledger.peers import TABLE as PEER
 from waypost.ledger.statement import Statement
+from waypost.ledger.tiles import encode_bundle
 from waypost.storage.files import read_file
 from waypost.storage.fsck import Looked, fsck
 from waypost.storage.keyring import Keyring
@@ -38,6 +39,7 @@ PLACE: Final = index.of_commit(row_key(FOUNDING.record.place), FOUNDING.record.v
 SAID: Final = Statement(WALL_MS, {"says": "so"}, "example", "", public_of("heir")).signed(key_of("heir").sign).encode()
 STATED: Final = index.of_statement(SAID)
 OWN: Final = [b"entry %d" % number for number in range(597)] + [SAID, SAID, COMMIT]
+FORGED: Final = u16(88) + encode_bundle([b"forged", *OWN[513:]])  # the row of what came after the last full bundle
 OTHERS: Final = [b"other %d" % number for number in range(300)]
 
 
@@ -140,8 +142,9 @@ def change(state: Path, statement: str, *values: bytes) -> None:
 @pytest.mark.parametrize(
     ("statement", "values", "sentence"),
     [
-        ("UPDATE ledger_tail SET value = ? WHERE key = ?", (b"forged", b"\x01"), "another root"),
-        ("DELETE FROM ledger_tail WHERE key = ?", (b"\x01",), "tile/entries/002.p/88 is damaged"),
+        ("UPDATE ledger_tail SET value = ? WHERE key = ?", (FORGED, b"\x00\x00"), "another root"),
+        ("UPDATE ledger_tail SET value = ? WHERE key = ?", (b"no entries", b"\x00\x00"), "002.p/88 is damaged"),
+        ("DELETE FROM ledger_tail WHERE key = ?", (b"\x00\x00",), "tile/entries/002.p/88 is damaged"),
         ("UPDATE ledger_tail SET value = ? WHERE key = ?", (u64(599), b"size"), "there are 599"),
         ("UPDATE ledger_tail SET value = ? WHERE key = ?", (u64(601), b"size"), "there are 601"),
         ("UPDATE ledger_node SET value = ? WHERE key = ?", (b"x", HEAD), "cannot be read"),

@@ -11,7 +11,7 @@ from keeping import notary
 from test_backup import FEED_OF, NOW, change, contents, no_sync, saved
 from test_log_power_cut import append, opened, require
 
-from waypost.codec import u64
+from waypost.codec import u16, u64
 from waypost.engine import Commit, Put
 from waypost.errors import StoreError
 from waypost.ledger import index, mirror, peers, pieces, refused, rounds, witness
@@ -139,10 +139,11 @@ def row(tmp_path: Path, put: Put) -> tuple[str, ...]:
     [
         (Put(NODE, HEAD, None), "head of size 0"),
         (Put(NODE, HEAD, b"no note"), "head"),
-        (Put(TAIL, b"\x00", None), "entry 512 of tiles/log is missing"),
-        (Put(TAIL, b"\x00", b"another"), "are not those of its head"),
+        (Put(TAIL, b"\x00\x00", None), "entry 512 of tiles/log is missing"),
+        (Put(TAIL, b"\x00\x00", b"another"), "entry 512 of tiles/log is missing"),
+        (Put(TAIL, b"\x00\x00", u16(188) + bytes(2 * 188)), "are not those of its head"),
         (Put(TAIL, b"size", u64(699)), "are not those of its head"),
-        (Put(mirror.TABLE, DIGEST + b"\x05", b"another"), "tiles/mirror"),
+        (Put(mirror.TABLE, DIGEST + b"\x00\x00", b"another"), "tiles/mirror"),
         (Put(mirror.TABLE, DIGEST + b"/head", b"another"), "tiles/mirror"),
         (Put(index.TABLE, b"names\0lamp\0" + u64(1), b"short"), index.TABLE),
         (Put(peers.TABLE, b"berta", b"no keys"), peers.TABLE),

@@ -2,21 +2,24 @@
 
     <folder>/tile/<level>/<index>    as tiles.py names them, written in the Commit before the rows
     prefix + "size"  -> uint64       how many entries there are
-    prefix + uint8   -> entry        at that place of the bundle that is not full; past the end of it what is left of
-                                     the one before, and no part of the log
+    prefix + uint16  -> uint16 n, n entries, each with its length in two octets before it: what one commit brought, from
+                                     that place of the bundle that is not full; where none begins after the one before
+                                     it, what is left of another bundle, and no part of the log
 
-So an entry costs a row, and each 256th a few files.  Partial tiles are made from memory when they are asked for.  Only
-what settle() was told of is served: it is on disk.  Files without rows are those of a commit that failed; they are
-written again, with the same octets or others.
+Where no such row begins, an entry may have a row of its own, prefix + uint8: so it was written once.
+
+So a commit costs a row, and each 256th entry a few files.  Partial tiles are made from memory when they are asked for.
+Only what settle() was told of is served: it is on disk.  Files without rows are those of a commit that failed; they
+are written again, with the same octets or others.
 
 Source: C2SP tlog-tiles 0.1.0; notes on the ledger, 2 and 5 (STORE-FIRST).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Final
 
-from waypost.codec import u8, u64
+from waypost.codec import u8, u16, u64
 from waypost.engine import Put, PutFile, Rows
 from waypost.errors import StoreError, WireError
 from waypost.ledger.questions import ReadFile
@@ -41,12 +44,9 @@ class Archive:
 
     def restore(self, rows: Rows) -> None:
         """Raises StoreError if something is missing; whoever knows the root compares it."""
-        size = int.from_bytes(rows.get(self._table, self._prefix + SIZE) or b"", "big")
-        for place in range(size % WIDTH):
-            entry = rows.get(self._table, self._prefix + u8(place))
-            if entry is None:
-                raise StoreError(f"entry {size - size % WIDTH + place} of {self._folder} is missing")
-            self._tail.append(entry)
+        size, self._tail = read_tail(lambda key: rows.get(self._table, self._prefix + key))
+        if len(self._tail) < size % WIDTH:
+            raise StoreError(f"entry {size - size % WIDTH + len(self._tail)} of {self._folder} is missing")
         self.tree.restore(size, [leaf_hash(entry) for entry in self._tail])
         self.settle(size)
 
@@ -78,8 +78,9 @@ class Archive:
                 files[Tile(level, index, WIDTH)] = self.tree.tile(level, index, WIDTH)
         self._under_way |= files
         first = max(old - (self.size - self.size % WIDTH), 0)
-        puts = [self._put(u8(place), self._tail[place]) for place in range(first, len(self._tail))]
-        puts.append(self._put(SIZE, u64(self.size)))
+        puts = [self._put(SIZE, u64(self.size))]
+        if brought := self._tail[first:]:
+            puts.append(self._put(u16(first), u16(len(brought)) + encode_bundle(brought)))
         return tuple(PutFile(self._name(tile), data) for tile, data in files.items()), tuple(puts)
 
     def settle(self, size: int) -> None:
@@ -144,6 +145,26 @@ class Archive:
 
     def _put(self, key: bytes, value: bytes) -> Put:
         return Put(self._table, self._prefix + key, value)
+
+
+def read_tail(get: Callable[[bytes], bytes | None]) -> tuple[int, list[bytes]]:
+    """The size of a log, and the entries of its last bundle, as `get` has its rows: fewer where one is damaged."""
+    size = int.from_bytes(get(SIZE) or b"", "big")
+    tail: list[bytes] = []
+    while len(tail) < size % WIDTH and (found := _brought(get, len(tail))):
+        tail += found
+    return size, tail[: size % WIDTH]
+
+
+def _brought(get: Callable[[bytes], bytes | None], place: int) -> list[bytes]:
+    row = get(u16(place))
+    if row is None:
+        entry = get(u8(place))
+        return [] if entry is None else [entry]
+    try:
+        return decode_bundle(row[2:], int.from_bytes(row[:2], "big"))
+    except WireError:
+        return []
 
 
 def _bundles(old: int, new: int) -> list[tuple[int, int]]:

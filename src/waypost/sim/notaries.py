@@ -19,7 +19,7 @@ from typing import Any, Final
 import msgspec
 
 from waypost.engine import Apply, Ask, Commit, Effect, Path, Put, Rows
-from waypost.ledger.archive import SIZE
+from waypost.ledger.archive import read_tail
 from waypost.ledger.checkpoint import cosigner_of
 from waypost.ledger.engine import LedgerEngine
 from waypost.ledger.log import FOLDER, TAIL
@@ -349,9 +349,8 @@ def entries_of(disk: Disk, mirrored: str = "") -> list[bytes]:
     digest = sha256(mirrored.encode())
     folder = f"{MIRRORS}/{digest.hexdigest()}" if mirrored else FOLDER
     table, prefix = (MIRRORED, digest.digest()) if mirrored else (TAIL, b"")
-    size = int.from_bytes(disk.get(table, prefix + SIZE) or b"", "big")
+    size, tail = read_tail(lambda key: disk.get(table, prefix + key))
     found: list[bytes] = []
     for index in range(size // WIDTH):
         found += decode_bundle(disk.files[f"{folder}/{Tile(ENTRIES, index, WIDTH).path}"], WIDTH)
-    tail = [disk.get(table, prefix + bytes([place])) for place in range(size % WIDTH)]
-    return found + [entry for entry in tail if entry is not None]
+    return found + tail

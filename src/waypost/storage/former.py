@@ -11,17 +11,14 @@ import os
 from hashlib import sha256
 from pathlib import Path
 
-from waypost.codec import u8
 from waypost.engine import Commit, Put
 from waypost.errors import ConfigError, StoreError, WireError
-from waypost.ledger.archive import SIZE
 from waypost.ledger.checkpoint import read_head
 from waypost.ledger.engine import CURSOR
 from waypost.ledger.index import TABLE as INDEX
 from waypost.ledger.log import ADOPTED, DAY, FOLDER, HEAD, NODE, TAIL
 from waypost.ledger.mirror import TABLE as MIRROR
 from waypost.ledger.rounds import ROW as PUBLISHED
-from waypost.ledger.tiles import WIDTH
 from waypost.storage.files import Sync, make_directory, sync_directory
 from waypost.storage.store import Store
 from waypost.storage.tiles import MIRRORED, Kept
@@ -51,8 +48,7 @@ def set_aside(store: Store, directory: Path, origin: str, sync: Sync = os.fsync)
     log = Kept(FOLDER, TAIL, b"", head.size, note)
     _link(directory, log, f"tiles/mirror/{digest.hex()}", sync)
     copied = [Put(MIRROR, digest + ORIGIN, head.origin.encode()), Put(MIRROR, digest + MIRRORED, note)]
-    tail = (SIZE, *(u8(place) for place in range(head.size % WIDTH)))
-    copied += [Put(MIRROR, digest + key, store.get(TAIL, key)) for key in tail]
+    copied += [Put(MIRROR, digest + key, value) for key, value in store.scan(TAIL)]
     gone = [Put(table, key, None) for table in (TAIL, INDEX) for key, _ in store.scan(table)]
     gone += [Put(NODE, key, None) for key in (HEAD, DAY, CURSOR, PUBLISHED)]
     gone += [Put(NODE, key, None) for key, _ in store.scan(NODE, ADOPTED) if key.startswith(ADOPTED)]

@@ -17,11 +17,10 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from waypost.codec import u8
 from waypost.errors import ConfigError, ProofError, StoreError, WireError
 from waypost.identity.keys import verifies
 from waypost.ledger import index
-from waypost.ledger.archive import SIZE
+from waypost.ledger.archive import read_tail
 from waypost.ledger.audit import FAULTS_MAX, Audit, edge
 from waypost.ledger.checkpoint import Head, read_head
 from waypost.ledger.days import Chain
@@ -138,11 +137,10 @@ class _Copy:
     """A log on disk, as tlog-tiles has it: the partial tiles are made."""
 
     def __init__(self, directory: Path, rows: "_Rows", folder: str, table: str, prefix: bytes) -> None:
-        self.size = int.from_bytes(rows.get(table, prefix + SIZE) or b"", "big")
+        self.size, self._tail = read_tail(lambda key: rows.get(table, prefix + key))
         self._rows = rows
         self._file = partial(read_file, directory)
         self._folder = folder
-        self._table, self._prefix = table, prefix
         self._edge: dict[str, bytes] = {}
 
     def make_edge(self, head: Head) -> None:
@@ -191,8 +189,7 @@ class _Copy:
                 return encode_bundle(decode_bundle(full, WIDTH)[: tile.width])
             except WireError:
                 return full  # which the audit says
-        entries = [self._rows.get(self._table, self._prefix + u8(place)) for place in range(tile.width)]
-        return encode_bundle([entry for entry in entries if entry is not None])
+        return encode_bundle(self._tail[: tile.width])
 
 
 class _Rows:
