@@ -9,7 +9,16 @@ import pytest
 
 from waypost.engine import Answer, Commit
 from waypost.errors import StoreError
-from waypost.runtime.writer import BATCH_MAX, GATHER_MAX_S, GATHER_S, PENDING_MAX, SLICE, Writer, gather_s
+from waypost.runtime.writer import (
+    BATCH_MAX,
+    GATHER_LATE_S,
+    GATHER_MANY_S,
+    GATHER_S,
+    PENDING_MAX,
+    SLICE,
+    Writer,
+    gather_s,
+)
 
 
 class SlowStore:
@@ -66,11 +75,43 @@ def test_what_gathers_while_the_disk_works_is_one_transaction() -> None:
 
 
 def test_many_commits_are_gathered_longer_than_few_and_never_long() -> None:
-    times = [gather_s(size) for size in range(BATCH_MAX + 1)]
+    times = [gather_s(size, 0.0) for size in range(BATCH_MAX + 1)]
     assert times == sorted(times)
     assert times[0] == times[4] == GATHER_S
-    assert gather_s(20) == 0.005
-    assert times[-1] == GATHER_MAX_S
+    assert gather_s(20, 0.0) == 0.005
+    assert times[-1] == GATHER_MANY_S
+
+
+def test_commits_are_gathered_longer_where_the_loop_is_late_and_never_long() -> None:
+    assert gather_s(1, 0.0005) == GATHER_S, "they come back sooner than that"
+    assert gather_s(1, 0.004) == 0.008
+    assert gather_s(36, 0.004) == pytest.approx(0.009), "as long as their number says, if that is longer"
+    assert gather_s(1, 0.01) == gather_s(BATCH_MAX, 1.0) == GATHER_LATE_S
+
+
+def test_the_thread_waits_since_the_last_transaction_as_the_loop_is_late_lately() -> None:
+    """In the loop's thread it is always 24 ms later than the thread that writes says, where time stands still."""
+
+    def clock() -> float:
+        return 100.024 if threading.current_thread() is threading.main_thread() else 100.0
+
+    async def story() -> tuple[list[float], list[float]]:
+        store, owner, late, slept = SlowStore(), Owner(), list[float](), list[float]()
+        writer = Writer(store, clock=clock, sleep=slept.append)
+        writer.start(owner.on_committed, owner.on_failed)
+        store.gate.set()
+        for number in range(1, 5):
+            writer.submit(commit(number))
+            while len(owner.committed) < number:
+                await asyncio.sleep(0)
+            late.append(writer.late_s)
+        await writer.stop()
+        assert writer.seconds.total == 0.0
+        return late, slept
+
+    late, slept = asyncio.run(story())
+    assert late == pytest.approx([0.003, 0.005625, 0.007921875, 0.009931640625])
+    assert slept == pytest.approx([0.006, 0.01125, 0.01584375]), "who came first, alone, did not wait"
 
 
 def test_the_loop_has_its_turn_between_two_slices_of_a_batch() -> None:

@@ -2,8 +2,10 @@
 
 The thread takes everything that waits, up to BATCH_MAX, as one batch: while the disk works on one
 batch the next one gathers, so a slow disk means larger batches.  A commit that comes alone waits for
-a single fsync; those that come one after the other share one each GATHER_S, or a little later when many
-come.  Batches come back to the event loop in the order they were submitted, a slice at a time.
+a single fsync; those that come one after the other share one each GATHER_S.  They gather longer where many
+come, and where the loop is late: what would be durable sooner would only wait for its turn there, and each
+transaction takes of the processor that the loop has too little of.  Batches come back to the event loop in
+the order they were submitted, a slice at a time.
 
 All methods belong to the event loop's thread.  A store that raises ends the writer: nothing is
 committed after a failure, because commits are first in, first out.
@@ -26,7 +28,10 @@ PENDING_MAX: Final = 4096  # commits submitted and not yet durable; past it `ful
 BATCH_MAX: Final = 128  # commits of a transaction, past which no more join it; those of one turn of the loop do
 GATHER_S: Final = 0.002  # seconds at least between the beginnings of two transactions: under load they gather commits
 GATHER_EACH_S: Final = 0.00025  # seconds for each commit of the first, if that is more: from 4,000 a second on
-GATHER_MAX_S: Final = 0.01  # seconds at most
+GATHER_MANY_S: Final = 0.01  # seconds at most for their number
+GATHER_LATE: Final = 2.0  # times as long as the loop is late, if that is more
+GATHER_LATE_S: Final = 0.02  # seconds at most for that
+LATELY: Final = 0.125  # share of the last batch in how late the loop is
 SLICE: Final = 8  # commits whose effects the loop carries out in one go: under 2 ms
 
 SIZES: Final = (1, 2, 4, 8, 16, 32, 64, BATCH_MAX)  # commits
@@ -40,14 +45,26 @@ class Store(Protocol):
 
 
 class Writer:
-    """`sizes` of the durable batches in commits, and `seconds` that each took."""
+    """`sizes` of the durable batches in commits, and `seconds` that each took.
 
-    def __init__(self, store: Store) -> None:
+    `late_s` is how long durable batches waited for the loop, lately.  Both threads read `clock`.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        clock: Callable[[], float] = time.perf_counter,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         self._store = store
+        self._clock = clock
+        self._sleep = sleep
         self._queue: SimpleQueue[list[Commit] | None] = SimpleQueue()
         self._gathered: list[Commit] = []
         self._durable: deque[Commit] = deque()  # and not handed back yet
         self._pending = 0
+        self.late_s = 0.0
         self.sizes = Distribution(SIZES)
         self.seconds = Distribution(SECONDS)
         self._idle = asyncio.Event()
@@ -94,9 +111,10 @@ class Writer:
         self._thread.join()
         self._thread = None
 
-    def _hand_back(self, batch: Sequence[Commit], seconds: float) -> None:
+    def _hand_back(self, batch: Sequence[Commit], start: float, end: float) -> None:
+        self.late_s += LATELY * (self._clock() - end - self.late_s)
         self.sizes.add(len(batch))
-        self.seconds.add(seconds)
+        self.seconds.add(end - start)
         idle = not self._durable
         self._durable += batch
         if idle:
@@ -122,24 +140,24 @@ class Writer:
     def _write(self, loop: asyncio.AbstractEventLoop) -> None:
         """The thread."""
         start, size = 0.0, 0
-        while (batch := self._take(start + gather_s(size))) is not None:
-            start, size = time.perf_counter(), len(batch)
+        while (batch := self._take(start, size)) is not None:
+            start, size = self._clock(), len(batch)
             try:
                 self._store.commit(batch)
             except Exception as error:  # a StoreError, or a bug of the store: either way nothing more is promised
                 loop.call_soon_threadsafe(self._give_up, error)
                 return
-            loop.call_soon_threadsafe(self._hand_back, batch, time.perf_counter() - start)
+            loop.call_soon_threadsafe(self._hand_back, batch, start, self._clock())
 
-    def _take(self, earliest: float) -> list[Commit] | None:
-        """Wait for commits and until `earliest`, then add what else is there; None once stopped."""
+    def _take(self, start: float, size: int) -> list[Commit] | None:
+        """Wait for commits, and for what gathers since a transaction of `size` commits began; None once stopped."""
         first = self._queue.get()
         if first is None:
             return None
         batch = first
-        wait = earliest - time.perf_counter()
+        wait = start + gather_s(size, self.late_s) - self._clock()
         if wait > 0:
-            time.sleep(wait)
+            self._sleep(wait)
         try:
             while len(batch) < BATCH_MAX and (more := self._queue.get_nowait()) is not None:
                 batch += more
@@ -148,6 +166,7 @@ class Writer:
         return batch
 
 
-def gather_s(size: int) -> float:
+def gather_s(size: int, late_s: float) -> float:
     """Seconds from the beginning of a transaction of `size` commits to that of the next."""
-    return min(max(GATHER_S, size * GATHER_EACH_S), GATHER_MAX_S)
+    many_s = min(size * GATHER_EACH_S, GATHER_MANY_S)
+    return max(GATHER_S, many_s, min(late_s * GATHER_LATE, GATHER_LATE_S))
