@@ -81,8 +81,8 @@ def force(roster: Committed) -> Call[Claimed]:
     return Call("POST", "/v1/peers/forced", Claimed, roster.encode())
 
 
-def votes() -> Call[Votes]:
-    return Call("GET", "/v1/votes", Votes)
+def votes(*, voters: bool = False) -> Call[Votes]:
+    return Call("GET", "/v1/votes" + "?voters=true" * voters, Votes, slow_s=VOTE_S * voters)
 
 
 def contested(error: RefusedError) -> Contested | None:

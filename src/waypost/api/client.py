@@ -303,9 +303,9 @@ class Client:
         """Have the network go by a roster that its operator has forced; refused with 409 if it does not follow."""
         return await self._call(claims.force(roster))
 
-    async def votes(self) -> Votes:
-        """Which votes are under way, and where voting has stopped."""
-        return await self._call(claims.votes())
+    async def votes(self, *, voters: bool = False) -> Votes:
+        """Which votes are under way, and where voting has stopped; `voters`: as each of them tells it."""
+        return await self._call(claims.votes(voters=voters))
 
     async def _watch(self, watch: Watch[E]) -> AsyncGenerator[E, None]:
         while True:

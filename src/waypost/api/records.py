@@ -30,6 +30,7 @@ from waypost.drip.questions import (
     Claim,
     Consult,
     Force,
+    Open,
     Peers,
     Seen,
     Settle,
@@ -204,25 +205,20 @@ class RecordOperations:
 
     async def get_votes(self, request: Request) -> Reply:
         """Whose records may not be read, of those no vote is shown."""
-        reading.no_query(request.query)
-        votes = await put(self._ask, ShowVotes(), Votes)
+        named = reading.named(request.query, ("voters",))
+        votes = await put(self._ask, ShowVotes(reading.flag(named, "voters")), Votes)
         decision = self._decide(request.who, Action.READ, ANYTHING)
 
         def shows(namespace: str, key: str) -> bool:
             return decision.allowed and (decision.view is None or decision.view.shows(namespace, key))
 
-        some = tuple(
-            voted.OpenVote(
-                *vote.place, vote.version, vote.promised, vote.accepted, vote.hash, vote.record, vote.yes, vote.no
-            )
-            for vote in votes.open
-            if shows(*vote.place)
-        )
+        some = tuple(_open(vote) for vote in votes.open if shows(*vote.place))
         alarms = tuple(voted.Alarm(*place, proof) for place, proof in votes.alarms.items() if shows(*place))
         hidden = len(votes.open) - len(some)
         queued = intents.shown(votes.queued, shows)
         waiting = votes.waiting if len(queued) == len(votes.queued) else len(queued)
-        return Reply(200, voted.Votes(some, len(some) if hidden else votes.total, alarms, queued, waiting))
+        total = len(some) if hidden else votes.total
+        return Reply(200, voted.Votes(some, total, alarms, queued, waiting, votes.asked, votes.silent))
 
     # what they share
 
@@ -357,6 +353,14 @@ def _claimed(record: Record, outcome: Outcome, status: str = "") -> voted.Claime
 def _told(place: Place, version: int, txid: str, outcome: Outcome, status: str = "") -> voted.Claimed:
     reason, current = outcome.reason, outcome.current
     return voted.Claimed(outcome.state.value, *place, version, txid, reason, status, current, outcome.until_ms)
+
+
+def _open(vote: Open) -> voted.OpenVote:
+    said = tuple(voted.VoterSaid(each.node, each.promised, each.accepted, each.hash, each.vote) for each in vote.said)
+    hash, record = vote.hash, vote.record
+    return voted.OpenVote(
+        *vote.place, vote.version, vote.promised, vote.accepted, hash, record, vote.yes, vote.no, said
+    )
 
 
 def _seen(seen: Seen) -> voted.PeerSeen:

@@ -261,9 +261,9 @@ class SyncClient:
         """Have the network go by a roster that its operator has forced; refused with 409 if it does not follow."""
         return self._call(claims.force(roster))
 
-    def votes(self) -> Votes:
-        """Which votes are under way, and where voting has stopped."""
-        return self._call(claims.votes())
+    def votes(self, *, voters: bool = False) -> Votes:
+        """Which votes are under way, and where voting has stopped; `voters`: as each of them tells it."""
+        return self._call(claims.votes(voters=voters))
 
     def _watch(self, watch: Watch[E]) -> Generator[E, None, None]:
         while True:

@@ -135,11 +135,25 @@ class Peers(Struct, frozen=True):
     restored: dict[str, Vote]
 
 
+class VoterSaid(Struct, frozen=True):
+    """What a voter tells of its part in a vote under way: what it promised, and which record it accepted.
+
+    `vote` is signed by the voter; null where it accepted nothing, or was told what to when it came to vote.
+    """
+
+    name: str
+    promised: Ballot
+    accepted: Ballot
+    hash: str
+    vote: Vote | None
+
+
 class OpenVote(Struct, frozen=True):
     """A vote under way as this voter knows it: what it promised, and whose record it accepted at which ballot.
 
     `hash` is of the record accepted, and empty with a ballot of zeros where none is.  Where this node calls for the
-    votes, `yes` are the voters that have voted so, and `no` those that refused, each with its reason.
+    votes, or has asked the voters, `yes` are those that have voted so, and `no` those that refused, each with its
+    reason; `voters` is what each told.
     """
 
     namespace: str
@@ -151,6 +165,7 @@ class OpenVote(Struct, frozen=True):
     record: Record | None
     yes: tuple[str, ...] = ()
     no: tuple[tuple[str, str], ...] = ()
+    voters: tuple[VoterSaid, ...] = ()
 
 
 class Alarm(Struct, frozen=True):
@@ -179,10 +194,15 @@ class Intent(Struct, frozen=True):
 
 
 class Votes(Struct, frozen=True):
-    """`total` counts those under way, of which `open` has the first; `queued` are the first of `waiting` records."""
+    """`total` counts those under way, of which `open` has the first; `queued` are the first of `waiting` records.
+
+    If the voters were asked, `asked` are the nodes that told of their votes, and `silent` those that did not answer.
+    """
 
     open: tuple[OpenVote, ...]
     total: int
     alarms: tuple[Alarm, ...]
     queued: tuple[Intent, ...] = ()
     waiting: int = 0
+    asked: tuple[str, ...] = ()
+    silent: tuple[str, ...] = ()

@@ -255,7 +255,15 @@ VOTING: Final = (
         "/v1/votes",
         _of(RecordOperations.get_votes),
         (Action.STATUS, THE_NODE),
-        "Which votes are under way, and where voting has stopped",
+        "Which votes are under way, who voted what, and where voting has stopped",
         {200: Answer("As this node knows it.", {JSON: voted.Votes((_OPEN,), 1, (), (_INTENT,), 1)})},
+        (
+            Parameter(
+                "voters",
+                "true: ask every voter, and whoever calls for votes; those that are silent are named.",
+                bool,
+                True,
+            ),
+        ),
     ),
 )

@@ -21,7 +21,7 @@ import msgspec
 from waypost.assembly.carrier import RECORDS, ROOM
 from waypost.assembly.carrying import Carrying, takes
 from waypost.assembly.installation import Installation, Introduce, Introduced, LetIn, Reach
-from waypost.assembly.showing import counted, measured, open_votes, peers_seen
+from waypost.assembly.showing import counted, measured, open_votes, peers_seen, tellers
 from waypost.drip import mesh
 from waypost.drip.engine import DripEngine, Setup
 from waypost.drip.envelope import Envelope
@@ -215,6 +215,8 @@ class Network:
                 return self._votes.claim(question.record, now)
             case Consult() if question.quorum and self._has_quorum(now):
                 return self._votes.read(question.place, now)
+            case ShowVotes(asks=True):
+                return self._tally(now)
             case Force():
                 return self._votes.force(question.roster, now)
             case Settle(place, version, txid) if self._may_settle((place, version, txid), now):
@@ -226,6 +228,11 @@ class Network:
             self._literal.ask(id, question, now)
         else:
             self._effects.append(Answer(id, self._told(question, now)))
+        return id
+
+    def _tally(self, now: float) -> int:
+        id, local = next(self._ids), open_votes(self.id, self._votes, self._intents)
+        self._votes.tally.ask(id, local, tellers(self._votes, self._mesh), now)
         return id
 
     def _may_commit(self, record: Record, now: float) -> bool:

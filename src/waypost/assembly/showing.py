@@ -14,11 +14,11 @@ from waypost.drip.hearing import Hearing
 from waypost.drip.intents import Intents
 from waypost.drip.members import Members
 from waypost.drip.mesh import Mesh
-from waypost.drip.questions import Open, Peers, Seen, Votes
+from waypost.drip.messages import TALLY
+from waypost.drip.questions import OPEN_MAX, Open, Peers, Seen, Votes
 from waypost.drip.rumours import WIRE, State
 from waypost.record import ROSTER, Member
 
-OPEN_MAX: Final = 1_000  # votes under way that are told of at once
 STATES: Final = get_args(State)  # as a figure: 0, 1, 2
 
 
@@ -89,6 +89,12 @@ def measured(votes: DripEngine, hearing: Hearing, gossip: Mesh, has_quorum: bool
     }
 
 
+def tellers(votes: DripEngine, gossip: Mesh) -> tuple[str, ...]:
+    """Nodes that know what a tally is, by their heartbeats or the roster."""
+    seen = (_seen(member, True, gossip.members, 0.0) for member in votes.roster.members)
+    return tuple(each.member.name for each in seen if TALLY in each.capabilities)
+
+
 def open_votes(network: str, votes: DripEngine, intents: Intents) -> Votes:
     instances = votes.votes()
     some = []
@@ -96,7 +102,7 @@ def open_votes(network: str, votes: DripEngine, intents: Intents) -> Votes:
         record = instance.accepted.record if instance.accepted else None
         hash = record.hash(network) if record else ""
         ballots = instance.promised, instance.accepted_ballot
-        some.append(Open(place, instance.version, *ballots, hash, record, *votes.called(place)))
+        some.append(Open(place, instance.version, *ballots, hash, record, *votes.tally.called(place)))
     queued = tuple(islice(intents.queued(), OPEN_MAX))
     return Votes(tuple(some), len(instances), dict(votes.alarms), queued, len(intents))
 

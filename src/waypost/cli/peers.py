@@ -143,39 +143,6 @@ def allow(range: str, holder: str, undo: bool, file: Path, deadline_s: float, at
         return _have(node, lambda roster: allowed(roster, creator, undo=undo), file, deadline_s, output)
 
 
-@click.command()
-@node_option
-@output_option
-def votes(at: Place, output: str) -> None:
-    """Show votes under way as this voter knows them, and keys on which voting has stopped.
-
-    The node that calls for the votes of a key knows who voted what; ask each, and you have them all.
-
-    JSON has the records, and for each key that has stopped the proof: two certificates that cannot both be honest.
-    """
-    with at.client() as node:
-        report = node.votes()
-    lines = [
-        {
-            "key": f"{vote.namespace}/{vote.key}",
-            "version": vote.version,
-            "promised": _ballot(vote.promised.node, vote.promised.round),
-            "accepted": _ballot(vote.accepted.node, vote.accepted.round),
-            "yes": " ".join(vote.yes) or None,
-            "no": " ".join(f"{name} ({reason})" if reason else name for name, reason in vote.no) or None,
-            "holder": vote.record.holder if vote.record else None,
-            "txid": vote.record.txid if vote.record else None,
-        }
-        for vote in report.open
-    ]
-    emit(report, output, rows(lines, ("key", "version", "promised", "accepted", "yes", "no", "holder", "txid")))
-    if output == "table":
-        for alarm in report.alarms:
-            marks = (*alarm.proof.first.marks, *alarm.proof.second.marks)
-            names = ", ".join(sorted({mark.voter for mark in marks}))
-            note(f"voting on {alarm.namespace}/{alarm.key} has stopped: among {names}, some signed two records")
-
-
 def promoted(roster: Roster, names: Iterable[str], applicants: Iterable[Member]) -> Roster:
     """Raises StateError for a node that is neither a learner nor has applied."""
     waiting = {member.name: member for member in (*roster.learners, *applicants)}
@@ -268,7 +235,3 @@ def _lines(network: voted.Peers) -> Iterable[dict[str, Any]]:
         }
     for member in network.applicants:
         yield to_builtins(member) | {"part": "applicant"}
-
-
-def _ballot(node: str, round: int) -> str | None:
-    return f"{node}, round {round}" if node else None

@@ -6,7 +6,16 @@ About a point for each message, and for each record that it brings; more for wha
 from dataclasses import dataclass
 from typing import Final
 
-from waypost.drip.messages import HistoryRequest, Message, RosterRequest, SealRequest, SealSnapshot, records_in
+from waypost.drip.messages import (
+    HistoryRequest,
+    Message,
+    RosterRequest,
+    SealRequest,
+    SealSnapshot,
+    TallyAnswer,
+    TallyRequest,
+    records_in,
+)
 from waypost.drip.rumours import Graft, Have, PageRequest, Pull, Rumour
 
 POINTS_A_SECOND: Final = 5_000
@@ -54,10 +63,12 @@ def cost_of_vote(message: Message) -> int:
     match message:
         case SealRequest():
             return SNAPSHOT_COST
-        case RosterRequest():
+        case RosterRequest() | TallyRequest():
             return ANSWER_COST
         case HistoryRequest():
             return ANSWER_COST + READ_COST * len(message.wanted)
+        case TallyAnswer():
+            return 1 + len(message.parts) + sum(len(call.yes) for call in message.calls)  # each may be verified
         case SealSnapshot():
             return 1 + len(message.entries) // 16  # they are verified already, or cost FORGED_COST
         case _:

@@ -41,6 +41,8 @@ from waypost.drip.messages import (
     RosterRequest,
     SealRequest,
     SealSnapshot,
+    TallyAnswer,
+    TallyRequest,
     VoteCall,
     Yes,
 )
@@ -51,6 +53,7 @@ from waypost.drip.proposer import Proposer, Timers
 from waypost.drip.reader import Reader
 from waypost.drip.roster import Electorate
 from waypost.drip.rules import Rules
+from waypost.drip.tally import Tally
 from waypost.drip.voter import Credentials, Voter
 from waypost.engine import Deadlines, Effect, Rows
 from waypost.errors import WireError
@@ -118,6 +121,7 @@ class DripEngine:
         self._reader = Reader(
             self._book, self._electorate, self._proposer, rules, timers, rng, outbox, heard=self.heard, age=self.age
         )
+        self.tally = Tally(self._book, self._electorate, self._credentials, self._proposer, timers.vote_s, rng, outbox)
         self._admission = Admission(
             self._book, self._electorate, self._credentials, self._voter, self._proposer, rng, outbox
         )
@@ -149,7 +153,7 @@ class DripEngine:
 
     def handle_timer(self, now: float) -> None:
         self._tell_time(now)
-        for organ in (self._proposer, self._reader, self._admission, self._merging, self.history):
+        for organ in (self._proposer, self._reader, self._admission, self._merging, self.history, self.tally):
             organ.handle_timer(now)
         for place in self._doubts.pop_due(now):
             if self._book.instance(place).accepted and place not in self._book.stopped:
@@ -158,7 +162,7 @@ class DripEngine:
                     self._on_accept(place)
 
     def next_timer(self) -> float | None:
-        organs = (self._proposer, self._reader, self._admission, self._merging, self.history)
+        organs = (self._proposer, self._reader, self._admission, self._merging, self.history, self.tally)
         timers = (*(organ.next_timer() for organ in organs), self._doubts.next())
         return min((when for when in timers if when is not None), default=None)
 
@@ -166,7 +170,8 @@ class DripEngine:
         return self._outbox.take()
 
     def check(self) -> None:
-        for organ in (self._book, self._electorate, self._voter.citing, self._proposer, self._admission, self.history):
+        voting = (self._book, self._electorate, self._voter.citing, self._proposer)
+        for organ in (*voting, self._admission, self.history, self.tally):
             organ.check()
 
     # Commands
@@ -301,10 +306,6 @@ class DripEngine:
         """Votes under way that this voter has a part in."""
         return self._book.instances
 
-    def called(self, place: Place) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
-        """Who has voted yes and who no, and why, where this node calls for the votes."""
-        return self._proposer.called(place)
-
     def heard(self, now: float, missed: Mapping[str, float] = NONE) -> int:
         """Voters heard of late, and since they were `missed`; this node included."""
         return self._presence.heard(self._electorate.roster, now, missed)
@@ -402,6 +403,8 @@ class DripEngine:
                     self._alarms.receive(message.proof)
             case Restored():
                 self._alarms.receive_own(message.vote)
+            case TallyRequest() | TallyAnswer():
+                self.tally.receive(node, message)
             case Admit():
                 if message.member.name == node:
                     self._admission.admit(message.member, now, message.signature)

@@ -26,6 +26,7 @@ from statistics import median_low
 from typing import Final
 
 from waypost.drip.history import CAPABILITY as HISTORY
+from waypost.drip.messages import TALLY
 from waypost.drip.rumours import WIRE, Beat, Probe, Probed, Rumour, State
 from waypost.engine import Deadlines
 from waypost.record import Hlc
@@ -39,7 +40,7 @@ QUORUM_WITHIN: Final = 30.0  # seconds
 ALL_MAX: Final = 8  # nodes up to which everybody is everybody's neighbour
 SENT_MAX: Final = 32  # beats whose answers tell how far the other is
 PROBED_FOR_MAX: Final = 16  # who asked us to look whether one node is there
-CAPABILITIES: Final = ("gossip", "repair", HISTORY)
+CAPABILITIES: Final = ("gossip", "repair", HISTORY, TALLY)
 
 
 @dataclass(slots=True)

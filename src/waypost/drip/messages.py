@@ -11,6 +11,7 @@ On the wire they are items of an array, {"type": "poll", …}: parcel.py.
     history-request, history     older versions of keys, with the proof that each holds
     alarm, restored              proof that a voter signed two records, or forgot what it had signed
     admit                        let me into the roster
+    tally-request, tally         who voted what on the votes under way
 
 Source: notes on DRiP, 4.3; draft-wendt-modern-drip, which leaves bodies open.
 """
@@ -19,8 +20,9 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
 
-from waypost.record import Ballot, Certificate, Committed, Member, Place, Proof, Record, Vote
-from waypost.record.wire import Count, MaybeSignature, Name, Namespace, Version
+from waypost.record import Ballot, Certificate, Committed, Mark, Matter, Member, Place, Proof, Record, Vote
+from waypost.record.roster import VOTERS_MAX
+from waypost.record.wire import Count, MaybeSignature, Name, Namespace, NodeName, Version
 
 PARCEL_MAX: Final = 1 << 20  # octets
 MESSAGES_MAX: Final = 256  # in one parcel
@@ -28,6 +30,9 @@ ROSTERS_MAX: Final = 8  # in one message: the rest is asked for again
 ENTRIES_MAX: Final = 256  # of a snapshot's page
 WANTED_MAX: Final = 64  # gaps in one question about older versions
 VERSIONS_MAX: Final = 128  # in one answer to it
+TALLY: Final = "tally"  # the capability of nodes that are asked for one
+PARTS_MAX: Final = 128  # votes under way, of those that one voter tells of at once
+CALLS_MAX: Final = 32  # of those that it calls for
 
 Reason = Literal["stale", "entitlement", "epoch", "invalid", "stopped", "busy"]
 
@@ -205,10 +210,48 @@ class Admit(Struct, frozen=True, tag="admit"):
     signature: MaybeSignature = ""
 
 
+class TallyRequest(Struct, frozen=True, tag="tally-request"):
+    """`id` is the asker's."""
+
+    id: Count
+
+
+class Part(Struct, frozen=True):
+    """A voter's, of a vote under way: `matter` is what it accepted, and `mark` its vote unless a merge brought that."""
+
+    namespace: Namespace
+    key: Name
+    version: Version
+    promised: Ballot
+    matter: Matter | None
+    mark: Mark | None
+
+
+class Called(Struct, frozen=True):
+    """A vote that the teller calls for: who said yes to `matter`, and who no, each with its reason."""
+
+    namespace: Namespace
+    key: Name
+    version: Version
+    ballot: Ballot
+    matter: Matter | None
+    yes: Annotated[tuple[Mark, ...], Meta(max_length=VOTERS_MAX)]
+    no: Annotated[tuple[tuple[NodeName, Annotated[str, Meta(max_length=255)]], ...], Meta(max_length=VOTERS_MAX)]
+
+
+class TallyAnswer(Struct, frozen=True, tag="tally"):
+    """`total` is of the votes under way, of which `parts` has the first."""
+
+    id: Count
+    parts: Annotated[tuple[Part, ...], Meta(max_length=PARTS_MAX)]
+    calls: Annotated[tuple[Called, ...], Meta(max_length=CALLS_MAX)]
+    total: Count
+
+
 Message = (
     Poll | Promise | Nack | VoteCall | Yes | No | Commit | Read | ReadAnswer
     | RosterRequest | RosterNews | SealRequest | SealSnapshot | HistoryRequest | History
-    | Alarm | Restored | Admit
+    | Alarm | Restored | Admit | TallyRequest | TallyAnswer
 )  # fmt: skip
 
 

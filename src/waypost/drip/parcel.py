@@ -31,8 +31,9 @@ SYNC: Final = "/sync/node/{node}"
 HEARTBEAT: Final = "/heartbeat/node/{node}"
 READING: Final = "/reading"
 JOINING: Final = "/joining"
+TALLYING: Final = "/tallying"
 
-CALLS: Final = (VOTING, YES, NO, COMMIT, SYNC, HEARTBEAT, READING, JOINING)
+CALLS: Final = (VOTING, YES, NO, COMMIT, SYNC, HEARTBEAT, READING, JOINING, TALLYING)
 
 _CALLS: Final = {
     "poll": VOTING,
@@ -55,6 +56,8 @@ _CALLS: Final = {
     "read": READING,
     "read-answer": READING,
     "admit": JOINING,
+    "tally-request": TALLYING,
+    "tally": TALLYING,
 }  # the rest is SYNC
 
 _decoder: Final[msgspec.json.Decoder[tuple[Said, ...]]] = msgspec.json.Decoder(

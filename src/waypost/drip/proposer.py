@@ -8,7 +8,7 @@ Times are seconds of the caller's monotonic clock.
 Source: notes on DRiP, 4.4 (initiator, 1 to 5; client contract), 4.5 (timers).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from random import Random
@@ -116,12 +116,10 @@ class Proposer:
             return None
         return Outcome(State.COMMITTED if was[1] == txid else State.LOST, self._book.committed.get(place))
 
-    def called(self, place: Place) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
-        """Who has voted yes and who no, and why, of the voters that this node called on for a key."""
-        attempt = self._attempts.get(place)
-        if attempt is None:
-            return (), ()
-        return tuple(attempt.votes), tuple((name, attempt.denials.get(name, "")) for name in attempt.refusals)
+    @property
+    def attempts(self) -> Mapping[Place, Attempt]:
+        """The votes that this node calls for."""
+        return self._attempts
 
     def learnt(self, place: Place, now: float) -> None:
         """The book has a newer version of a key."""

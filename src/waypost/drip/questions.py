@@ -6,10 +6,12 @@ Source: notes on DRiP, 4.4 (client contract) and 4.7.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from waypost.drip.rumours import State
 from waypost.record import Ballot, Committed, Member, Place, Proof, Record, Roster, Vote
+
+OPEN_MAX: Final = 1_000  # votes under way that are told of at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,11 +134,22 @@ class Peers:
 
 
 @dataclass(frozen=True, slots=True)
+class VoterSaid:
+    """A voter's part in a vote under way; `vote` is signed, None if a merge brought what it accepted, or none was."""
+
+    node: str
+    promised: Ballot
+    accepted: Ballot
+    hash: str
+    vote: Vote | None
+
+
+@dataclass(frozen=True, slots=True)
 class Open:
     """A vote under way, as this voter knows it; `hash` is of the record that it has accepted, "" if none.
 
-    Where this node calls for the votes, `yes` are the voters that have voted so, and `no` those that refused, each with
-    its reason.
+    Where this node calls for the votes, or has asked, `yes` are the voters that have voted so, and `no` those that
+    refused, each with its reason; `said` is what each voter told.
     """
 
     place: Place
@@ -147,18 +160,22 @@ class Open:
     record: Record | None
     yes: tuple[str, ...] = ()
     no: tuple[tuple[str, str], ...] = ()
+    said: tuple[VoterSaid, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class ShowVotes:
-    """Which votes are under way, and on which keys has voting stopped?  Answered with Votes."""
+    """Which votes are under way, and on which keys has voting stopped?  `asks`: of the voters.  Answered with Votes."""
+
+    asks: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Votes:
     """`total` counts those under way, of which `open` has the first OPEN_MAX; `alarms` say why a key has stopped.
 
-    `queued` are the first OPEN_MAX of `waiting` records that wait at this node.
+    `queued` are the first OPEN_MAX of `waiting` records that wait at this node.  `asked` are the nodes that told of
+    their votes, and `silent` those that did not answer.
     """
 
     open: tuple[Open, ...]
@@ -166,3 +183,5 @@ class Votes:
     alarms: dict[Place, Proof]
     queued: tuple[Queued, ...] = ()
     waiting: int = 0
+    asked: tuple[str, ...] = ()
+    silent: tuple[str, ...] = ()
