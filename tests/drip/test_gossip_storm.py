@@ -1,15 +1,21 @@
 """Storms over meshes that gossip: after the calm all hold the same, and nothing that was acknowledged is lost.
 
+Meanwhile no message crosses a link twice in one direction, but where it was asked for: I12, links.py.
+
 As a program, `test_gossip_storm.py SEED` prints the digest of that seed's trace.
 """
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from random import Random
 
 import pytest
+from links import Links
+from observer import Violation
 
 from waypost.drip.repair import EVERY
+from waypost.drip.rumours import Have, Rumour, Spread
 from waypost.sim import TROUBLES, Odds, Storm, Trace, repeatable
 from waypost.sim.gossiping import NODES, Party
 
@@ -20,11 +26,16 @@ SIZES = (2, 3, 5, 8, 13)
 LARGE = 34  # once in twenty seeds
 
 
-def storm(seed: int, *, sync: bool = True, trace: Trace | None = None) -> tuple[Party, dict[str, int]]:
+def storm(
+    seed: int, *, sync: bool = True, trace: Trace | None = None, links: Links | None = None
+) -> tuple[Party, dict[str, int]]:
     """The party after the storm and the calm, level again; and the troubles there were."""
     rng = Random(f"{seed}/party")
     size = LARGE if seed % 20 == 10 else rng.choice(SIZES)
-    party = Party(seed, size, sync=sync, trace=trace, check_each=1 if size < 5 else 10 * size)
+    check_each = 1 if size < 5 else 10 * size
+    links = links or Links()
+    party = Party(seed, size, sync=sync, trace=trace, check_each=check_each, listener=links)
+    links.network = party.network
     odds = Odds().some(Random(f"{seed}/odds"))
     trouble = Storm(party.world, odds)
     trouble.begin()
@@ -65,6 +76,32 @@ def test_after_a_storm_all_hold_the_same_and_nothing_acknowledged_is_lost(
 ) -> None:
     with repeatable(seed, f"pytest -m '' '{request.node.nodeid}'"):
         storm(seed)
+
+
+def test_messages_cross_links_and_some_again_that_were_asked_for() -> None:
+    links = Links()
+    storm(12, links=links)
+    assert links.crossed > 1_000
+    assert links.again > 10
+
+
+@pytest.mark.parametrize("kind", [Spread, Have])
+def test_who_tells_something_again_unasked_is_noticed(kind: type[Spread | Have]) -> None:
+    """As one does that takes what it had sent for something new."""
+    before: list[Rumour] = []
+
+    def again(messages: tuple[Rumour, ...]) -> tuple[Rumour, ...]:
+        said = (*messages, *before[:1])
+        before.extend(message for message in messages if isinstance(message, kind))
+        return said
+
+    links = Links()
+    party = Party(1, 8, tampers={"2": again}, listener=links)
+    links.network = party.network
+    for number in range(10):
+        party.world.after(number, partial(party.announce, "2" if number % 2 else "5", b"key %d" % number, b"value"))
+    with pytest.raises(Violation, match=r"\AI12: 2 "):
+        party.run(20.0)
 
 
 def test_every_kind_of_trouble_comes() -> None:

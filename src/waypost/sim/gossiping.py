@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import partial
 from random import Random
 from types import MappingProxyType
-from typing import Final
+from typing import Final, Protocol
 
 from waypost.drip import parcel
 from waypost.drip.gossip import Author
@@ -85,17 +85,37 @@ class Learned:
         return True
 
 
+class Listener(Protocol):
+    """Hears what is said on the links."""
+
+    def began(self, name: str) -> None:
+        """The node, which has forgotten what it did not write."""
+        ...
+
+    def said(self, name: str, to: str, messages: tuple[Rumour, ...]) -> None: ...
+    def heard(self, name: str, by: str, messages: Sequence[Rumour]) -> None: ...
+
+
 class Talker:
     """A node that gossips, as the simulator runs it.  `applied` is what a reader of the feed has.
 
-    `tamper` changes what it says.
+    `tamper` changes what it says; `listener` hears it then.
     """
 
     def __init__(
-        self, name: str, members: Roster, rng: Random, records_max: int = 100_000, tamper: Tamper | None = None
+        self,
+        name: str,
+        members: Roster,
+        rng: Random,
+        records_max: int = 100_000,
+        tamper: Tamper | None = None,
+        listener: Listener | None = None,
     ) -> None:
         self.name = name
         self._tamper = tamper
+        self._listener = listener
+        if listener is not None:
+            listener.began(name)
         self.network = network_of(members)
         self.applied: dict[tuple[str, bytes], tuple[Hlc, bytes]] = {}
         self.seqs: list[int] = []
@@ -154,7 +174,10 @@ class Talker:
             self.malformed += 1
             return
         messages = [message for message in said if isinstance(message, Rumour)]
-        self.mesh.receive(path.peer.host.removeprefix(host_of("")), messages, now)
+        peer = path.peer.host.removeprefix(host_of(""))
+        if self._listener is not None:
+            self._listener.heard(peer, self.name, messages)
+        self.mesh.receive(peer, messages, now)
 
     def answered(self, id: int, result: object, now: float) -> None: ...
 
@@ -191,6 +214,8 @@ class Talker:
             "udp", Endpoint(host_of(whisper.node), PORT), Endpoint(host_of(self.name), PORT), 1, ANONYMOUS, True
         )
         messages = self._tamper(whisper.messages) if self._tamper else whisper.messages
+        if self._listener is not None:
+            self._listener.said(self.name, whisper.node, messages)
         return Send(path, parcel.body_of(messages))
 
 
@@ -209,6 +234,7 @@ class Party:
         trace: Trace | None = None,
         tampers: Mapping[str, Tamper] = MappingProxyType({}),
         absent: Sequence[str] = (),
+        listener: Listener | None = None,
     ) -> None:
         self.world = World(seed, weather=weather, check_each=check_each, trace=trace)
         self.names = names_of(count)
@@ -219,7 +245,9 @@ class Party:
         self.nodes: dict[str, Node[Talker]] = {}
         for name in self.names:
             if name not in absent:
-                factory = partial(Talker, name, members, records_max=records_max, tamper=tampers.get(name))
+                factory = partial(
+                    Talker, name, members, records_max=records_max, tamper=tampers.get(name), listener=listener
+                )
                 self.nodes[name] = self.world.node(name, factory, host_of(name), (PORT,), sync=sync)
 
     @property
