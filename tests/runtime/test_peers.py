@@ -280,8 +280,8 @@ def test_what_may_wait_goes_with_what_may_not(home: Home) -> None:
     async def story() -> None:
         server = home.server()
         async with home.between(server) as peers:
-            for number in range(2):  # the first opens the connection, so that nothing but the lanes decides
-                await until(lambda: len(server.heard) == 2 * number)
+            for so_far in (0, 2):  # the first opens the connection, so that nothing but the lanes decides
+                await until(lambda so_far=so_far: len(server.heard) == so_far)
                 peers.outside(Whisper("berta", (Have((bytes(16),)),)))
                 tell(peers, READ)
             await until(lambda: len(server.heard) == 4)
