@@ -1,6 +1,6 @@
 """Storms over meshes that gossip: after the calm all hold the same, and nothing that was acknowledged is lost.
 
-Meanwhile no message crosses a link twice in one direction, but where it was asked for: I12, links.py.
+Meanwhile no message crosses a link twice in one direction, but where it was asked for: I12, crossings.py.
 
 As a program, `test_gossip_storm.py SEED` prints the digest of that seed's trace.
 """
@@ -11,7 +11,7 @@ from functools import partial
 from random import Random
 
 import pytest
-from links import Links
+from crossings import Links
 from observer import Violation
 
 from waypost.drip.repair import EVERY
