@@ -49,7 +49,8 @@ class Links:
         for message in messages:
             match message:
                 case Spread():
-                    for news in (*message.records, *message.commits, *message.proofs):
+                    many: tuple[News, ...] = (*message.records, *message.commits, *message.proofs)
+                    for news in many:
                         self._push(link, self._id(news))
                 case Have():
                     for id in message.ids:
