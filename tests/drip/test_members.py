@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from random import Random
 
+import msgspec
 import pytest
 
 from waypost.drip.members import (
@@ -18,7 +19,7 @@ from waypost.drip.members import (
     neighbours_of,
 )
 from waypost.drip.rumours import WIRE, Beat, Probe, Probed, Rumour
-from waypost.record import Hlc
+from waypost.record import Hlc, Member
 from waypost.record.gossiped import Moment
 
 WALL_MS = 1_800_000_000_000
@@ -293,3 +294,15 @@ def test_who_is_gone_is_no_neighbour_and_is_still_watched() -> None:
     watch.deaf = set()
     watch.run(70.0)
     assert gone in watch.members.neighbours
+
+
+def test_what_a_node_can_is_known_from_the_roster_until_it_says_so_itself(watch: Watch) -> None:
+    """Notes, 3.3: what may be sent to it does not wait for its first heartbeat."""
+    told = Member("b", 1, "aa" * 32, "", "", WIRE, ("painting",))
+    for member in (told, msgspec.structs.replace(told, name="stranger")):
+        watch.members.stated(member)
+    assert watch.members.capable("painting") == ("b",)
+    watch.hear("b", 1.0)
+    assert watch.members.capable("painting") == ()
+    watch.members.stated(told)
+    assert watch.members.capable("painting") == (), "it has said since what it can"

@@ -29,7 +29,7 @@ from waypost.drip.history import CAPABILITY as HISTORY
 from waypost.drip.messages import TALLY
 from waypost.drip.rumours import WIRE, Beat, Probe, Probed, Rumour, State
 from waypost.engine import Deadlines
-from waypost.record import Hlc
+from waypost.record import Hlc, Member
 from waypost.record.gossiped import Moment
 
 BEAT_EVERY: Final = 5.0  # seconds, give or take a tenth
@@ -106,7 +106,7 @@ class Members:
         return tuple(name for name, other in self._others.items() if not other.inactive)
 
     def capable(self, capability: str) -> tuple[str, ...]:
-        """Those of them that can do it, by what their beats say."""
+        """Those of them that can do it, by what their beats say, or the roster until one is heard."""
         return tuple(name for name in self.alive if capability in self._others[name].capabilities)
 
     def other(self, name: str) -> Other | None:
@@ -121,6 +121,12 @@ class Members:
             self._began_at = now
             self._deadlines.set("", now + self._rng.uniform(0.0, 1.0))
         self._choose()
+
+    def stated(self, member: Member) -> None:
+        """What the roster says that a node can, until it says so itself: it is known before a beat was heard."""
+        other = self._others.get(member.name)
+        if other is not None and not other.wire:
+            other.capabilities = member.capabilities
 
     def repaired(self) -> None:
         """This node is level with the others."""

@@ -142,6 +142,8 @@ class Mesh:
         self._keys.update({(member.name, member.incarnation): member.key for member in members})
         self._organisations = {member.name: member.organisation for member in members}
         self._members.set_members(roster.epoch, roster.nodes, (voter.name for voter in roster.voters), now)
+        for member in members:
+            self._members.stated(member)
         self._allowances = {name: each for name, each in self._allowances.items() if name in self._organisations}
         for by_node in (self._differing, self._roots, self._compared, self._postponed):
             by_node.clear()
