@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 from handmade import Hand, committed, next_roster, promise, yes
+from older import old_reads
 from people import FOUNDERS, FOUNDING, NETWORK, key_of, member, record
 
 from waypost.drip.judge import amends
@@ -78,6 +79,7 @@ def test_while_one_does_not_read_them_a_member_comes_in_without(old: str) -> Non
     roster = claimed(anna)
     assert roster.learners[-1] == FRIEDA.plain
     assert not roster.has_details
+    assert old_reads(anna.stored[-1].record.value or ""), "a node one release older goes on beside this one"
     anna.hear("frieda", Admit(FRIEDA))
     assert polls(anna) == [], "it is in as well as it can be"
     assert anna.drip.applicants == ()
