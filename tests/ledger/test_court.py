@@ -262,9 +262,9 @@ def test_a_log_is_frozen_where_a_quorum_agreed_last() -> None:
     (piece,) = trial.pieces()
     assert trial.court.frozen[ANNA].size == 20
     assert trial.court.frozen[ANNA].digest == piece.found.digest
-    assert not trial.court.is_frozen(ANNA, 20)
-    assert trial.court.is_frozen(ANNA, 21)
-    assert not trial.court.is_frozen(BEN, 21)
+    assert not trial.is_frozen(ANNA, 20)
+    assert trial.is_frozen(ANNA, 21)
+    assert not trial.is_frozen(BEN, 21)
 
 
 def test_who_agreed_may_be_told_one_by_one() -> None:
@@ -327,11 +327,21 @@ def test_it_is_so_before_we_can_show_it() -> None:
     assert trial.court.is_doubled
 
 
+def test_what_this_node_has_signed_itself_shows_a_fork_without_being_verified() -> None:
+    ours, other = fork(5, 20, 12, OURS)
+    trial = Trial().mirror(ours)
+    trial.court.signed(ours.head(), trial.now)
+    trial.court.signed(ours.head(), trial.now)
+    assert trial.verified == 0
+    trial.see(other.head())
+    assert trial.faults() == [("inconsistent growth", OURS)]
+
+
 def test_others_may_show_it_to_us() -> None:
     trial = Trial().mirror(Branch(entries(3), log_key(OURS)))
     assert trial.tell(of_fork(*fork(5, 20, 12, OURS))).status == 200
     assert trial.court.is_doubled
-    assert trial.court.is_frozen(OURS, 12)
+    assert trial.is_frozen(OURS, 12)
 
 
 def test_a_larger_head_of_our_own_waits_for_our_log() -> None:
@@ -555,7 +565,7 @@ def test_evidence_of_another_node_is_verified_and_kept() -> None:
     assert trial.tell(data, "ben").status == 200
     (piece,) = trial.pieces()
     assert piece.data == data
-    assert trial.court.is_frozen(ANNA, 9)
+    assert trial.is_frozen(ANNA, 9)
     assert trial.told() == ["anna", "carl", "dora"]
     assert trial.court.counters()["ledger_court_heard"] == 1
 
@@ -651,7 +661,7 @@ def test_nothing_of_it_is_told_before_it_is_on_disk() -> None:
     trial.court.consider(other.head(), "ben", 1.0)
     id = trial.ask(of_fork(one, other), "carl")
     assert trial.hold() == []
-    assert trial.court.is_frozen(ANNA, 9)
+    assert trial.is_frozen(ANNA, 9)
     assert trial.court.serve("evidence") == Reply(200, b"")
     assert trial.court.serve(f"evidence/{trial.pieces()[0].found.digest}").status == 404
     assert trial.court.take_entries() == []

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from keeping import Disk, Kept, notary
+from rooting import state_of
 from test_state import told, voted
 
 from waypost.errors import ProofError, StoreError, WireError
@@ -26,7 +27,6 @@ from waypost.ledger.days import (
 from waypost.ledger.entry import Kind, decode, encode
 from waypost.ledger.log import DAY, NODE
 from waypost.ledger.note import Note, sign
-from waypost.ledger.state import state_of
 from waypost.record import Committed
 from waypost.record.gossiped import Gossiped
 

@@ -88,7 +88,7 @@ def test_a_log_is_shown_by_its_own_tiles(size: int) -> None:
         trial.pass_time(ROUND_S)
     assert serve(trial, other.tree) == len(tiles_between(size, 700))
     assert trial.faults() == [("inconsistent growth", ANNA)]
-    assert trial.court.is_frozen(ANNA, size)
+    assert trial.is_frozen(ANNA, size)
     assert trial.court.false == {}
 
 

@@ -7,15 +7,12 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rooting import state_of
 
-from waypost.errors import WireError
-from waypost.ledger import entry
-from waypost.ledger.entry import Kind
-from waypost.ledger.state import PORTION, Rooting, State, state_of, told_by, voted_in
+from waypost.ledger.state import PORTION, Rooting, State, told_by
 from waypost.ledger.tree import Tree
 from waypost.record import Committed, Record, Stamp, canonical
 from waypost.record.gossiped import Gossiped, Moment
-from waypost.record.wire import encode
 
 
 def voted(key: str, version: int = 1, value: str | None = "on", namespace: str = "names") -> Committed:
@@ -118,19 +115,3 @@ def test_a_bucket_is_hashed_in_portions_too() -> None:
     while rooting.step() is None:
         steps += 1
     assert steps >= 2 * len(same) // PORTION
-
-
-def test_what_a_node_holds_can_be_read_from_the_commits_of_its_log() -> None:
-    def logged(held: Committed) -> bytes:
-        return entry.commit("0" * 64, encode(held))
-
-    entries = [
-        logged(voted("lamp", 2)),
-        entry.encode(Kind.PEER_HEAD, b"a head"),
-        logged(voted("door")),
-        b"something else",
-        logged(voted("lamp", 1)),
-    ]
-    assert state_of(voted_in(entries)) == state_of([voted("lamp", 2), voted("door")])
-    with pytest.raises(WireError):
-        voted_in([entry.encode(Kind.COMMIT, b"{}")])

@@ -82,6 +82,11 @@ class Trial:
         branch = self.copies.get(origin)
         return branch.entries[index] if branch and index < len(branch.entries) else None
 
+    def is_frozen(self, origin: str, size: int) -> bool:
+        """Whether a head of that size counts for nothing."""
+        frozen = self.court.frozen.get(origin)
+        return frozen is not None and size > frozen.size
+
     def again(self, noted: Callable[[Notary], Notary] = lambda n: n) -> "Trial":
         """After a restart: what was held back is lost."""
         disk = Disk()

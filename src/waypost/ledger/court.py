@@ -89,6 +89,7 @@ class Court:
         entry_at: EntryAt,
     ) -> None:
         self._notary = notary
+        self._own = notary.key.encode()
         self._others = logs
         self._copy = copy
         self._entry_at = entry_at
@@ -139,15 +140,9 @@ class Court:
     def is_doubled(self) -> bool:
         """Our key has signed a head that our log does not contain: it may sign no more."""
         docket = self._dockets.get(self._notary.origin)
-        accused = self._notary.key.encode()
         return bool(docket and docket.forks) or any(
-            self._pieces.is_proved(fault, accused) for fault in (Fault.SAME_SIZE, Fault.GROWTH)
+            self._pieces.is_proved(fault, self._own) for fault in (Fault.SAME_SIZE, Fault.GROWTH)
         )
-
-    def is_frozen(self, origin: str, size: int) -> bool:
-        """Whether a head of that size counts for nothing."""
-        frozen = self.frozen.get(origin)
-        return frozen is not None and size > frozen.size
 
     def is_accused(self, witness: Key) -> bool:
         """Whether it has cosigned two histories."""
@@ -163,9 +158,13 @@ class Court:
         if signed is None:
             self._counters["unsigned"] += 1
             return
-        for made in docket.consider(signed, self._copy(head.origin), self._quorum(docket.key)):
-            self._pieces.find(made, source)
-        self._go_on(head.origin, docket, now)
+        self._weigh(docket, signed, source, now)
+
+    def signed(self, head: Head, now: float) -> None:
+        """A head of our log, with no line but the one that this node's own key has made or verified."""
+        docket = self._docket(head.origin)
+        if docket is not None and not docket.is_known(sha256(head.note.encode()).digest()):
+            self._weigh(docket, Signed(head, (docket.key,)), "", now)
 
     def found(self, evidence: Evidence, source: str) -> None:
         """What another organ made of what that node showed."""
@@ -317,6 +316,12 @@ class Court:
             except WireError:  # somebody else put it there: it says nothing about the head
                 continue
         return Signed(by_alone(head, keys), tuple(keys))
+
+    def _weigh(self, docket: Docket, signed: Signed, source: str, now: float) -> None:
+        origin = signed.head.origin
+        for made in docket.consider(signed, self._copy(origin), self._quorum(docket.key)):
+            self._pieces.find(made, source)
+        self._go_on(origin, docket, now)
 
     def _read_link(self, docket: Docket, index: int, body: bytes, node: str, now: float) -> None:
         try:

@@ -363,7 +363,7 @@ class LedgerEngine:
         for origin, entries in self._mirror.take_read():
             court.read(origin, entries, now)
         if self._read_to < self._log.size and self._log.head is not None:
-            court.consider(self._log.head, "", now)
+            court.signed(self._log.head, now)
             court.read(own, self._log.take_read(), now)
             self._read_to = self._log.size
         if court.is_doubled or own in court.frozen:

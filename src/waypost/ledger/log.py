@@ -42,7 +42,7 @@ BATCH_MAX: Final = 1_024  # entries of one commit
 BATCH_OCTETS_MAX: Final = 8 << 20
 WAITING_MAX: Final = 16_384  # entries past which `is_full`
 WAITING_OCTETS_MAX: Final = 64 << 20
-GATHER_S: Final = 0.1  # from the beginning of a commit to that of the next, at least, while nobody waits for it
+GATHER_S: Final = 0.2  # from the beginning of a commit to that of the next, at least, while nobody waits for it
 
 Puts = Callable[[int], tuple[Put, ...]]  # of the entry's index: rows to write with it
 Then = Callable[[int, Head], tuple[Effect, ...]]  # of its index and the head that it is in: once it is durable

@@ -11,7 +11,7 @@ import base64
 import binascii
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from hashlib import sha256
 from typing import Final
@@ -54,10 +54,12 @@ class Key:
     name: str
     algorithm: Algorithm
     public: bytes
+    id: bytes = field(init=False, compare=False, repr=False)
 
-    @property
-    def id(self) -> bytes:
-        return sha256(self.name.encode() + b"\n" + bytes([self.algorithm]) + self.public).digest()[:ID_SIZE]
+    def __post_init__(self) -> None:
+        octets = self.name.encode() + b"\n" + bytes([self.algorithm]) + self.public
+        # Once: each line of each note is held against it.
+        object.__setattr__(self, "id", sha256(octets).digest()[:ID_SIZE])
 
     def encode(self) -> str:
         """The vkey: name+ID+base64(type and key)."""

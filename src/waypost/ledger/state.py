@@ -17,8 +17,6 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
 
-from waypost.ledger import entry
-from waypost.ledger.entry import Kind
 from waypost.ledger.tree import Tree
 from waypost.record import Committed, canonical
 from waypost.record.gossiped import Gossiped
@@ -82,34 +80,9 @@ class Rooting:
         return len(portion) + 1
 
 
-def state_of(records: Sequence[Committed] | Sequence[Gossiped]) -> State:
-    """All at once."""
-    rooting = Rooting(records)
-    while True:
-        state = rooting.step()
-        if state is not None:
-            return state
-
-
 def told_by(records: Iterable[Gossiped], moment_ms: int, until_ms: int) -> list[Gossiped]:
     """Those that were told by that moment and are kept by all beyond `until_ms`."""
     return [each for each in records if each.hlc.wall_ms <= moment_ms and each.expires_ms > until_ms]
-
-
-def voted_in(entries: Iterable[bytes]) -> list[Committed]:
-    """The newest version of each key that the entries of a log have: to compare with what its node says it holds.
-
-    What is of no kind that we know is passed over.  Raises WireError for a commit that cannot be read.
-    """
-    newest: dict[tuple[str, str], Committed] = {}
-    for octets in entries:
-        read = entry.decode(octets)
-        if read.kind == Kind.COMMIT:
-            committed = entry.read_commit(read.body).committed
-            held = newest.get(committed.record.place)
-            if held is None or held.record.version < committed.record.version:
-                newest[committed.record.place] = committed
-    return list(newest.values())
 
 
 def _leaf(record: Committed | Gossiped) -> tuple[bytes, bytes]:
