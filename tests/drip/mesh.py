@@ -15,8 +15,9 @@ from observer import Observer, Operation, Violation
 from people import Fast, fast, key_of, member, public_of, record
 
 from waypost.drip import parcel
-from waypost.drip.book import RECENT_MAX, RECORDS, place_in
+from waypost.drip.book import HISTORY, RECENT_MAX, RECORDS, place_in
 from waypost.drip.engine import DripEngine, Setup
+from waypost.drip.history import Sources
 from waypost.drip.judge import Holders
 from waypost.drip.messages import Alarm, Commit, Message
 from waypost.drip.outbox import Spread, Stored, Tell
@@ -37,6 +38,7 @@ from waypost.sim.disk import Disk
 NAMES: Final = ("anna", "berta", "carla", "dora", "emma", "frieda", "greta")
 PORT: Final = 8481
 WIRED: Final = 8
+HISTORY_WITHIN: Final = 40  # seconds
 TIMERS: Final = Timers(vote_s=0.4, backoff_min_s=0.03, backoff_max_s=0.5, deadline_s=4.0)
 ITSELF: Final = Weather(delay_min=0.0001, delay_max=0.0001)
 
@@ -49,7 +51,9 @@ class Machine:
         self.incarnation = mesh.incarnations[name]
         self.ids: Iterator[int] = itertools.count(1)
         credentials = Credentials(mesh.network, mesh.signer(f"{name}/{self.incarnation}"), mesh.verify)
-        setup = Setup(name, mesh.founding, credentials, Holders(), TIMERS, mesh.rules)
+        others = tuple(other for other in mesh.names if other != name)
+        sources = Sources(lambda *page: mesh.rows(name, *page), lambda: others)
+        setup = Setup(name, mesh.founding, credentials, Holders(), TIMERS, mesh.rules, sources)
         self.drip = DripEngine(setup, rng, self.ids)
         self._mesh = mesh
 
@@ -392,10 +396,17 @@ class Mesh:
         node.disk = Disk(Random(f"{self.world.seed}/{name}/disk {self.incarnations[name]}"))
         self.observer.forgotten(name)
 
+    def rows(self, name: str, table: str, after: bytes, count: int) -> list[tuple[bytes, bytes]]:
+        """Rows of its disk."""
+        return list(itertools.islice(self.nodes[name].disk.scan(table, after), count))
+
     # The end
 
     def settle(self, seconds: float) -> None:
-        """After the storm: I8, everybody agrees and nothing is open; I13, what is unknown resolves."""
+        """After the storm: I8, everybody agrees and nothing is open; I13, what is unknown resolves.
+
+        And everybody has every version (R11).
+        """
         self.working = False
         self.world.run(until=self.world.now + seconds)
         for one, other in itertools.permutations(self.names, 2):
@@ -410,7 +421,17 @@ class Mesh:
             if drip.is_voting and any(instance.accepted for instance in drip.votes().values()):
                 raise Violation(f"I8: {name} has an open vote long after the storm: {drip.votes()}")
         self.observer.check_history()
+        self.require_history()
         self.resolve()
+
+    def require_history(self) -> None:
+        """What one node has of the past, all have; and nothing is missing unless the disks that it was on were lost."""
+        for _ in range(HISTORY_WITHIN):
+            if not any(self.drip(name).history.missing for name in self.names):
+                break
+            self.world.run(until=self.world.now + 1)
+        kept = {name: [key for key, _ in self.nodes[name].disk.scan(HISTORY)] for name in self.names}
+        self.observer.check_kept(kept, self.incarnations)
 
     def resolve(self) -> None:
         """I13: what is unknown is committed or lost, and every node that can tell says the same.

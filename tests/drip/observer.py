@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from people import FOUNDING
 
+from waypost.drip.book import history_key
 from waypost.drip.messages import Message, Promise, SealSnapshot, Yes, place_of
 from waypost.record import ROSTER, Ballot, Committed, Place, Record, Roster, Verify, roster_in
 from waypost.record.vote import require_committed
@@ -142,6 +143,15 @@ class Observer:
                 require(there == op.hash, "I9", f"{op.place}: version {op.record.version} was acknowledged and is not")
             if op.state in ("lost", "denied"):
                 require(there != op.hash, "I13", f"{op.place}: version {op.record.version} was {op.state} and is there")
+
+    def check_kept(self, kept: dict[str, list[bytes]], incarnations: dict[str, int]) -> None:
+        """R11: all disks have the same versions, and where none was lost, all that ever were."""
+        (first, keys), *others = kept.items()
+        for name, theirs in others:
+            require(theirs == keys, "R11", f"{first} and {name} have other versions: {set(keys) ^ set(theirs)}")
+        if all(incarnation == 1 for incarnation in incarnations.values()):
+            lost = {history_key(*slot) for slot in self.log} - set(keys)
+            require(not lost, "R11", f"nobody has {lost}")
 
 
 def require(holds: bool, invariant: str, text: str) -> None:

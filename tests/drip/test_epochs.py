@@ -113,7 +113,7 @@ def test_a_voter_that_hears_of_a_later_epoch_asks_for_its_roster_first() -> None
     """4.3: newer: learn it first."""
     dora = Hand("dora")
     assert dora.hear("anna", poll(ANNA_2)) == [RosterRequest(1)]
-    assert dora.only("anna", RosterNews((SECOND,))) == SealRequest(1, SECOND, START)
+    assert dora.only("anna", RosterNews((SECOND,))) == SealRequest(1, SECOND, START, brief=True)
     assert dora.drip.epoch == 2
 
 
@@ -228,7 +228,7 @@ def test_a_snapshot_comes_in_pages() -> None:
     while isinstance(question, SealRequest):
         page = anna.only("dora", question)
         assert isinstance(page, SealSnapshot)
-        assert len(msgspec.json.encode(page)) < merging.PAGE_MAX + 3 * (32 << 10)
+        assert len(msgspec.json.encode(page)) < merging.OCTETS_MAX + 3 * (32 << 10)
         entries += len(page.entries)
         following = dora.hear("anna", page)
         question = following[0] if following else page

@@ -189,8 +189,8 @@ def test_a_voter_of_a_forced_roster_merges_the_sources_that_it_names_and_all_of_
     dora = Hand("dora")
     dora.learn(both)
     assert [(node, message) for node, message in dora.told] == [
-        ("carla", SealRequest(1, both, START)),
-        ("emma", SealRequest(1, both, START)),
+        ("carla", SealRequest(1, both, START, brief=True)),
+        ("emma", SealRequest(1, both, START, brief=True)),
     ]
     dora.hear("anna", SealSnapshot(1, START, (), None))
     dora.hear("carla", SealSnapshot(1, START, (Entry(FIRST, Proposal(Ballot(1, 1, "anna"), OFF)),), None))

@@ -42,7 +42,6 @@ from waypost.drip.relay import Relay
 from waypost.drip.roster import NODE
 from waypost.drip.rules import Rules
 from waypost.drip.rumours import Beat, Probed, Rumour
-from waypost.drip.shelf import Shelf
 from waypost.drip.voter import Credentials
 from waypost.engine import Answer, Apply, Ask, Commit, Effect, Put, Rows
 from waypost.errors import StoreError
@@ -95,7 +94,6 @@ class Network:
         self._founding = first = self._first(rows)
         roster = roster_in(first.record)
         self.id = network_of(roster)
-        self._shelf = Shelf(self.id)
         me = self._me
         credentials, judge = Credentials(self.id, me.sign, self._guard.verify), Holders()
         sources = Sources(me.read, lambda: self._mesh.members.capable(CAPABILITY))
@@ -120,10 +118,6 @@ class Network:
         self._hearing = Hearing(me.name, self._votes, self._guard, relay)
         self._literal = Literal(me.name, me.literal, self._votes, self._mesh.state, self._rng, self._ids)
         self._literal.restore(rows, now)
-        for place in self._votes.places:
-            committed = self._votes.committed(place)
-            assert committed is not None
-            self._shelf.put(committed)
 
     def handle_clock(self, now: float, wall_ms: int) -> None:
         self._begin(now)
@@ -276,10 +270,10 @@ class Network:
     # what the mesh spreads and repairs of the voted class: mesh.Voted
 
     def trees(self) -> dict[str, Merkle]:
-        return self._shelf.trees()
+        return self._votes.shelf.trees()
 
     def give(self, namespace: str, digests: Iterable[bytes], octets_max: int) -> list[Committed]:
-        return self._shelf.give(namespace, digests, octets_max)
+        return self._votes.shelf.give(namespace, digests, octets_max)
 
     def learn(self, news: Committed | Proof, source: str, now: float) -> bool:
         if isinstance(news, Proof):
@@ -340,7 +334,6 @@ class Network:
                     puts += rows
                     made.append(change)
                     then.append(Apply(change))
-                    self._shelf.put(committed)
                 case Ask(body=Spread(Committed() as committed)):
                     news[committed.record.place] = committed
                 case Ask(body=Spread(proof)):

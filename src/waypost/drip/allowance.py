@@ -10,8 +10,10 @@ from waypost.drip.messages import (
     HistoryRequest,
     Message,
     RosterRequest,
+    SealPart,
     SealRequest,
     SealSnapshot,
+    SealWalk,
     TallyAnswer,
     TallyRequest,
     records_in,
@@ -69,6 +71,10 @@ def cost_of_vote(message: Message) -> int:
             return ANSWER_COST + READ_COST * len(message.wanted)
         case TallyAnswer():
             return 1 + len(message.parts) + sum(len(call.yes) for call in message.calls)  # each may be verified
+        case SealWalk():
+            return ANSWER_COST + len(message.prefixes) + len(message.digests) // 2
+        case SealPart():
+            return 1 + len(message.commits) // 16
         case SealSnapshot():
             return 1 + len(message.entries) // 16  # they are verified already, or cost FORGED_COST
         case _:

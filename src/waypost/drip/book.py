@@ -21,6 +21,7 @@ from msgspec import Struct
 from waypost.drip.gaps import Gap, Gaps
 from waypost.drip.messages import Proposal
 from waypost.drip.outbox import Outbox
+from waypost.drip.shelf import Shelf
 from waypost.engine import Rows
 from waypost.record import NEVER, ROSTER, Ballot, Certificate, Committed, Mark, Place, Proof, Record
 from waypost.record.wire import encode
@@ -76,6 +77,7 @@ class Book:
         self.opened: Counter[str] = Counter()  # votes under way, by the node whose ballot is promised
         self.stopped: dict[Place, Proof] = {}
         self.gaps = Gaps(outbox)
+        self.shelf = Shelf()  # of what is in `committed`
         self._network = network
         self._outbox = outbox
         self._rounds: dict[Place, Rounds] = {}
@@ -83,8 +85,8 @@ class Book:
 
     def restore(self, rows: Rows, *, instances: bool) -> None:
         committed = msgspec.json.Decoder(Committed)
-        for key, value in rows.scan(RECORDS):
-            self.committed[place_in(key)] = committed.decode(value)
+        for _, value in rows.scan(RECORDS):
+            self._keep(committed.decode(value))
         for key, value in rows.scan(HISTORY):
             namespace, name, _ = key.decode().split("\0")
             self._note(committed.decode(value), (namespace, name))
@@ -104,6 +106,11 @@ class Book:
         committed = msgspec.json.Decoder(Committed)
         start = row_key(ROSTER) + b"\0"
         return [committed.decode(value) for key, value in rows.scan(HISTORY) if key.startswith(start)]
+
+    def found(self, founding: Committed) -> None:
+        """The network's first roster, if no other is known."""
+        if ROSTER not in self.committed:
+            self._keep(founding)
 
     def version(self, place: Place) -> int:
         """Of what is committed; 0 if nothing is."""
@@ -135,7 +142,7 @@ class Book:
         known = self.version(place)
         if record.version > known + 1:
             self.gaps.note(Gap(*place, known + 1, record.version - 1, record.prev, self.hash(place)))
-        self.committed[place] = committed
+        self._keep(committed)
         self._note(committed, place)
         self._outbox.put(RECORDS, key, data)
         self._outbox.put(HISTORY, history_key(place, record.version), data)
@@ -187,6 +194,10 @@ class Book:
             assert instance.accepted_ballot <= instance.promised, f"{place}: accepted above the promise"
 
         assert self.opened == Counter(instance.promised.node for instance in self.instances.values())
+
+    def _keep(self, committed: Committed) -> None:
+        self.committed[committed.record.place] = committed
+        self.shelf.put(committed, self.hash_of(committed))
 
     def _hold(self, place: Place, instance: Instance) -> None:
         before = self.instances.get(place)

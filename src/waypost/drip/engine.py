@@ -39,8 +39,10 @@ from waypost.drip.messages import (
     Restored,
     RosterNews,
     RosterRequest,
+    SealPart,
     SealRequest,
     SealSnapshot,
+    SealWalk,
     TallyAnswer,
     TallyRequest,
     VoteCall,
@@ -85,20 +87,20 @@ class DripEngine:
         self._credentials = setup.credentials
         self._rng = rng
         self._ids = ids
-        self._now = 0.0
         self._wall_ms = 0
-        self._read_at = 0.0  # when the wall clock was read, on the caller's clock
+        self._now = self._read_at = 0.0  # on the caller's clock; and when the wall clock was read
         self._presence = Presence(setup.name)
         self._doubts: Deadlines[Place] = Deadlines()
         outbox, rules, timers = Outbox(ids), setup.rules, setup.timers
         self._outbox = outbox
         self._book = Book(self._credentials.network, outbox)
+        self.shelf = self._book.shelf
         self._electorate = Electorate(setup.name, setup.founding, rules, outbox)
         self._voter = Voter(
             self._book, self._electorate, self._credentials, setup.judge, rules, outbox, self._on_accept
         )
         self._merging = Merging(
-            self._book, self._electorate, outbox, timers.vote_s, learn=self.learn, on_accept=self._on_accept
+            self._book, self._electorate, outbox, rng, timers.vote_s, learn=self.learn, on_accept=self._on_accept
         )
         self._alarms = Alarms(self._book, self._electorate, self._credentials, outbox)
         self.history = Historian(
@@ -133,7 +135,7 @@ class DripEngine:
         self._book.restore(rows, instances=self._setup.rules.remembers())
         for committed in self._book.rosters(rows):
             self._electorate.learn(committed)
-        self._book.committed.setdefault(ROSTER, self._setup.founding)
+        self._book.found(self._setup.founding)
         self._electorate.restore(rows)
         self.history.restore(rows, now)
         for place in self._book.instances:
@@ -392,11 +394,9 @@ class DripEngine:
             case SealRequest():
                 self._learn_all((message.successor,), node, now)
                 self._merging.receive_request(node, message)
-            case SealSnapshot():
+            case SealSnapshot() | SealWalk() | SealPart():
                 self._merging.receive(node, message, now)
-            case HistoryRequest():
-                self.history.receive_request(node, message)
-            case History():
+            case HistoryRequest() | History():
                 self.history.receive(node, message, now)
             case Alarm():
                 if message.proof.first.matter.place not in self._book.stopped:

@@ -114,32 +114,11 @@ class Historian:
     def next_timer(self) -> float | None:
         return self._at
 
-    def receive_request(self, node: str, request: HistoryRequest) -> None:
-        versions: list[Past] = []
-        octets = 0
-        for past in (past for wanted in request.wanted for past in self._told(wanted)):
-            octets += len(encode(past))
-            if versions and (octets > OCTETS_MAX or len(versions) == VERSIONS_MAX):
-                break
-            versions.append(past)
-        self._outbox.tell_now(node, History(request.id, tuple(versions)))
-
-    def receive(self, node: str, history: History, now: float) -> None:
-        asked = self._asked
-        if asked is None or (asked.peer, asked.id) != (node, history.id):
-            self.counts["unasked"] += 1
-            return
-        self._asked = None
-        taken = 0
-        for past in history.versions:
-            if not self._take(node, past, asked):
-                break  # it does not follow the rules: the rest is not looked at
-            taken += 1
-        if taken:
-            self._wait = EVERY
+    def receive(self, node: str, message: HistoryRequest | History, now: float) -> None:
+        if isinstance(message, HistoryRequest):
+            self._tell(node, message)
         else:
-            self._fruitless(asked)
-        self._at = now + self._wait
+            self._receive(node, message, now)
 
     def check(self) -> None:
         self._gaps.check()
@@ -158,6 +137,23 @@ class Historian:
         wanted = tuple(Wanted(*gap.place, gap.high, gap.low) for _, gap in gaps)
         self._outbox.tell_now(self._asked.peer, HistoryRequest(self._id, wanted))
         self._at = now + ANSWER_S
+
+    def _receive(self, node: str, history: History, now: float) -> None:
+        asked = self._asked
+        if asked is None or (asked.peer, asked.id) != (node, history.id):
+            self.counts["unasked"] += 1
+            return
+        self._asked = None
+        taken = 0
+        for past in history.versions:
+            if not self._take(node, past, asked):
+                break  # it does not follow the rules: the rest is not looked at
+            taken += 1
+        if taken:
+            self._wait = EVERY
+        else:
+            self._fruitless(asked)
+        self._at = now + self._wait
 
     def _fruitless(self, asked: Asked) -> None:
         """Others may be told by that peer, or these by another."""
@@ -213,6 +209,16 @@ class Historian:
             self._alarms.receive(Proof(past.certificate, certificate))
 
     # answering
+
+    def _tell(self, node: str, request: HistoryRequest) -> None:
+        versions: list[Past] = []
+        octets = 0
+        for past in (past for wanted in request.wanted for past in self._told(wanted)):
+            octets += len(encode(past))
+            if versions and (octets > OCTETS_MAX or len(versions) == VERSIONS_MAX):
+                break
+            versions.append(past)
+        self._outbox.tell_now(node, History(request.id, tuple(versions)))
 
     def _told(self, wanted: Wanted) -> Iterator[Past]:
         """From the highest down, as far as they are on this node's disk without a gap."""

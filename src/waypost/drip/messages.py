@@ -8,6 +8,7 @@ On the wire they are items of an array, {"type": "poll", …}: parcel.py.
     read, read-answer            what is committed, asked of a quorum
     roster-request, roster-news  epochs that somebody lacks
     seal-request, seal-snapshot  what a voter of the last epoch had accepted when it stopped voting there
+    seal-walk, seal-part         what it knows is committed, where that differs
     history-request, history     older versions of keys, with the proof that each holds
     alarm, restored              proof that a voter signed two records, or forgot what it had signed
     admit                        let me into the roster
@@ -20,9 +21,11 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
 
+from waypost.drip.merkle import PAGE_MAX
+from waypost.drip.rumours import SPACES_MAX, Branch, Digest, Prefix
 from waypost.record import Ballot, Certificate, Committed, Mark, Matter, Member, Place, Proof, Record, Vote
 from waypost.record.roster import VOTERS_MAX
-from waypost.record.wire import Count, MaybeSignature, Name, Namespace, NodeName, Version
+from waypost.record.wire import Count, Hash, MaybeSignature, Name, Namespace, NodeName, Version
 
 PARCEL_MAX: Final = 1 << 20  # octets
 MESSAGES_MAX: Final = 256  # in one parcel
@@ -34,6 +37,7 @@ TALLY: Final = "tally"  # the capability of nodes that are asked for one
 PARTS_MAX: Final = 128  # votes under way, of those that one voter tells of at once
 CALLS_MAX: Final = 32  # of those that it calls for
 
+After = tuple[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=255)]]  # a key, or before all
 Reason = Literal["stale", "entitlement", "epoch", "invalid", "stopped", "busy"]
 
 
@@ -134,12 +138,16 @@ class RosterNews(Struct, frozen=True, tag="roster-news"):
     rosters: Annotated[tuple[Committed, ...], Meta(max_length=ROSTERS_MAX)]
 
 
-class SealRequest(Struct, frozen=True, tag="seal-request"):
-    """Of a voter of `epoch`: everything after the key `after`.  `successor` is the roster that sealed the epoch."""
+class SealRequest(Struct, frozen=True, tag="seal-request", omit_defaults=True):
+    """Of a voter of `epoch`: everything after the key `after`.  `successor` is the roster that sealed the epoch.
+
+    `brief`: what was accepted is enough, for trees will tell what else differs.  Nodes of before tell everything.
+    """
 
     epoch: Version
     successor: Committed
-    after: tuple[str, str]
+    after: After
+    brief: bool = False
 
 
 class Entry(Struct, frozen=True):
@@ -147,13 +155,36 @@ class Entry(Struct, frozen=True):
     accepted: Proposal | None
 
 
-class SealSnapshot(Struct, frozen=True, tag="seal-snapshot"):
-    """`after` repeats the request; `next` is where to go on, or None at the end."""
+class SealSnapshot(Struct, frozen=True, tag="seal-snapshot", omit_defaults=True):
+    """`after` repeats the request; `next` is where to go on, or None at the end.
+
+    `roots`, of a brief one: those of each namespace's tree, as the page was made.
+    """
 
     epoch: Version
-    after: tuple[str, str]
+    after: After
     entries: Annotated[tuple[Entry, ...], Meta(max_length=ENTRIES_MAX)]
-    next: tuple[str, str] | None
+    next: After | None
+    roots: Annotated[dict[Namespace, Hash], Meta(max_length=SPACES_MAX)] | None = None
+
+
+class SealWalk(Struct, frozen=True, tag="seal-walk"):
+    """To a sealed voter that told roots: summaries of nodes of a tree, and records by the digests of their keys."""
+
+    id: Count
+    epoch: Version
+    namespace: Namespace
+    prefixes: Annotated[tuple[Prefix, ...], Meta(max_length=PAGE_MAX)]
+    digests: Annotated[tuple[Digest, ...], Meta(max_length=ENTRIES_MAX)]
+
+
+class SealPart(Struct, frozen=True, tag="seal-part"):
+    """The first of the records that fit into a message."""
+
+    id: Count
+    epoch: Version
+    branches: Annotated[tuple[Branch, ...], Meta(max_length=PAGE_MAX)]
+    commits: Annotated[tuple[Committed, ...], Meta(max_length=ENTRIES_MAX)]
 
 
 class Wanted(Struct, frozen=True):
@@ -250,8 +281,8 @@ class TallyAnswer(Struct, frozen=True, tag="tally"):
 
 Message = (
     Poll | Promise | Nack | VoteCall | Yes | No | Commit | Read | ReadAnswer
-    | RosterRequest | RosterNews | SealRequest | SealSnapshot | HistoryRequest | History
-    | Alarm | Restored | Admit | TallyRequest | TallyAnswer
+    | RosterRequest | RosterNews | SealRequest | SealSnapshot | SealWalk | SealPart
+    | HistoryRequest | History | Alarm | Restored | Admit | TallyRequest | TallyAnswer
 )  # fmt: skip
 
 
@@ -279,6 +310,8 @@ def records_in(message: Struct) -> list[Record]:
             held = [message.successor]
         case SealSnapshot():
             held = [item for entry in message.entries for item in (entry.committed, entry.accepted)]
+        case SealPart():
+            held = [*message.commits]
         case History():
             return [past.record for past in message.versions if past.record is not None]
         case _:

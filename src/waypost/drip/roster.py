@@ -44,7 +44,6 @@ SELF: Final = b"self"
 EPOCHS: Final = b"epochs"
 PAST: Final = b"past"
 JOINED_MAX: Final = 64
-START: Final = ("", "")  # before every key
 
 
 class Self(Struct, frozen=True):
@@ -68,7 +67,6 @@ class Electorate:
         self._joined: dict[int, None] = {}
         self._past = 0
         self._named: dict[int, None] = {}  # the incarnations in which rosters of this term name this node
-        self._merging: dict[str, tuple[str, str] | None] = {}  # voters of the last term: next page, None when done
         self.learn(founding)
 
     def restore(self, rows: Rows) -> None:
@@ -133,7 +131,6 @@ class Electorate:
                 self._named[member.incarnation] = None
         if goes_on:
             return
-        self._merging = {}
         nothing_left = roster.forced is not None and not roster.forced.sources
         must_merge = self._rules.must_merge() and not nothing_left
         if not must_merge and roster.epoch > 1 and self.is_voter(roster.epoch):
@@ -215,35 +212,22 @@ class Electorate:
         """And what it waits for is told by sealed voters of that one."""
         return self.is_waiting() and self.term_of(self.term - 1) == term
 
-    def merge(self) -> None:
-        """Ask every source that has not told all yet."""
-        if not self.is_waiting():
-            return
-        last = self._terms[self.term - 1]
-        for name in self._sources():
-            after = self._merging.get(name, START)
-            if after is not None:
-                self._outbox.tell_now(name, SealRequest(last, self._committed[self.term], after))
-
-    def merged(self, node: str, term: int, after: tuple[str, str], next: tuple[str, str] | None) -> None:
-        """A page of a sealed voter's snapshot is in the book."""
-        if not self.is_merging(term) or node not in self._sources():
-            return
-        if self._merging.get(node, START) != after:
-            return  # a page that came before
-        self._merging[node] = next
-        done = sum(place is None for place in self._merging.values())
-        forced = self._rosters[self.term].forced
-        if done >= (len(forced.sources) if forced else self._rules.quorum(self._rosters[term], done)):
-            self._merging = {}
-            self._join(self.term)
-        elif next is not None:
-            self._outbox.tell_now(node, SealRequest(term, self._committed[self.term], next))
-
-    def _sources(self) -> tuple[str, ...]:
+    def sources(self) -> tuple[str, ...]:
         """Who tells what was accepted in the last term: its voters, or whom the operator names instead."""
         forced = self._rosters[self.term].forced
         return forced.sources if forced else tuple(voter.name for voter in self._rosters[self.term - 1].voters)
+
+    def seal_request(self, after: tuple[str, str], *, brief: bool) -> SealRequest:
+        """To one of them."""
+        return SealRequest(self._terms[self.term - 1], self._committed[self.term], after, brief)
+
+    def merged(self, done: int) -> bool:
+        """So many of them have told all: whether that is enough.  Then this voter has joined."""
+        forced, last = self._rosters[self.term].forced, self._rosters[self._terms[self.term - 1]]
+        is_enough = done >= (len(forced.sources) if forced else self._rules.quorum(last, done))
+        if is_enough:
+            self._join(self.term)
+        return is_enough
 
     def check(self) -> None:
         assert list(self._rosters) == list(range(1, self.epoch + 1)), "an epoch is missing"

@@ -10,17 +10,16 @@ from waypost.record import Committed
 class Shelf:
     """Whoever takes a version of a key puts it here too; what is here was verified."""
 
-    def __init__(self, network: str) -> None:
-        self._network = network
+    def __init__(self) -> None:
         self._trees: dict[str, Merkle] = {}
         self._newest: dict[str, dict[bytes, Committed]] = {}
 
-    def put(self, committed: Committed) -> None:
-        """A version of a key, newer than the one that is here."""
+    def put(self, committed: Committed, hash: str) -> None:
+        """A version of a key, newer than the one that is here, and its hash."""
         record = committed.record
         digest = digest_of(record.key.encode())
         tree = self._trees.setdefault(record.namespace, Merkle())
-        tree.put(digest, record.version, bytes.fromhex(record.hash(self._network)))
+        tree.put(digest, record.version, bytes.fromhex(hash))
         self._newest.setdefault(record.namespace, {})[digest] = committed
 
     def trees(self) -> dict[str, Merkle]:

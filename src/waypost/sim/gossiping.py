@@ -64,7 +64,8 @@ class Learned:
     """The voted class as the mesh sees it: whatever is newer is believed."""
 
     def __init__(self, network: str) -> None:
-        self.shelf = Shelf(network)
+        self.shelf = Shelf()
+        self._network = network
         self.versions: dict[tuple[str, str], int] = {}
         self.proofs: list[Proof] = []
 
@@ -81,7 +82,7 @@ class Learned:
         if news.record.version <= self.versions.get(news.record.place, 0):
             return False
         self.versions[news.record.place] = news.record.version
-        self.shelf.put(news)
+        self.shelf.put(news, news.record.hash(self._network))
         return True
 
 
