@@ -253,7 +253,7 @@ class Node:
         await self._listen_to_http(network, undo)
         await self._introduce(config.peers.url or reached_at(self.listeners.get("peers"), self._keys.hosts))
         urls = {peer.name: peer.url for peer in config.peers.drip_02 if peer.url}
-        await undo.enter_async_context(calling(urls, self.ask, self._credentials))
+        await undo.enter_async_context(calling(urls, self.ask, self._credentials, self.name, self._keys.node.sign))
         found_at = {name: listen_address(text) for name, text in self.listeners.items() if name != "local"}
         await undo.enter_async_context(announcing(config.mdns.name, self.name, found_at, config.mdns.interfaces))
 

@@ -35,6 +35,7 @@ from waypost.engine import Commit
 from waypost.identity import ANONYMOUS, Identity
 from waypost.identity.admission import Gate
 from waypost.identity.policy import Decide, Policy, default
+from waypost.identity.requests import digest_of
 from waypost.rd.questions import Busy
 from waypost.runtime.http import serve
 
@@ -55,7 +56,10 @@ class Place:
         self.revoked = False
         self._ids = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[object]] = {}
-        self.engine = Engine("anna", (BELL, CURL), self.shelf, lambda _: "active", Random(1), itertools.count(1))
+        ids = itertools.count(1)
+        self.engine = Engine(
+            "anna", (BELL, CURL), self.shelf, lambda _: "active", Random(1), ids, lambda committed, now: False
+        )
         self.literal = Literal(
             "anna",
             {"bell": None, "curl": KEY.public_key().public_bytes_raw()},
@@ -194,6 +198,16 @@ def test_a_token_is_used_once(door: Door) -> None:
 @pytest.mark.parametrize("claims", [{"iss": "bell"}, {"aud": "berta"}, {"exp": 1}])
 def test_a_token_that_is_not_good_is_refused_though_there_is_a_certificate(door: Door, claims: dict[str, Any]) -> None:
     assert door.call("GET", "/state", Authorization=jwt("x", **claims)).status == 401
+
+
+def test_a_token_with_a_digest_is_for_that_body_alone(door: Door) -> None:
+    """RFC 9530: who stands between may read the token, and say nothing else with it."""
+    body = b'{"state":"active"}'
+    for number, (sent, status) in enumerate(((body, 200), (b'{"state":"sync"}', 401), (b"", 401))):
+        headers = {"shows": "", "Authorization": jwt(str(number), digest=digest_of(body))}
+        answer = door.call("POST", "/heartbeat/node/curl", sent, **headers)
+        assert answer.status == status
+    assert "another body" in answer.problem["detail"]
 
 
 def test_who_guesses_tokens_is_slowed_down(door: Door) -> None:

@@ -11,6 +11,10 @@ from handmade import Rows
 
 from waypost.assembly.installation import Installation, Introduce, Introduced, Reach
 from waypost.assembly.network import FOUNDING, NO_QUORUM, VOTED, Network
+from waypost.drip import calls
+from waypost.drip.allowance import POINTS_MAX
+from waypost.drip.guard import FORGED_COST
+from waypost.drip.literal import Heard, Noted, Peer
 from waypost.drip.members import CAPABILITIES
 from waypost.drip.messages import Admit, No, Promise, RosterRequest
 from waypost.drip.outbox import Tell
@@ -40,6 +44,7 @@ class House:
         founding: Committed | None = None,
         contacts: dict[str, str] | None = None,
         carries: bool = True,
+        literal: tuple[Peer, ...] = (),
     ) -> None:
         self.rows = rows or Rows()
         self.now = 100.0
@@ -60,6 +65,7 @@ class House:
             founding,
             contacts or {},
             carries=carries,
+            literal=literal,
         )
         self.network = Network(Random(2), itertools.count(1), self.feed, self.installation)
         puts, _ = self.feed.restore(self.rows)
@@ -262,6 +268,54 @@ def test_who_founds_a_network_tells_its_own_details_with_those_of_the_first_that
         body.pins for body in house.asked if isinstance(body, Reach)
     ]
     assert [(seen.wire, seen.capabilities) for seen in peers.seen] == [(WIRE, CAPABILITIES), (WIRE, ("gossip",))]
+
+
+def test_what_a_peer_of_the_draft_passes_on_is_learnt_if_the_votes_for_it_prove_it(house: House) -> None:
+    """Between two nodes that do not reach each other it may carry what was committed.  Notes, 4.14."""
+    record, _ = house.claim("on")
+    found = house.ask(Introduce(""))
+    assert isinstance(found, Introduced)
+    other = House("berta", founding=found.founding, literal=(Peer("bell", has_listener=True),))
+    told = house.network.voted()
+    committed = next(each for each in told if each.record == record)
+    assert committed.certificate is not None
+    (mark,) = committed.certificate.marks
+    forged = msgspec.structs.replace(mark, signature="00" * 64)
+    origin = calls.Origin("anna", 1, False, False, False)
+    learnt: list[int] = []
+    for passed in (
+        msgspec.structs.replace(committed, certificate=msgspec.structs.replace(committed.certificate, marks=(forged,))),
+        msgspec.structs.replace(committed, record=msgspec.structs.replace(record, value="off")),
+        committed,
+        committed,
+    ):
+        assert isinstance(other.ask(Heard("bell", calls.Commit(origin, passed))), Noted)
+        learnt.append(other.network.counters()["literal_commits_learnt"])
+    assert learnt == [0, 0, 1, 1]
+    reading = other.ask(Consult(record.place, quorum=False))
+    assert isinstance(reading, Reading)
+    assert reading.current == committed
+    assert other.network.counters()["votes_forged"] == 1
+
+
+def test_peers_of_the_draft_have_one_allowance_for_what_they_pass_on(house: House) -> None:
+    """A signature that does not verify costs it, not the node."""
+    record, _ = house.claim("on")
+    committed = next(each for each in house.network.voted() if each.record == record)
+    found = house.ask(Introduce(""))
+    assert isinstance(found, Introduced)
+    other = House("berta", founding=found.founding, literal=(Peer("bell", has_listener=True),))
+    assert committed.certificate is not None
+    (mark,) = committed.certificate.marks
+    origin = calls.Origin("anna", 1, False, False, False)
+    for number in range(POINTS_MAX // FORGED_COST + 10):
+        marks = (msgspec.structs.replace(mark, signature=f"{number:0128x}"),)
+        passed = msgspec.structs.replace(
+            committed, certificate=msgspec.structs.replace(committed.certificate, marks=marks)
+        )
+        other.ask(Heard("bell", calls.Commit(origin, passed)))
+    assert other.network.counters()["votes_forged"] < POINTS_MAX // FORGED_COST
+    assert other.network.counters()["votes_flooded"] > 0
 
 
 def test_nobody_is_let_in_by_another(house: House) -> None:

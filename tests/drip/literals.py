@@ -53,7 +53,9 @@ class Gateway:
         self.delayed: list[Commit] | None = None  # a list: the disk is slow
         self._ids = itertools.count(1)
         self._asked: dict[tuple[str, int], int] = {}  # by whoever takes for a session
-        self.engine = Literal("anna", peers, self.shelf, lambda _: self.state, Random(1), itertools.count(1))
+        self.learnt: list[Committed] = []
+        ids = itertools.count(1)
+        self.engine = Literal("anna", peers, self.shelf, lambda _: self.state, Random(1), ids, self._learn)
         self.engine.restore(self.rows, self.now)
         self.settle()
 
@@ -67,6 +69,13 @@ class Gateway:
         answer = self.answers[self.ask(Heard(peer, call))]
         assert isinstance(answer, Noted | Declined)
         return answer
+
+    def _learn(self, committed: Committed, now: float) -> bool:
+        """Whatever is new; what it takes to prove it is the votes' matter."""
+        if committed in self.learnt:
+            return False
+        self.learnt.append(committed)
+        return True
 
     def sync(self, peer: str) -> int:
         """The session."""

@@ -61,10 +61,19 @@ def test_each_initiator_has_one_answer_and_a_bounded_number_have_one(gateway: Ga
 def test_what_a_peer_commits_and_votes_is_ignored(gateway: Gateway) -> None:
     gateway.sync("bell")
     gateway.take_all()
-    gateway.hear("bell", calls.Commit(propagation()))
+    gateway.hear("bell", calls.Commit(propagation(), None))
     gateway.hear("bell", calls.Vote("anna", is_yes=True))
     assert gateway.take_all() == []
     assert (gateway.engine.counts["commits_ignored"], gateway.engine.counts["votes_ignored"]) == (1, 1)
+
+
+def test_what_a_peer_passes_on_with_the_votes_for_it_is_learnt_once(gateway: Gateway) -> None:
+    """It may carry what others decided, and decides nothing: notes, 4.14."""
+    far = Shelf().put("far", "y")
+    for _ in range(2):
+        gateway.hear("bell", calls.Commit(propagation(), far))
+    assert gateway.learnt == [far]
+    assert (gateway.engine.counts["commits_learnt"], gateway.engine.counts["commits_ignored"]) == (1, 1)
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def test_a_propagation_has_its_headers_in_any_case() -> None:
         ("Content-Type", "application/json"),
     )
     origin = calls.Origin("far", COUNTER_MAX, is_reset=True, is_sync=True, is_last=True)
-    assert read_call("POST", "/commit", headers, DATA) == calls.Commit(origin)
+    assert read_call("POST", "/commit", headers, DATA) == calls.Commit(origin, None)
     assert read_call("POST", "/voting", headers, DATA) == calls.Voting(origin)
 
 
@@ -191,3 +191,34 @@ def test_what_we_call_a_literal_node_reads() -> None:
         assert read_call(call.method, call.path, call.headers, call.body) == read
     assert calls.no_call("far").path == "/votingphase/node/far/response/no"  # G3
     assert calls.state_body("active") == b'{"state":"active"}'
+
+
+def test_a_commit_with_the_votes_for_it_is_read_as_what_it_is() -> None:
+    """Our own, as a peer passes it on: with the headers that it came with, from a stream, or without."""
+    held = committed(record("on"))
+    call = calls.commit_call(held, 7, is_sync=False, is_last=False)
+    headers = dict(call.headers)
+    for body in (call.body, call.line):
+        read = read_call("POST", "/commit", headers.items(), body)
+        assert isinstance(read, calls.Commit)
+        assert read.committed == held
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"certificate": 7},
+        {"certificate": {"marks": [], "matter": None}},
+        {"version": 0},
+        {"value": 7},
+        {"signature": "00"},
+        {"version": 2},  # without a version before it
+        {"value": "x" * (40 << 10)},
+    ],
+)
+def test_what_only_looks_like_one_is_a_body_like_any_other(change: dict[str, object]) -> None:
+    call = calls.commit_call(committed(record("on")), 7, is_sync=False, is_last=False)
+    body = msgspec.json.encode({**msgspec.json.decode(call.body), **change})
+    read = read_call("POST", "/commit", dict(call.headers).items(), body)
+    assert isinstance(read, calls.Commit)
+    assert read.committed is None

@@ -8,6 +8,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,6 +23,8 @@ from waypost import Node
 from waypost.config import Coap, Coaps, Config, Drip02, Http, Peers
 from waypost.drip import calls
 from waypost.drip.calls import COMPLETE, COUNTER, TYPE, Outgoing
+from waypost.identity.jwt import Tokens
+from waypost.record import roster_in
 
 FREE = ("127.0.0.1:0",)
 
@@ -31,6 +34,7 @@ class Bell:
 
     def __init__(self, node: Node, bound: socket.socket, folder: Path, name: str) -> None:
         self.called: list[Outgoing] = []
+        self.tokens: list[tuple[str, bytes]] = []
         self.stored = DraftPeer()
         self.status = 200
         self._node = node
@@ -57,6 +61,7 @@ class Bell:
     async def _take(self, request: web.Request) -> web.Response:
         drip = tuple((name, value) for name, value in request.headers.items() if name.startswith("DRiP-"))
         call = Outgoing(request.method, request.path, drip, await request.read())
+        self.tokens.append((request.headers["Authorization"], call.body))
         self.called.append(call)
         self.stored.receive(call)
         return web.Response(status=self.status)
@@ -105,6 +110,26 @@ async def a_bell(folder: Path, name: str = "bell") -> AsyncIterator[tuple[Node, 
             )
             async with Bell(node, bound, folder / name, name).listening() as bell:
                 yield node, bell
+
+
+def test_each_call_has_a_token_of_the_node_for_it(tmp_path: Path) -> None:
+    """Whoever has the roster has the key of it.  Notes, 5.1."""
+
+    async def story() -> None:
+        async with a_bell(tmp_path) as (node, bell):
+            await bell.until(lambda bell: bell.called)
+            assert await bell.call("PUT", "/sync/node/bell") == 200
+            await bell.until(lambda bell: bell.stored.complete)
+            (voter,) = roster_in(committed_in(bell.commits()[0]).record).voters
+            tokens = Tokens("bell", {node.name: bytes.fromhex(voter.key)})
+            for text, body in bell.tokens:
+                claims = tokens.take(text, time.time_ns() // 1_000_000)
+                assert claims.iss == node.name
+                assert claims.digest is not None
+                assert claims.covers(body)
+            assert len(bell.tokens) == len(bell.called) >= 3
+
+    asyncio.run(story())
 
 
 def test_it_is_told_everything_and_then_what_changes(tmp_path: Path) -> None:

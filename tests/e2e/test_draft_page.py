@@ -90,7 +90,7 @@ async def story(folder: Path) -> None:
         shell.peers = node.listeners["peers"]
         shell.environment |= {"WAYPOST_DIR": str(folder / "state"), "NODE": node.name}
         first = await claim(node, "lamp", "on")
-        joining, learning, following, voting = blocks("With a certificate", "sh")
+        joining, learning, following, voting, passing = blocks("With a certificate", "sh")
         await shell.type(joining)
         assert await shell.type(learning) == '{"state":"active"}'
         everything = shell.lines("everything.ndjson")
@@ -113,6 +113,7 @@ async def story(folder: Path) -> None:
         assert (committed_in(last), last["headers"]["DRiP-Transaction-Type"]) == (second, "update")
 
         assert await shell.type(voting) == ""
+        assert await shell.type(passing) == ""
 
         shutil.copy(folder / "state" / "keys" / "ca.crt", folder / "ca.crt")
         state, *told = (await shell.type(by_token)).replace("}{", "}\n{", 1).splitlines()

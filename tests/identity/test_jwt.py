@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from waypost.errors import DeniedError, WaypostError, WireError
-from waypost.identity.jwt import LIFETIME_MAX_S, SKEW_MAX_S, TOKEN_MAX, USED_MAX, Tokens
+from waypost.identity.jwt import LIFETIME_MAX_S, SKEW_MAX_S, TOKEN_MAX, USED_MAX, Tokens, issued
 
 NOW = 1_800_000_000
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
@@ -36,17 +36,17 @@ def jwt(header: dict[str, Any] | None = None, key: Ed25519PrivateKey = KEY, **cl
 
 
 def test_a_token_says_who_calls(tokens: Tokens) -> None:
-    assert tokens.take(jwt(), NOW * 1000) == "bell"
+    assert tokens.take(jwt(), NOW * 1000).iss == "bell"
 
 
 def test_an_audience_may_be_one_of_several(tokens: Tokens) -> None:
     """RFC 7519, 4.1.3."""
-    assert tokens.take(jwt(aud=["berta", "anna"]), NOW * 1000) == "bell"
+    assert tokens.take(jwt(aud=["berta", "anna"]), NOW * 1000).iss == "bell"
 
 
 def test_times_may_be_broken(tokens: Tokens) -> None:
     """RFC 7519, 2: NumericDate."""
-    assert tokens.take(jwt(iat=NOW - 0.5, exp=NOW + 0.5), NOW * 1000) == "bell"
+    assert tokens.take(jwt(iat=NOW - 0.5, exp=NOW + 0.5), NOW * 1000).iss == "bell"
 
 
 @pytest.mark.parametrize(
@@ -101,12 +101,12 @@ def test_a_token_is_used_once(tokens: Tokens) -> None:
     tokens.take(jwt(), NOW * 1000)
     with pytest.raises(DeniedError, match="used before"):
         tokens.take(jwt(), (NOW + 59) * 1000)
-    assert tokens.take(jwt(jti="two"), NOW * 1000) == "bell"
+    assert tokens.take(jwt(jti="two"), NOW * 1000).iss == "bell"
 
 
 def test_the_same_name_is_good_again_once_the_token_has_ended(tokens: Tokens) -> None:
     tokens.take(jwt(), NOW * 1000)
-    assert tokens.take(jwt(iat=NOW + 60, exp=NOW + 61), (NOW + 60) * 1000) == "bell"
+    assert tokens.take(jwt(iat=NOW + 60, exp=NOW + 61), (NOW + 60) * 1000).iss == "bell"
 
 
 def test_so_many_are_remembered_and_none_of_them_is_forgotten(tokens: Tokens) -> None:
@@ -116,7 +116,7 @@ def test_so_many_are_remembered_and_none_of_them_is_forgotten(tokens: Tokens) ->
         tokens.take(jwt(jti="more"), NOW * 1000)
     with pytest.raises(DeniedError, match="used before"):
         tokens.take(jwt(jti="0", exp=NOW + 30), NOW * 1000)
-    assert tokens.take(jwt(jti="more", iat=NOW + 30), (NOW + 30) * 1000) == "bell"
+    assert tokens.take(jwt(jti="more", iat=NOW + 30), (NOW + 30) * 1000).iss == "bell"
     assert len(tokens) == USED_MAX // 2 + 1
 
 
@@ -160,4 +160,21 @@ def test_openssl_signs_one_that_we_take(tmp_path: Path) -> None:
     signed = f"{part(json.dumps(HEADER).encode())}.{part(json.dumps(CLAIMS).encode())}"
     (tmp_path / "signed").write_text(signed)
     signature = openssl("pkeyutl", "-sign", "-rawin", "-in", "signed", "-inkey", "bell.pem")
-    assert Tokens("anna", {"bell": public}).take(f"{signed}.{part(signature)}", NOW * 1000) == "bell"
+    assert Tokens("anna", {"bell": public}).take(f"{signed}.{part(signature)}", NOW * 1000).iss == "bell"
+
+
+def test_one_of_ours_is_taken_and_is_for_its_body_alone(tokens: Tokens) -> None:
+    claims = tokens.take(issued("bell", "anna", b'{"a":1}', KEY.sign, "of its own", NOW), NOW * 1000)
+    assert (claims.iss, claims.aud, claims.jti) == ("bell", "anna", "of its own")
+    assert (claims.iat, claims.exp) == (NOW, NOW + LIFETIME_MAX_S)
+    assert claims.covers(b'{"a":1}')
+    assert not claims.covers(b'{"a":2}')
+    assert not claims.covers(b"")
+
+
+def test_one_that_says_nothing_of_a_body_covers_any(tokens: Tokens) -> None:
+    assert tokens.take(jwt(), NOW * 1000).covers(b"anything")
+
+
+def test_a_digest_of_another_algorithm_covers_nothing(tokens: Tokens) -> None:
+    assert not tokens.take(jwt(digest="sha-512=:AAAA:"), NOW * 1000).covers(b"")

@@ -71,15 +71,18 @@ class Literal:
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """Any call of the draft.  Raises Refusal."""
-        who = await self._caller(request)
+        who, covers = await self._caller(request)
         retry_s = self._gate.take(who, request.remote or "", asyncio.get_running_loop().time())
         if retry_s:
             raise Refusal(429, "too many requests: come back later", retry_s=retry_s)
         if (request.content_length or 0) > BODY_MAX:
             raise Refusal(413, f"a body has {BODY_MAX} octets at most")
         path, _, _ = request.raw_path.partition("?")
+        body = await request.read()
+        if not covers(body):
+            raise Refusal(401, "the JWT is for another body")
         try:
-            call = calls.read_call(request.method, path, request.headers.items(), await request.read())
+            call = calls.read_call(request.method, path, request.headers.items(), body)
         except WireError as error:
             raise Refusal(400, str(error)) from error
         answer = await self._put(Heard(who.name, call))
@@ -95,26 +98,28 @@ class Literal:
 
     # who calls
 
-    async def _caller(self, request: web.Request) -> Identity:
-        """Raises Refusal."""
+    async def _caller(self, request: web.Request) -> tuple[Identity, Callable[[bytes], bool]]:
+        """And whether it called with this body.  Raises Refusal."""
         given = request.headers.getall("Authorization", ())
+        covers: Callable[[bytes], bool] = _any
         if given:
-            who = self._bearer(given, request.remote or "")
+            claims = self._bearer(given, request.remote or "")
+            who, covers = Identity("token", claims.iss, ("peer",)), claims.covers
         else:
             who = await self._identify(request)
             if who.name not in self._peers or who.kind != "certificate" or "peer" not in who.roles:
                 code = 403 if who.name else 401
                 raise Refusal(code, "a peer of the profile drip-02 shows its certificate or its JWT, and is configured")
         self._require_allowed(who)
-        return who
+        return who, covers
 
-    def _bearer(self, given: "tuple[str, ...] | list[str]", source: str) -> Identity:
+    def _bearer(self, given: "tuple[str, ...] | list[str]", source: str) -> jwt.Claims:
         text = given[0].strip() if len(given) == 1 else ""
         scheme, _, rest = text.partition(" ")
         if scheme.lower() == "bearer":
             text = rest.strip()
         try:
-            return Identity("token", self._tokens.take(text, self._wall_ms()), ("peer",))
+            return self._tokens.take(text, self._wall_ms())
         except (WireError, DeniedError) as error:
             retry_s = self._failures.take(prefix_of(source), asyncio.get_running_loop().time())
             if retry_s:
@@ -201,6 +206,11 @@ class Literal:
         """End what waits, or the server would wait for it."""
         for until in self._waiting:
             until.reschedule(asyncio.get_running_loop().time())
+
+
+def _any(body: bytes) -> bool:
+    """A certificate vouches for the connection, whatever is said on it."""
+    return True
 
 
 def _wait_s(request: web.Request) -> int:

@@ -26,7 +26,7 @@ from waypost.drip import mesh
 from waypost.drip.engine import DripEngine, Setup
 from waypost.drip.envelope import Envelope
 from waypost.drip.gossip import Author
-from waypost.drip.guard import Guard
+from waypost.drip.guard import STRANGERS, Guard
 from waypost.drip.hearing import Hearing
 from waypost.drip.history import CAPABILITY, Sources
 from waypost.drip.intents import Intents, Transaction
@@ -116,7 +116,9 @@ class Network:
         self._carrying = Carrying(self._ids, self._feed, self._mesh)
         relay = Relay(self._rng, self._ids, author, self._guard.verify, lambda: self._mesh.members.alive)
         self._hearing = Hearing(me.name, self._votes, self._guard, relay)
-        self._literal = Literal(me.name, me.literal, self._votes, self._mesh.state, self._rng, self._ids)
+        self._literal = Literal(
+            me.name, me.literal, self._votes, self._mesh.state, self._rng, self._ids, self._learn_from_afar
+        )
         self._literal.restore(rows, now)
 
     def handle_clock(self, now: float, wall_ms: int) -> None:
@@ -283,6 +285,18 @@ class Network:
         before = self._votes.committed(news.record.place)
         self._votes.learn(news, now, source)
         return self._votes.committed(news.record.place) is not before
+
+    def _learn_from_afar(self, committed: Committed, now: float) -> bool:
+        """What a peer of the draft passes on: whether it is proved, and new; all strangers have one allowance."""
+        if not self._guard.admits(STRANGERS, 1, now):
+            return False
+        forged, before = self._guard.counts["forged"], self._votes.committed(committed.record.place)
+        self._votes.learn(committed, now)
+        self._guard.charge(STRANGERS, self._guard.counts["forged"] - forged, now)
+        is_new = self._votes.committed(committed.record.place) is not before
+        if is_new:
+            self._mesh.publish(committed, now)
+        return is_new
 
     # what it holds: ledger's Held
 

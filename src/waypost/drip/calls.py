@@ -28,7 +28,7 @@ from waypost.record.wire import encode
 
 State = Literal["active", "sync", "inactive"]
 
-BODY_MAX: Final = 64 << 10  # octets: a record and its certificate have 48 KiB at most
+BODY_MAX: Final = 64 << 10  # octets: a roster and its certificate have 61 KiB at most
 HEADERS_MAX: Final = 64
 DIGITS_MAX: Final = 20  # of a counter
 COUNTER_MAX: Final = (1 << 64) - 1
@@ -91,7 +91,10 @@ class Vote:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
+    """`committed` is the body, if that is a record with the votes for it, as ours are and what is passed on of them."""
+
     origin: Origin
+    committed: Committed | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +150,7 @@ def read_call(method: str, path: str, headers: Headers, body: bytes) -> Call:
         case "POST", ["voting"]:
             return Voting(_origin(headers, body))
         case "POST", ["commit"]:
-            return Commit(_origin(headers, body))
+            return Commit(_origin(headers, body), _committed(body))
         case (
             ("POST", ["voting", "peernode", node, "response", ("yes" | "no") as response])
             | ("POST", ["votingphase", "node", node, "response", ("yes" | "no") as response])
@@ -184,6 +187,18 @@ def _origin(headers: Headers, body: bytes) -> Origin:
         kind == "sync",
         _truth(given, COMPLETE),
     )
+
+
+def _committed(body: bytes) -> Committed | None:
+    """Nothing is verified."""
+    fields = cast("dict[str, object]", _json(body))
+    record = {name: value for name, value in fields.items() if name not in ("certificate", "headers")}
+    try:
+        committed = msgspec.convert({"certificate": fields.get("certificate"), "record": record}, Committed)
+        committed.record.require_sound()
+    except (msgspec.ValidationError, WireError):
+        return None
+    return committed
 
 
 def _fields(headers: Headers) -> dict[str, str]:

@@ -1,7 +1,11 @@
 """The profile `drip-02`: the draft read literally, for peers that speak nothing else.  They learn, and never vote.
 
-Heard is what a peer called.  To its /voting the answer is no, for what it proposes nobody has signed; its votes and
-commits are ignored; its state is kept.  When it asks to sync it is told everything, then every change.
+Heard is what a peer called.  To its /voting the answer is no, for what it proposes nobody has signed; its votes are
+ignored; its state is kept.  When it asks to sync it is told everything, then every change.
+
+What it passes on is what the draft has it pass on: a commit of others.  One that brings the votes of a quorum is
+learnt, for they prove it whoever brought it; any other is ignored.  So it may carry records between nodes that do not
+reach each other, and decides nothing.
 
 Take is asked by whoever brings our calls to a peer: the driver, call after call, or, for a peer without a listener, the
 stream that answers its request to sync.  To ask again says that the last calls have arrived, or have not: commits, with
@@ -22,7 +26,7 @@ from waypost.drip import calls
 from waypost.drip.calls import Call, Outgoing, State
 from waypost.drip.learner import Learner, Store
 from waypost.engine import Answer, Commit, Deadlines, Effect, Put, Rows
-from waypost.record import Place
+from waypost.record import Committed, Place
 from waypost.record.feed import META
 
 PEERS_MAX: Final = 64
@@ -37,6 +41,8 @@ OWN: Final = 0  # the session of a peer with a listener
 STARTS: Final = b"drip-02 starts"  # of the node, counted in META
 STARTS_MAX: Final = (1 << 24) - 1
 SINCE_BITS: Final = 40
+
+Learn = Callable[[Committed, float], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +158,10 @@ class _Peer:
 
 
 class Literal:
-    """`state` tells this node's; `ids` number sessions.  A question is answered by Answer(id, …)."""
+    """`state` tells this node's; `ids` number sessions.  A question is answered by Answer(id, …).
+
+    `learn` takes what is proved to be committed: whether it was, and new.
+    """
 
     def __init__(
         self,
@@ -162,7 +171,9 @@ class Literal:
         state: Callable[[float], State],
         rng: Random,
         ids: Iterator[int],
+        learn: Learn,
     ) -> None:
+        self._learn = learn
         self._name = name
         self._state = state
         self._rng = rng
@@ -176,7 +187,16 @@ class Literal:
         self._since = 0
         self._effects: list[Effect] = []
         self.counts = dict.fromkeys(
-            ("calls_heard", "votings_refused", "votes_ignored", "commits_ignored", "syncs", "commits_called", "behind"),
+            (
+                "calls_heard",
+                "votings_refused",
+                "votes_ignored",
+                "commits_learnt",
+                "commits_ignored",
+                "syncs",
+                "commits_called",
+                "behind",
+            ),
             0,
         )
 
@@ -266,8 +286,9 @@ class Literal:
                     each.noes[call.origin.node] = None
             case calls.Vote():
                 self.counts["votes_ignored"] += 1
-            case calls.Commit():
-                self.counts["commits_ignored"] += 1
+            case calls.Commit(committed=committed):
+                is_learnt = committed is not None and self._learn(committed, now)
+                self.counts["commits_learnt" if is_learnt else "commits_ignored"] += 1
             case calls.SyncRequest():
                 self._sync(each, now)
             case calls.Heartbeat(state=state) | calls.Declared(state=state):

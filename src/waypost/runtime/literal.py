@@ -1,15 +1,20 @@
 """Calls our peers of the profile drip-02: for each that listens, one call after the other, over mutual TLS.
 
+Each call has a JWT for a peer that wants one: signed with the node's key, for that peer and for the body of that call.
+
 200 says that a call has arrived; whatever else happens, it has not.  When and what is called again is the engine's to
 say.
 
-Source: draft-wendt-modern-drip-02; notes on DRiP, 1.2 and 4.14.
+Source: draft-wendt-modern-drip-02; notes on DRiP, 1.2, 1.7, 4.14 and 5.1.
 """
 
 import asyncio
 import logging
+import secrets
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final
 
 import aiohttp
@@ -18,7 +23,9 @@ from yarl import URL
 from waypost.drip.calls import Outgoing
 from waypost.drip.literal import OWN, Batch, Take
 from waypost.errors import DeniedError, StateError
+from waypost.identity import jwt
 from waypost.identity.credentials import Credentials
+from waypost.identity.requests import Sign
 from waypost.runtime.nodes import CONNECT_S, REQUEST_S, Connector
 from waypost.runtime.tls import Contexts, client_context
 
@@ -30,8 +37,10 @@ log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
-async def calling(urls: Mapping[str, str], ask: Ask, credentials: Callable[[], Credentials]) -> AsyncIterator[None]:
-    """Call the peers at `urls`, by name, until the context ends."""
+async def calling(
+    urls: Mapping[str, str], ask: Ask, credentials: Callable[[], Credentials], name: str, sign: Sign
+) -> AsyncIterator[None]:
+    """Call the peers at `urls`, by name, until the context ends; this node is `name`, and signs with its key."""
     origins = {name: URL(url).origin() for name, url in urls.items()}
 
     def expected(url: URL) -> frozenset[str]:
@@ -44,7 +53,8 @@ async def calling(urls: Mapping[str, str], ask: Ask, credentials: Callable[[], C
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
     ) as session:
-        callers = [_Caller(name, url, ask, session, contexts) for name, url in urls.items()]
+        issue = partial(_token, name, sign)
+        callers = [_Caller(peer, url, ask, session, contexts, issue) for peer, url in urls.items()]
         tasks = [asyncio.create_task(caller.run()) for caller in callers]
         try:
             yield
@@ -54,8 +64,22 @@ async def calling(urls: Mapping[str, str], ask: Ask, credentials: Callable[[], C
             await asyncio.gather(*tasks, return_exceptions=True)
 
 
+def _token(name: str, sign: Sign, peer: str, body: bytes) -> str:
+    """Bare in Authorization, as the draft has it."""
+    return jwt.issued(name, peer, body, sign, secrets.token_hex(16), int(time.time()))
+
+
 class _Caller:
-    def __init__(self, peer: str, url: str, ask: Ask, session: aiohttp.ClientSession, contexts: Contexts) -> None:
+    def __init__(
+        self,
+        peer: str,
+        url: str,
+        ask: Ask,
+        session: aiohttp.ClientSession,
+        contexts: Contexts,
+        issue: Callable[[str, bytes], str],
+    ) -> None:
+        self._issue = issue
         self._peer = peer
         self._url = url
         self._ask = ask
@@ -78,7 +102,7 @@ class _Caller:
                 arrived = arrived and await self._call(call)
 
     async def _call(self, call: Outgoing) -> bool:
-        headers = dict(call.headers)
+        headers = dict(call.headers) | {"Authorization": self._issue(self._peer, call.body)}
         if call.body:
             headers["Content-Type"] = "application/json"
         target = URL(self._url.rstrip("/") + call.path, encoded=True)
