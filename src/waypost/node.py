@@ -13,7 +13,7 @@ import asyncio
 import gc
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -42,9 +42,7 @@ from waypost.engine import Ask, Endpoint
 from waypost.errors import ConfigError
 from waypost.identity.admission import Gate
 from waypost.identity.anchors import Revoked
-from waypost.identity.certificates import read_certificate
 from waypost.identity.credentials import Credentials
-from waypost.identity.keys import fingerprint
 from waypost.identity.pins import Pins
 from waypost.identity.requests import Signatures
 from waypost.identity.token import Created, FirstToken
@@ -54,7 +52,7 @@ from waypost.runtime import associations, local
 from waypost.runtime.addresses import listen_address, reached_at, speaks_from
 from waypost.runtime.coaps import DtlsDriver, open_dtls, open_tls, require_keys
 from waypost.runtime.contacts import Contacts
-from waypost.runtime.figures import Figures, Labelled, LastError
+from waypost.runtime.figures import Figures, Labelled, LastError, by_reason, each
 from waypost.runtime.host import Host, wall_clock_ms
 from waypost.runtime.http import Begin, HttpServer, Secured, serve, serve_locally
 from waypost.runtime.literal import calling
@@ -186,8 +184,7 @@ class Node:
 
     async def _introduce(self, url: str) -> str:
         """Tell the network where this node is; its id, which is remembered beside the keys."""
-        own = read_certificate(self._credentials().chain)
-        introduced = await self.ask(Introduce(url, (fingerprint(own.public),)))
+        introduced = await self.ask(Introduce(url, (self._credentials().pin,)))
         assert isinstance(introduced, Introduced)
         await asyncio.to_thread(remember_network, self._keys, introduced.founding)
         return introduced.network
@@ -382,30 +379,30 @@ class Node:
                 **self._peers.counters(),
                 "peers_other_key": self._keys.pins.refused,
                 **self._logs.counters(),
-                "dtls_dropped": _by_reason(self._dtls, lambda driver: driver.associations.dropped),
-                "dtls_sessions_ended": _by_reason(self._dtls, lambda driver: driver.associations.ended),
+                "dtls_dropped": by_reason(self._dtls, lambda driver: driver.associations.dropped),
+                "dtls_sessions_ended": by_reason(self._dtls, lambda driver: driver.associations.ended),
                 "secure_handshakes": Labelled(
                     ("listener",),
                     {
-                        **_each(self._dtls, lambda driver: driver.associations.done).values,
-                        **_each(self._tls, lambda server: server.done).values,
-                        **_each(self._https, lambda server: server.done).values,
+                        **each(self._dtls, lambda driver: driver.associations.done).values,
+                        **each(self._tls, lambda server: server.done).values,
+                        **each(self._https, lambda server: server.done).values,
                     },
                 ),
                 "secure_handshakes_failed": Labelled(
                     ("listener", "reason"),
                     {
-                        **_by_reason(self._dtls, lambda driver: driver.associations.failed).values,
-                        **_by_reason(self._tls, lambda server: server.failed).values,
-                        **_by_reason(self._https, lambda server: server.failed).values,
+                        **by_reason(self._dtls, lambda driver: driver.associations.failed).values,
+                        **by_reason(self._tls, lambda server: server.failed).values,
+                        **by_reason(self._https, lambda server: server.failed).values,
                     },
                 ),
-                "udp_dropped": _each(self._udp, lambda driver: driver.dropped),
+                "udp_dropped": each(self._udp, lambda driver: driver.dropped),
                 "udp_errors": Labelled(
                     ("listener", "error"),
                     {(name, error): n for name, driver in self._udp.items() for error, n in driver.errors.items()},
                 ),
-                "connections_refused": _each(self._places, lambda places: places.refused),
+                "connections_refused": each(self._places, lambda places: places.refused),
             },
             gauges={
                 "certificate_left_seconds": Labelled(
@@ -415,10 +412,10 @@ class Node:
                 **self._peers.gauges(),
                 **self._logs.gauges(),
                 "commits_waiting": self._writer.pending,
-                "connections": _each(self._places, lambda places: places.taken),
-                "dtls_handshakes": _each(self._dtls, lambda driver: driver.associations.handshakes),
-                "dtls_sessions": _each(self._dtls, lambda driver: len(driver.associations)),
-                "udp_receive_buffer_bytes": _each(self._udp, lambda driver: driver.receive_buffer),
+                "connections": each(self._places, lambda places: places.taken),
+                "dtls_handshakes": each(self._dtls, lambda driver: driver.associations.handshakes),
+                "dtls_sessions": each(self._dtls, lambda driver: len(driver.associations)),
+                "udp_receive_buffer_bytes": each(self._udp, lambda driver: driver.receive_buffer),
             },
             distributions={"commit_batch_commits": self._writer.sizes, "commit_seconds": self._writer.seconds},
         )
@@ -439,17 +436,6 @@ def _hand_out(contacts: Contacts, logs: Logs, pins: Pins, ask: Ask) -> None:
         logs.outside(ask)
     if not isinstance(ask.body, Call):
         contacts.outside(ask.body)
-
-
-def _each(listeners: Mapping[str, T], figure: Callable[[T], int]) -> Labelled:
-    return Labelled(("listener",), {(name,): figure(listener) for name, listener in listeners.items()})
-
-
-def _by_reason(listeners: Mapping[str, T], counts: Callable[[T], Mapping[str, int]]) -> Labelled:
-    return Labelled(
-        ("listener", "reason"),
-        {(name, reason): n for name, listener in listeners.items() for reason, n in counts(listener).items()},
-    )
 
 
 def settle_memory() -> None:

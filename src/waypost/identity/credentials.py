@@ -13,6 +13,7 @@ from waypost.identity import Identity
 from waypost.identity.anchors import Trust
 from waypost.identity.certificates import read_certificate
 from waypost.identity.chains import certified
+from waypost.identity.keys import fingerprint
 from waypost.identity.oscore import SecurityContext
 from waypost.identity.pins import Pins
 from waypost.identity.shared import SharedKey
@@ -38,6 +39,11 @@ class Credentials:
     def anchors(self) -> tuple[bytes, ...]:
         """The roots, each PEM, for a library that checks signatures itself; certified() has the last word."""
         return tuple(anchor.certificate.pem for anchor in self.trust.anchors)
+
+    @property
+    def pin(self) -> str:
+        """The fingerprint of our own key, by which others may know us."""
+        return fingerprint(read_certificate(self.chain).public)
 
     def certified(self, chain: Sequence[bytes], wall_ms: int, *, is_pinned: bool = True) -> Identity:
         """Whom a peer's certificates, DER, its own first, stand for.  Raises DeniedError, and nothing else.

@@ -2,13 +2,15 @@
 
 import logging
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeVar
 
 from waypost.identity.token import redacted
 
 TEXT_MAX: Final = 300  # characters of an error
+
+T = TypeVar("T")
 
 
 class Distribution:
@@ -53,3 +55,16 @@ class LastError(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.text = redacted(record.getMessage())[:TEXT_MAX]
+
+
+def each(listeners: Mapping[str, T], figure: Callable[[T], int]) -> Labelled:
+    """A figure of each listener, by its name."""
+    return Labelled(("listener",), {(name,): figure(listener) for name, listener in listeners.items()})
+
+
+def by_reason(listeners: Mapping[str, T], counts: Callable[[T], Mapping[str, int]]) -> Labelled:
+    """The counts of each listener, by its name and the reason."""
+    return Labelled(
+        ("listener", "reason"),
+        {(name, reason): n for name, listener in listeners.items() for reason, n in counts(listener).items()},
+    )
