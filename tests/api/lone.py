@@ -12,7 +12,7 @@ from people import WALL_MS, key_of, member, public_of, record
 
 from waypost.api.changes import VOTED
 from waypost.assembly.questions import Follow, Followed
-from waypost.drip.book import row_key
+from waypost.drip.book import HISTORY, history_key, row_key
 from waypost.drip.engine import DripEngine, Setup
 from waypost.drip.judge import Holders
 from waypost.drip.outbox import Spread, Stored, Tell
@@ -176,7 +176,8 @@ class Lone:
                     self.drip.hear("anna", (message,), self.now)
             case Ask(body=Stored(committed=committed)):
                 place, version = committed.record.place, committed.record.version
-                _, puts = self._feed.add(VOTED, row_key(place), version, committed.encode(), WALL_MS)
+                kept = HISTORY, history_key(place, version)
+                _, puts = self._feed.add(VOTED, row_key(place), version, committed.encode(), WALL_MS, kept)
                 self.rows.write(Commit(puts=puts))
                 self._news.set()
                 self._news = asyncio.Event()

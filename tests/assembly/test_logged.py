@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from waypost.drip.book import HISTORY
 from waypost.drip.outcome import Outcome, State
 from waypost.ledger import entry
 from waypost.ledger.note import Verify
@@ -10,7 +11,6 @@ from waypost.ledger.policy import Policy
 from waypost.ledger.proof import ProofFile, verify_proof
 from waypost.ledger.questions import Prove, ShowLog, Shown
 from waypost.record import Committed, Place
-from waypost.record.feed import FEED
 from waypost.sim.installed import Party
 from waypost.sim.notaries import cosigner_key, entries_of, log_key
 from waypost.sim.people import Fast
@@ -64,7 +64,7 @@ def test_a_start_goes_on_in_the_feed_where_the_log_ended(party: Party) -> None:
     berta, committed = party.nodes["berta"], claim(party, "anna", "hers")
     for version in (2, 3):
         party.claim("anna", BOAT, f"version {version}", committed, lambda _: None)
-        while not any(b"version %d" % version in change for change in party.rows("berta", FEED).values()):
+        while not any(b"version %d" % version in row for row in party.rows("berta", HISTORY).values()):
             party.run(0.0001)
         assert commits(party, "berta")[-1] == (BOAT, version - 1)
         berta.crash()

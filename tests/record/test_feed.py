@@ -5,10 +5,11 @@ from random import Random
 
 import pytest
 
+from waypost.codec import u64
 from waypost.engine import Put
-from waypost.errors import StoreError
-from waypost.record import Hlc, Kind
-from waypost.record.feed import FEED, FEED_ID, FEED_MAX, META, Feed
+from waypost.errors import StoreError, WireError
+from waypost.record import Change, Hlc, Kind
+from waypost.record.feed import FEED, FEED_ID, FEED_MAX, META, Feed, read
 
 
 class Disk:
@@ -79,3 +80,33 @@ def test_the_changes_of_a_room_are_read_from_a_number_on() -> None:
     disk.tables[FEED][bytes(7) + b"\6"] = b"\1\5voted"
     with pytest.raises(StoreError, match="change 6"):
         list(feed.since(disk, "voted", 5))
+
+
+def test_a_value_that_lies_in_another_row_is_stored_once_and_read_as_it_was_added() -> None:
+    disk = Disk()
+    feed, _ = started(disk)
+    value = b"x" * 1_000
+    change, puts = feed.add("voted", b"names\0lamp", 5, value, 7, kept=("history", b"names\0lamp\0005"))
+    assert (change.kind, change.value) == (Kind.PUT, value), "whoever is told of it is told all"
+    disk.write(puts)
+    assert len(disk.tables[FEED][u64(1)]) < 100
+    disk.write([Put("history", b"names\0lamp\0005", value)])
+    assert list(feed.since(disk, "voted", 0)) == [change]
+    assert read(1, disk.tables[FEED][u64(1)], disk.get) == change
+    again, _ = started(disk)
+    assert again.seq == 1
+
+
+def test_a_value_that_is_not_where_the_feed_says_is_told() -> None:
+    disk = Disk()
+    feed, _ = started(disk)
+    disk.write(feed.add("voted", b"lamp", 1, b"on", 7, kept=("history", b"lamp"))[1])
+    with pytest.raises(StoreError, match="change 1 of the feed cannot be read: what it names is not there"):
+        list(feed.since(disk, "voted", 0))
+
+
+@pytest.mark.parametrize("named", [b"", b"history", b"hist\xf6ry\0lamp", None])
+def test_a_row_that_names_no_other_is_told(named: bytes | None) -> None:
+    row = Change(3, Kind.KEPT, "voted", b"lamp", 1, named, 7, b"").encode()
+    with pytest.raises(WireError, match="it names no row"):
+        read(3, row, Disk().get)

@@ -11,7 +11,7 @@ from handmade import HOME, committed, epoch_two, vote
 from people import FOUNDING, NETWORK, key_of, record
 from test_backup import FEED_OF, NOW, change, contents, no_sync, saved
 
-from waypost.drip.book import ALARMS, HISTORY, INSTANCES, RECORDS, ROUNDS, Instance, Rounds, row_key
+from waypost.drip.book import ALARMS, HISTORY, INSTANCES, RECORDS, ROUNDS, Instance, Rounds, history_key, row_key
 from waypost.drip.gossip import RECORDS as GOSSIP
 from waypost.drip.roster import EPOCHS, NODE, PAST, SELF, Self
 from waypost.engine import Commit, Put
@@ -19,7 +19,7 @@ from waypost.errors import ConfigError, ProofError
 from waypost.identity.oscore import SEQUENCE_ROW
 from waypost.rd.record import Record as Registration
 from waypost.rd.record import key_of as place_of
-from waypost.record import Ballot, Certificate, Committed, Proof
+from waypost.record import Ballot, Certificate, Change, Committed, Kind, Proof
 from waypost.record.feed import FEED, FEED_ID, META
 from waypost.record.gossiped import Gossiped, Moment
 from waypost.record.wire import encode
@@ -100,6 +100,18 @@ def test_every_table_of_the_schema_is_looked_at(tmp_path: Path) -> None:
     assert set(judged(tmp_path).rows) == set(made)
 
 
+def kept(of: Committed) -> Put:
+    """The third change: its value is in the history."""
+    record = of.record
+    there = HISTORY.encode() + b"\0" + history_key(record.place, record.version)
+    change = Change(3, Kind.KEPT, "voted", row_key(record.place), record.version, there, NOW, b"")
+    return Put(FEED, (3).to_bytes(8, "big"), change.encode())
+
+
+def test_a_change_has_the_value_that_it_names(tmp_path: Path) -> None:
+    assert judged(tmp_path, kept(LAMP_2)).problems == ()
+
+
 def one_vote(of: Committed) -> Committed:
     assert of.certificate is not None
     return Committed(of.record, msgspec.structs.replace(of.certificate, marks=of.certificate.marks[:1]))
@@ -113,6 +125,7 @@ def one_vote(of: Committed) -> Committed:
         (Put(META, b"evicted x", b"{}"), "evicted"),
         (Put(FEED, (2).to_bytes(8, "big"), b"?"), "feed 2"),
         (change(4), "change 3 is missing"),
+        (kept(committed(record("y", place=("names", "door")))), "feed 3: what it names is not there"),
         (Put("directory", b"\0lamp", b"{}"), "registration"),
         (Put("directory", b"\0door", REGISTERED.encode()), "contradicts itself"),
         (Put(NODE, SELF, b"{}"), "self"),

@@ -10,12 +10,13 @@ from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
+from waypost.api.paging import before
 from waypost.assembly.carrier import RECORDS, ROOM
 from waypost.codec import u64
 from waypost.rd.following import Records
 from waypost.rd.index import Registration
-from waypost.record import Change, Committed
-from waypost.record.feed import FEED
+from waypost.record import Committed
+from waypost.record.feed import FEED, read
 
 BATCH: Final = 64  # rows read in one go
 READ_MAX: Final = 256  # changes kept as read, since many watchers read the same
@@ -77,7 +78,7 @@ class Changes:
             return changes
         for key, value in self._rows.after(FEED, u64(after), BATCH):
             seq = int.from_bytes(key, "big")
-            change = Change.decode(seq, value)
+            change = read(seq, value, self._get)
             record = change.value if change.room == ROOM else None
             registration = None if record is None else self._records.read(change.key, record)
             committed = _committed.decode(change.value) if change.room == VOTED and change.value else None
@@ -86,6 +87,9 @@ class Changes:
         while len(self._read) > READ_MAX:
             del self._read[next(iter(self._read))]
         return changes
+
+    def _get(self, table: str, key: bytes) -> bytes | None:
+        return next((value for found, value in self._rows.after(table, before(key), 1) if found == key), None)
 
     def _read_records(self, after: bytes) -> list[tuple[bytes, Registration]]:
         return [(key, self._records.read(key, value)) for key, value in self._rows.after(RECORDS, after, BATCH)]

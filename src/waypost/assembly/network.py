@@ -23,6 +23,7 @@ from waypost.assembly.carrying import Carrying, takes
 from waypost.assembly.installation import Installation, Introduce, Introduced, LetIn, Reach
 from waypost.assembly.showing import counted, measured, open_votes, peers_seen, tellers
 from waypost.drip import mesh
+from waypost.drip.book import HISTORY, history_key
 from waypost.drip.engine import DripEngine, Setup
 from waypost.drip.envelope import Envelope
 from waypost.drip.gossip import Author
@@ -372,7 +373,8 @@ class Network:
         record = committed.record
         key = "\0".join(record.place).encode()
         wall_ms = self._mesh.store.wall_ms(self._now)
-        return self._feed.add(VOTED, key, record.version, committed.encode(), wall_ms)
+        kept = HISTORY, history_key(record.place, record.version)
+        return self._feed.add(VOTED, key, record.version, committed.encode(), wall_ms, kept)
 
     # who is there
 

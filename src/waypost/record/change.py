@@ -28,8 +28,11 @@ Key: TypeAlias = bytes  # a room's own octets, unique in the room
 
 
 class Kind(Enum):
+    """KEPT is a PUT as the feed may have it in its row: `value` names another row, which has the value (feed.py)."""
+
     PUT = 1
     REMOVE = 2
+    KEPT = 3
 
 
 @dataclass(slots=True)  # not frozen: see engine.py

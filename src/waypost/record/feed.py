@@ -3,10 +3,14 @@
 A change is numbered when its commit is made.  Commits are carried out first in, first out, and a failed one stops the
 node, so this is the number it has in its transaction.
 
+A value that the same commit writes into a row that is never written again is not stored twice: the feed's row names
+that one (Kind.KEPT), as its table, a zero octet and its key.
+
 Source: design, Contracts, 3.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from random import Random
 from typing import Final
 
@@ -20,6 +24,30 @@ FEED: Final = "feed"
 META: Final = "meta"
 FEED_ID: Final = b"feed id"
 FEED_MAX: Final = 100_000  # changes kept for followers that resume; an older cursor gets a snapshot
+
+Row = tuple[str, bytes]  # its table and key
+Get = Callable[[str, bytes], bytes | None]
+
+
+def read(seq: int, data: bytes, get: Get) -> Change:
+    """The change of a row of the feed, as it was added; `get` reads other rows.  Raises WireError."""
+    change = Change.decode(seq, data)
+    if change.kind is not Kind.KEPT:
+        return change
+    table, key = kept_in(change)
+    value = get(table, key)
+    if value is None:
+        raise WireError("what it names is not there")
+    return replace(change, kind=Kind.PUT, value=value)
+
+
+def kept_in(change: Change) -> Row:
+    """The row that has the value of a change that is KEPT.  Raises WireError."""
+    try:
+        table, key = (change.value or b"").split(b"\0", 1)
+        return table.decode("ascii"), key
+    except ValueError as error:
+        raise WireError("it names no row") from error
 
 
 class Feed:
@@ -59,18 +87,22 @@ class Feed:
                 continue
             number = int.from_bytes(key, "big")
             try:
-                yield Change.decode(number, value)
+                yield read(number, value, rows.get)
             except WireError as error:
                 raise StoreError(f"change {number} of the feed cannot be read: {error}") from error
 
     def add(
-        self, room: str, key: bytes, version: int | Hlc, value: bytes | None, wall_ms: int
+        self, room: str, key: bytes, version: int | Hlc, value: bytes | None, wall_ms: int, kept: Row | None = None
     ) -> tuple[Change, tuple[Put, ...]]:
-        """The next change, and the rows to write with it."""
+        """The next change, and the rows to write with it; `kept` is where the value is written by the same commit."""
         self.seq += 1
         kind = Kind.REMOVE if value is None else Kind.PUT
         change = Change(self.seq, kind, room, key, version, value, wall_ms, cause=b"")
-        put = Put(FEED, u64(self.seq), change.encode())
+        row = change
+        if kept is not None:
+            table, place = kept
+            row = replace(change, kind=Kind.KEPT, value=b"%b\0%b" % (table.encode(), place))
+        put = Put(FEED, u64(self.seq), row.encode())
         if self.seq > FEED_MAX:
             return change, (put, Put(FEED, u64(self.seq - FEED_MAX), None))
         return change, (put,)

@@ -32,8 +32,8 @@ from waypost.identity.oscore import SEQUENCE_FLOOR, SEQUENCE_ROW
 from waypost.identity.token import Token
 from waypost.rd import evictions
 from waypost.rd import record as directory
-from waypost.record import ROSTER, Certificate, Change, Committed, Place, Proof, Roster, network_of, roster_in
-from waypost.record.feed import FEED, FEED_ID, META
+from waypost.record import ROSTER, Certificate, Committed, Place, Proof, Roster, network_of, roster_in
+from waypost.record.feed import FEED, FEED_ID, META, Get, read
 from waypost.record.gossiped import Gossiped
 from waypost.record.verification import Remembering
 from waypost.record.vote import is_certified, require_committed
@@ -124,17 +124,17 @@ class _Judge:
                     if told != "ok":
                         self._tell(f"{DATABASE}: {told}")
                 there = tables(connection)
-                for table, look in self._looks():
+                for table, look in self._looks(Snapshot(connection).get):
                     if table in there:
                         # Names from our own schema, quoted; parameters cannot name a table.
                         self.rows[table] = look(connection.execute(f'SELECT key, value FROM "{table}" ORDER BY key'))  # noqa: S608
         except sqlite3.Error as error:
             self._tell(f"{DATABASE}: {error}")
 
-    def _looks(self) -> Iterator[tuple[str, Callable[[Rows], int]]]:
+    def _looks(self, get: Get) -> Iterator[tuple[str, Callable[[Rows], int]]]:
         """In this order: the rosters before what they certify."""
         yield META, self._each(META, self._meta)
-        yield FEED, self._feed
+        yield FEED, partial(self._feed, get)
         yield DIRECTORY, self._each(DIRECTORY, lambda key, value: directory.decode(key, value))
         yield NODE, self._each(NODE, self._node)
         yield book.HISTORY, self._rosters_of_history
@@ -163,13 +163,13 @@ class _Judge:
 
         return all_of
 
-    def _feed(self, rows: Rows) -> int:
-        """Numbered without a gap, up to what the manifest says."""
+    def _feed(self, get: Get, rows: Rows) -> int:
+        """Numbered without a gap, up to what the manifest says, and each with its value."""
         number, last = 0, None
         for key, value in rows:
             number, seq = number + 1, int.from_bytes(key, "big")
             try:
-                Change.decode(seq, value)
+                read(seq, value, get)
             except WireError as error:
                 self._tell(f"{FEED} {seq}: {error}")
             if last is not None and seq != last + 1:
