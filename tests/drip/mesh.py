@@ -18,9 +18,9 @@ from waypost.drip import parcel
 from waypost.drip.book import HISTORY, RECENT_MAX, RECORDS, place_in
 from waypost.drip.engine import DripEngine, Setup
 from waypost.drip.history import Sources
-from waypost.drip.judge import Holders
+from waypost.drip.judge import Holders, Judge
 from waypost.drip.messages import Alarm, Commit, Message
-from waypost.drip.outbox import Spread, Stored, Tell
+from waypost.drip.outbox import Fetch, Spread, Stored, Tell
 from waypost.drip.outcome import Outcome, Reading
 from waypost.drip.proposer import Timers
 from waypost.drip.roster import NODE, SELF
@@ -29,7 +29,20 @@ from waypost.drip.voter import Credentials
 from waypost.engine import Ask, Effect, Endpoint, Path, Rows
 from waypost.engine import Commit as Write
 from waypost.identity.keys import verifies
-from waypost.record import ROSTER, Change, Committed, Member, Place, Policy, Record, Roster, Sign, Verify, network_of
+from waypost.record import (
+    ROSTER,
+    Change,
+    Cited,
+    Committed,
+    Member,
+    Place,
+    Policy,
+    Record,
+    Roster,
+    Sign,
+    Verify,
+    network_of,
+)
 from waypost.record.verification import Remembering
 from waypost.record.vote import founding
 from waypost.sim import Node, Weather, World
@@ -38,6 +51,7 @@ from waypost.sim.disk import Disk
 NAMES: Final = ("anna", "berta", "carla", "dora", "emma", "frieda", "greta")
 PORT: Final = 8481
 WIRED: Final = 8
+FRESH: Final = "another one each time"
 HISTORY_WITHIN: Final = 40  # seconds
 TIMERS: Final = Timers(vote_s=0.4, backoff_min_s=0.03, backoff_max_s=0.5, deadline_s=4.0)
 ITSELF: Final = Weather(delay_min=0.0001, delay_max=0.0001)
@@ -53,9 +67,10 @@ class Machine:
         credentials = Credentials(mesh.network, mesh.signer(f"{name}/{self.incarnation}"), mesh.verify)
         others = tuple(other for other in mesh.names if other != name)
         sources = Sources(lambda *page: mesh.rows(name, *page), lambda: others)
-        setup = Setup(name, mesh.founding, credentials, Holders(), TIMERS, mesh.rules, sources)
+        setup = Setup(name, mesh.founding, credentials, mesh.judge, TIMERS, mesh.rules, sources)
         self.drip = DripEngine(setup, rng, self.ids)
         self._mesh = mesh
+        self._given: list[Effect] = []
 
     def restore(self, rows: Rows, now: float) -> None:
         self.drip.restore(rows, now)
@@ -69,13 +84,17 @@ class Machine:
 
     def receive_datagram(self, data: bytes, path: Path, now: float) -> None:
         node, message = self._mesh.mail[int.from_bytes(data, "big")]
+        if isinstance(message, Fetch):
+            held = self.drip.committed(message.place)
+            self._given += [Ask(next(self.ids), Tell(node, Commit(held)))] if held else []
+            return
         if self._mesh.is_wired:
             (read,) = parcel.read(parcel.body_of((message,)))
             assert read == message
         self.drip.hear(node, (message,), now)
 
     def take_effects(self) -> list[Effect]:
-        effects = self.drip.take_effects()
+        effects, self._given = self._given + self.drip.take_effects(), []
         for effect in effects:
             if isinstance(effect, Write):
                 self._watch(effect)
@@ -126,9 +145,11 @@ class Mesh:
         quiet: float = 0.0,
         is_signed: bool = False,
         is_open: bool = False,
+        judge: Judge | None = None,
     ) -> None:
         self.at_home, self.repair_every, self.quiet = at_home, repair_every, quiet
         self.is_signed, self.is_open = is_signed, is_open
+        self.judge = judge or Holders()
         self.verify: Verify = Remembering(verifies) if is_signed else Fast.verify
         self.rng = Random(f"{seed}/mesh")
         self.names = NAMES[:size]
@@ -140,7 +161,7 @@ class Mesh:
         self.observer = Observer(self.network, founders, self.verify, self.founding)
         self.incarnations = dict.fromkeys(self.names, 1)
         self.moves = dict.fromkeys(self.names, 0)
-        self.mail: list[tuple[str, Message]] = []
+        self.mail: list[tuple[str, Message | Fetch]] = []
         self.is_wired = seed % WIRED == 0
         self.epochs = 1
         self.world = World(seed, on_ask=self._on_ask)
@@ -151,6 +172,9 @@ class Mesh:
         for name in self.names:
             self.world.network.set_link(host(name), host(name), ITSELF)
             self.nodes[name] = self.world.node(name, Factory(self, name), host(name), (PORT,))
+
+    def public(self, name: str) -> str:
+        return public_of(name)
 
     def signer(self, name: str) -> Sign:
         return key_of(name).sign if self.is_signed else fast(name).sign
@@ -165,6 +189,10 @@ class Mesh:
                 for target in self.names:
                     if target != node.name and not (self.quiet and self.rng.random() < self.quiet):
                         self._post(node, target, message)
+            case Fetch(node=target):
+                for each in (target, self.rng.choice(self.names)):
+                    if each != node.name:
+                        self._mail(node, each, ask.body)
             case Stored(committed=committed):
                 self.observer.written(node.name, committed.record.place, committed.record.version)
             case _:
@@ -172,6 +200,9 @@ class Mesh:
 
     def _post(self, node: Node[Machine], target: str, message: Message) -> None:
         self.observer.told(node.name, self.incarnations[node.name], message)
+        self._mail(node, target, message)
+
+    def _mail(self, node: Node[Machine], target: str, message: Message | Fetch) -> None:
         self.mail.append((node.name, message))
         number = len(self.mail) - 1
         self.world.post(node.endpoints[0], Endpoint(host(target), PORT), number.to_bytes(8, "big"))
@@ -192,15 +223,27 @@ class Mesh:
         self.world.after(self.rng.expovariate(1 / mean), lambda: self.claim_again_and_again(name, mean))
 
     def claim(
-        self, node: Node[Machine], place: Place, *, value: str | None = None, author: str = "operator"
+        self,
+        node: Node[Machine],
+        place: Place,
+        *,
+        value: str | None = FRESH,
+        author: str = "operator",
+        holder: str = "operator",
+        cites: tuple[Cited, ...] = (),
+        is_taken: bool = True,
     ) -> Operation:
         assert node.engine is not None
         self._txid += 1
         held = node.engine.drip.committed(place)
         new = record(
-            value or f"{node.name} {self._txid}",
+            f"{node.name} {self._txid}" if value == FRESH else value,
             held.record if held else None,
             place=place,
+            holder=holder,
+            cites=cites,
+            is_taken=is_taken,
+            taker=self.signer(holder),
             home=node.name if self.rng.random() < self.at_home else self.rng.choice(self.names),
             author=author,
             network=self.network,

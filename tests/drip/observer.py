@@ -1,8 +1,12 @@
 """Watches a mesh from outside: what every node tells, writes and answers, against the invariants of the notes.
 
 I1 agreement, I2 the chain, I3 certificates, I5 one record for a ballot and no vote below a promise, I7 no commit
-without a quorum and I14 no vote after a seal are checked with each message and each row; I4 with each row that is on
-disk and after each restart; I6, I9 and I13 over the operations of the clients.
+without a quorum and I14 no vote after a seal are checked with each message and each row, I10 and I11 with the first row
+of each version; I4 with each row that is on disk and after each restart; I6, I9 and I13 over the operations of the
+clients.
+
+I10, who made a version was entitled by those before it, and a new holder signed as well; and I11, active allocations
+are prefix-free, are worked out here from what is committed, and ask no judge.
 
 Source: notes on DRiP, 4.12.
 """
@@ -11,10 +15,11 @@ import bisect
 from dataclasses import dataclass, field
 
 from people import FOUNDING
+from prefixes import BLOCKS, ROOT, listed
 
 from waypost.drip.book import history_key
 from waypost.drip.messages import Message, Promise, SealSnapshot, Yes, place_of
-from waypost.record import ROSTER, Ballot, Committed, Place, Record, Roster, Verify, roster_in
+from waypost.record import ROSTER, Ballot, Committed, Member, Place, Record, Roster, Verify, roster_in
 from waypost.record.vote import require_committed
 
 Slot = tuple[str, int, Place, int]  # voter and incarnation; key and version
@@ -52,6 +57,8 @@ class Observer:
     calls: dict[tuple[Place, int, Ballot], str] = field(default_factory=dict)
     sealed: dict[str, int] = field(default_factory=dict)
     certified: set[Committed] = field(default_factory=set)
+    records: dict[tuple[Place, int], Record] = field(default_factory=dict)
+    blocks: dict[str, Record] = field(default_factory=dict)  # the newest version of each
 
     def __post_init__(self) -> None:
         self.rosters[1] = self.founders
@@ -108,6 +115,57 @@ class Observer:
             self.certified.add(committed)
         if place == ROSTER:
             self.rosters[version] = roster_in(record)
+        if (place, version) not in self.records:
+            self.records[place, version] = record
+            self._entitled(record)
+            if place[0] == BLOCKS:
+                self._prefix_free(record)
+
+    def _entitled(self, record: Record) -> None:
+        """I10."""
+        place, version, author = record.place, record.version, record.author
+        operator = self.founders.policy.operator
+        sign = bytes.fromhex(author), bytes.fromhex(record.signature), record.to_sign(self.network)
+        require(self.verify(*sign), "I10", f"version {version} of {place} is not signed by its author")
+        before = self.records.get((place, version - 1))
+        if place == ROSTER:
+            old, new = self.rosters[version - 1], self.rosters[version]
+            is_amended = old.policy == new.policy and {_whose(one) for one in old.voters} == {
+                _whose(one) for one in new.voters
+            }
+            may = author == operator or (is_amended and author in {voter.key for voter in old.voters})
+        elif place[0] == BLOCKS and place != ROOT and (before is None or before.value is None):
+            above = (self.records.get(((cite.namespace, cite.key), cite.version)) for cite in record.cites)
+            makers = (each for each in above if each is not None and listed(each).get(record.key) == version - 1)
+            may = any(each.holder == author and record.key.startswith(each.key) for each in makers)
+            before = None  # it is made anew, for whom its maker likes
+        elif version == 1:
+            may = author == operator
+        else:
+            may = before is not None and author == before.holder
+        require(may, "I10", f"version {version} of {place} is by somebody who may not")
+        if before is not None and before.holder != record.holder:
+            agreed = record.transfer(before.holder).to_sign(self.network)
+            is_taken = self.verify(bytes.fromhex(record.holder), bytes.fromhex(record.taken), agreed)
+            require(is_taken, "I10", f"version {version} of {place} goes to who did not take it")
+
+    def _prefix_free(self, record: Record) -> None:
+        """I11: of two active blocks, one in the other, the one was given on by way of what lists the other."""
+        if record.version < (self.blocks[record.key].version if record.key in self.blocks else 1):
+            return
+        self.blocks[record.key] = record
+        active = {key for key, each in self.blocks.items() if each.value is not None}
+        for outer in active:
+            for inner in active:
+                if inner != outer and inner.startswith(outer) and record.key in (inner, outer):
+                    self._given_on(outer, inner, active)
+
+    def _given_on(self, outer: str, inner: str, active: set[str]) -> None:
+        at = outer
+        while at != inner:
+            within = [key for key in listed(self.blocks[at]) if inner.startswith(key)]
+            require(len(within) == 1 and within[0] in active, "I11", f"{inner} and {outer} are allocated at once")
+            at = within[0]
 
     def written(self, name: str, place: Place, version: int) -> None:
         require(version >= self.on_disk.get((name, place), 0), "I4", f"{name}: {place} went back to {version}")
@@ -152,6 +210,10 @@ class Observer:
         if all(incarnation == 1 for incarnation in incarnations.values()):
             lost = {history_key(*slot) for slot in self.log} - set(keys)
             require(not lost, "R11", f"nobody has {lost}")
+
+
+def _whose(voter: Member) -> tuple[str, int, str]:
+    return voter.name, voter.incarnation, voter.key
 
 
 def require(holds: bool, invariant: str, text: str) -> None:

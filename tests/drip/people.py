@@ -42,6 +42,7 @@ def record(
     txid: int = 1,
     cites: tuple[Cited, ...] = (),
     is_taken: bool = True,
+    taker: Sign | None = None,
 ) -> Record:
     """The version after `before`, signed by `author`, and by another holder than before if it `is_taken`."""
     unsigned = Record(
@@ -59,6 +60,6 @@ def record(
         signature="",
     )
     if before is not None and before.holder != unsigned.holder and is_taken:
-        taken = key_of(holder).sign(unsigned.transfer(before.holder).to_sign(network)).hex()
+        taken = (taker or key_of(holder).sign)(unsigned.transfer(before.holder).to_sign(network)).hex()
         unsigned = replace(unsigned, taken=taken)
     return unsigned.signed(network, sign or key_of(author).sign)

@@ -4,8 +4,11 @@ from dataclasses import replace
 from random import Random
 from typing import Final
 
+from allocating import NAME, PLACES, Registrars
 from mesh import Mesh
+from prefixes import Prefixes
 
+from waypost.drip.judge import Judge
 from waypost.drip.rules import Rules
 from waypost.sim import ROUGH, VOTING, Storm
 
@@ -70,11 +73,26 @@ def open_storm(seed: int, rules: Rules = SOUND) -> Mesh:
     return blow(mesh, rng, mean=rng.choice((1.0, 2.0)))
 
 
+def parted_storm(seed: int, rules: Rules = SOUND, judge: Judge | None = None) -> Mesh:
+    """Five nodes; blocks of numbers are allocated, given on, given back and struck off, and a name changes hands."""
+    rng = Random(f"{seed}/parted")
+    mesh = Mesh(seed, size=5, voters=rng.choice((3, 4, 5)), rules=rules, judge=judge or Prefixes(), at_home=0.5)
+    mesh.places = (NAME, *PLACES)
+    registrars = Registrars(mesh)
+    mean = rng.choice((0.2, 0.5))
+    for name in mesh.names:
+        registrars.allocate_again_and_again(name, mean)
+    if rng.random() < 0.5:
+        mesh.change_rosters_again_and_again(rng.choice((3.0, 6.0)))
+    return blow(mesh, rng, mean=0.0)
+
+
 def blow(mesh: Mesh, rng: Random, mean: float) -> Mesh:
+    """`mean` seconds between two claims or reads of a client; 0: there are no such clients."""
     world = mesh.world
     world.network.weather = replace(ROUGH, loss=rng.choice((0.02, 0.08, 0.25)))
     storm = Storm(world, VOTING.some(rng))
-    for name in mesh.names:
+    for name in mesh.names if mean else ():
         mesh.claim_again_and_again(name, mean)
     mesh.repair_again_and_again()
     storm.begin()

@@ -6,7 +6,7 @@ Design, Contracts 6; notes on DRiP, 4.4 (voter 4) and 5.3.
 from collections.abc import Mapping
 
 import pytest
-from handmade import HOME, Hand, committed, next_roster, promise
+from handmade import HOME, Hand, committed, next_roster, promise, yes
 from people import FOUNDING, public_of, record
 
 from waypost.drip.citing import AGAIN_S, ASKED_MAX, EACH_MAX
@@ -178,13 +178,29 @@ def test_an_initiator_waits_with_so_many_records_at_most(anna: Hand) -> None:
     assert [id for id in ids if id in anna.answers] == ids[-1:]
 
 
-def test_an_initiator_denies_what_has_moved_on_before_anybody_hears_of_it(anna: Hand) -> None:
+def test_an_initiator_proposes_nothing_that_has_moved_on(anna: Hand) -> None:
     anna.learn(FIRST, SECOND)
     id = anna.claim(relying(1))
+    promised(anna, relying(1))
     outcome = anna.answers[id]
     assert isinstance(outcome, Outcome)
-    assert outcome.state is State.DENIED
-    assert anna.told == []
+    assert (outcome.state, "at version 2 by now" in outcome.reason) == (State.DENIED, True)
+    assert anna.says(VoteCall) == []
+
+
+def test_what_has_moved_on_and_was_accepted_before_is_brought_to_an_end(anna: Hand) -> None:
+    """Who sends a record again, to another node, is not told that it is denied as long as it may be committed."""
+    anna.learn(FIRST, SECOND)
+    lamp = relying(1)
+    id = anna.claim(lamp)
+    ballot = promised(anna, lamp, Proposal(HOME, lamp))
+    call = anna.calls()
+    assert call.record == lamp
+    for voter in ("berta", "carla"):
+        anna.hear(voter, yes(call, voter, counter=ballot.round + 9))
+    outcome = anna.answers[id]
+    assert isinstance(outcome, Outcome)
+    assert outcome.state is State.COMMITTED
 
 
 def refused(to: Record, ballot: Ballot, *, final: bool = True) -> No:
@@ -207,8 +223,8 @@ def promised(anna: Hand, of: Record, accepted: Proposal | None = None) -> Ballot
     return ballot
 
 
-def test_a_record_that_so_many_voters_will_never_have_is_denied(anna: Hand) -> None:
-    """Though one has accepted it: it can have no quorum any more."""
+def test_a_record_that_so_many_voters_will_never_have_is_given_up(anna: Hand) -> None:
+    """One has accepted it, who may tell voters of the next term: nobody can say yet what becomes of it."""
     anna.learn(FIRST)
     lamp = relying(1)
     id = anna.claim(lamp)
@@ -219,10 +235,25 @@ def test_a_record_that_so_many_voters_will_never_have_is_denied(anna: Hand) -> N
     assert id not in anna.answers
     assert anna.drip.votes()[lamp.place].accepted is not None
     anna.hear("carla", refused(lamp, ballot))
+    assert anna.drip.votes()[lamp.place].accepted is None
+    promised(anna, lamp)
+    assert anna.says(VoteCall) == []
+    outcome = anna.answers[id]
+    assert isinstance(outcome, Outcome)
+    assert (outcome.state, outcome.reason) == (State.UNKNOWN, "it has moved on")
+
+
+def test_a_record_that_no_voter_will_ever_have_is_denied(anna: Hand) -> None:
+    anna.learn(FIRST)
+    lamp = relying(1)
+    id = anna.claim(lamp)
+    ballot = promised(anna, lamp)
+    for voter in ("anna", "berta", "carla"):
+        assert id not in anna.answers
+        anna.hear(voter, refused(lamp, ballot))
     outcome = anna.answers[id]
     assert isinstance(outcome, Outcome)
     assert (outcome.state, outcome.reason) == (State.DENIED, "it has moved on")
-    assert anna.drip.votes()[lamp.place].accepted is None
 
 
 def test_a_refusal_that_is_not_final_leaves_it_open(anna: Hand) -> None:

@@ -13,7 +13,10 @@ from waypost.record import Ballot, Matter, Record, Vote
 
 @dataclass(slots=True)
 class Attempt:
-    """`record` is to be proposed, None to recover; `about` is what the outcome speaks of, for whoever asked as `id`."""
+    """`record` is to be proposed, None to recover; `about` is what the outcome speaks of, for whoever asked as `id`.
+
+    `barred` says why that is not to be proposed, or not any more.
+    """
 
     version: int
     record: Record | None
@@ -27,6 +30,7 @@ class Attempt:
     tries: int = 0
     seen: int = 0  # the highest round that somebody named
     denial: str = ""
+    barred: str = ""
     is_backing_off: bool = False
     promises: dict[str, Proposal | None] = field(default_factory=dict)
     votes: dict[str, Vote] = field(default_factory=dict)

@@ -155,7 +155,9 @@ class Proposer:
         if value is not None:
             self._call(place, attempt, value)
         else:
-            outcome = Outcome(State.DENIED, self._book.committed.get(place), "its clock is behind")
+            is_out = attempt.about is not None and attempt.about in attempt.finals  # who accepted it may yet find a way
+            state = State.UNKNOWN if is_out else State.DENIED
+            outcome = Outcome(state, self._book.committed.get(place), attempt.barred)
             self._finish(place, attempt, outcome, now, is_known=True)
 
     def receive_yes(self, node: str, yes: Yes, now: float) -> None:
@@ -198,7 +200,7 @@ class Proposer:
         attempt.denial = no.detail or no.reason
         if attempt.value is not None and no.reason != "busy":
             attempt.denials[node] = attempt.denial
-        if attempt.value is not None and no.final:
+        if attempt.value is not None and no.final and attempt.ballot.epoch == self._electorate.term:
             attempt.finals.setdefault(attempt.value, {})[node] = None
             if self._is_dead(attempt, attempt.value, now):
                 self._died(place, attempt, now)
@@ -281,12 +283,14 @@ class Proposer:
                 self._voter.citing.ask(objection.lacks, self._electorate.name)
                 if now < until and self._unjudged.add(record, min(until, now + AGAIN_S), again):
                     return
-            if objection is not None:  # nobody has heard of it: that is final
+            if objection is not None and not objection.final:  # nobody has heard of it: that is final
                 self._answer(id, Outcome(State.DENIED, held, objection.detail))
                 return
             is_late = self._voter.wall_ms - record.hlc.wall_ms > SKEW_MAX_MS and not was_kept
-            self._attempts[place] = Attempt(record.version, None if is_late else record, record, id, deadline)
-            if is_late:  # it may have been proposed before: what is open is closed, and nothing begun
+            barred = objection.detail if objection is not None else "its clock is behind" if is_late else ""
+            own = None if barred else record
+            self._attempts[place] = Attempt(record.version, own, record, id, deadline, barred=barred)
+            if barred:  # it may have been proposed before: what is open is closed, and nothing begun
                 self._poll(place, now)
             else:
                 self._open(place, now)
@@ -373,18 +377,23 @@ class Proposer:
         """Whether it cannot be what is committed: of so many voters none has accepted it, and none will.
 
         So it need not be adopted, and neither need what was accepted at lower ballots: whoever proposed it found
-        nothing else that could be committed.
+        nothing else that could be committed.  That is so in this term: voters of the next, who are told what was
+        accepted and not what was refused, may commit it.
         """
         roster, finals = self._electorate.known(attempt.ballot.epoch), attempt.finals.get(record)
         assert roster is not None
         return finals is not None and self._rules.is_dead(roster, len(finals), self._heard(now))
 
     def _died(self, place: Place, attempt: Attempt, now: float) -> None:
-        """What is voted on."""
-        assert attempt.value is not None
-        self._voter.drop(attempt.value)
-        if attempt.value == attempt.record:
-            self._finish(place, attempt, Outcome(State.DENIED, self._book.committed.get(place), attempt.denial), now)
+        """What is voted on: it is proposed no more, and forgotten by who accepted it and finds that out."""
+        value, roster = attempt.value, self._electorate.known(attempt.ballot.epoch)
+        assert value is not None
+        assert roster is not None
+        self._voter.drop(value)
+        if attempt.record == value:
+            attempt.record, attempt.barred = None, attempt.denial
+        if attempt.about == value and len(attempt.finals[value]) == len(roster.voters):  # nobody has accepted it
+            self._finish(place, attempt, Outcome(State.DENIED, self._book.committed.get(place), attempt.barred), now)
         elif not attempt.is_backing_off:
             self._retry(place, attempt, now)
 
