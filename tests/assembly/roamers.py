@@ -11,7 +11,7 @@ from waypost.coap.numbers import Code
 from waypost.coap.request import Response
 from waypost.drip.book import HISTORY, RECORDS
 from waypost.drip.outcome import Outcome, Reading, State
-from waypost.drip.questions import Consult
+from waypost.drip.questions import Cancel, Consult, Settle
 from waypost.record import ROSTER, Committed, Place, Record, Roster
 from waypost.sim import Device
 from waypost.sim.installed import Party
@@ -125,13 +125,34 @@ class Claimed:
     record: Record
 
 
+@dataclass(slots=True)
+class Waiting:
+    """A claim that its node keeps, and the last that its client was told."""
+
+    claimed: Claimed
+    state: State = State.PENDING
+
+    def told(self, answer: object) -> None:
+        """What is over is over: another word for it later is a broken one."""
+        if not isinstance(answer, Outcome) or answer.state is self.state:
+            return
+        if self.state not in (State.PENDING, State.UNKNOWN):
+            raise Lost(f"{self.claimed} was {self.state} and is {answer.state}")
+        self.state = answer.state
+
+
 class Claims:
-    """Clients at every node that want the same few keys; `committed` is what they were told is theirs."""
+    """Clients at every node that want the same few keys; `committed` is what they were told is theirs.
+
+    Some have the node keep their claim while no quorum is in reach, and some of these take it back; `waiting` are all
+    that were ever kept.
+    """
 
     PLACES: Final[tuple[Place, ...]] = (("names", "one"), ("names", "two"))
 
     def __init__(self, party: Party) -> None:
         self.committed: list[Claimed] = []
+        self.waiting: list[Waiting] = []
         self.working = True
         self._party = party
         self._rng = Random(f"{party.world.seed}/claims")
@@ -155,7 +176,17 @@ class Claims:
 
     def _claim(self, name: str) -> None:
         self._count += 1
-        self._put(name, self._rng.choice(self.PLACES), lambda _: f"{name} {self._count}")
+        keeps = self._rng.random() < 0.6
+        self._put(name, self._rng.choice(self.PLACES), lambda _: f"{name} {self._count}", keeps=keeps)
+        if self.waiting:
+            self.ask_about(self._rng.choice(self.waiting), takes_back=self._rng.random() < 0.3)
+
+    def ask_about(self, waiting: Waiting, *, takes_back: bool = False) -> None:
+        record = waiting.claimed.record
+        question = (Cancel if takes_back else Settle)(record.place, record.version, record.txid)
+        node = self._party.nodes[waiting.claimed.node]
+        if node.engine is not None:
+            node.ask(lambda engine, now: engine.ask(question, now), waiting.told)
 
     def _change_roster(self, name: str) -> None:
         names = self._party.names
@@ -170,7 +201,7 @@ class Claims:
 
         self._put(name, ROSTER, changed)
 
-    def _put(self, name: str, place: Place, value: Callable[[Committed | None], str]) -> None:
+    def _put(self, name: str, place: Place, value: Callable[[Committed | None], str], *, keeps: bool = False) -> None:
         node = self._party.nodes[name]
 
         def on_reading(reading: object) -> None:
@@ -182,10 +213,37 @@ class Claims:
             def on_outcome(outcome: object) -> None:
                 if isinstance(outcome, Outcome) and outcome.state is State.COMMITTED:
                     self.committed.append(Claimed(name, claimed[0]))
+                elif isinstance(outcome, Outcome) and outcome.state is State.PENDING:
+                    self.waiting.append(Waiting(Claimed(name, claimed[0])))
 
-            claimed.append(self._party.claim(name, place, value(reading.current), reading.current, on_outcome))
+            before = reading.current
+            claimed.append(self._party.claim(name, place, value(before), before, on_outcome, keeps=keeps))
 
         node.ask(lambda engine, now: engine.ask(Consult(place, quorum=False), now), on_reading)
+
+
+def require_ended(party: Party, claims: Claims) -> None:
+    """What was kept is over, as its client is told; it is the version that it was to be just if that is `committed`."""
+    for waiting in claims.waiting:
+        claims.ask_about(waiting)
+    party.run(10.0)
+    versions = set(history(party).values())
+    for waiting in claims.waiting:
+        if waiting.state in (State.PENDING, State.UNKNOWN):
+            raise Lost(f"{waiting.claimed} is {waiting.state} still")
+        if (waiting.claimed.record in versions) is not (waiting.state is State.COMMITTED):
+            raise Lost(f"{waiting.claimed} is {waiting.state}")
+
+
+def history(party: Party) -> dict[tuple[Place, int], Record]:
+    """Every version that any node has.  No two have two records of one."""
+    versions: dict[tuple[Place, int], Record] = {}
+    for name in party.names:
+        for table in (RECORDS, HISTORY):
+            for value in party.rows(name, table).values():
+                record = msgspec.json.decode(value, type=Committed).record
+                assert versions.setdefault((record.place, record.version), record) == record, f"{name} has {record}"
+    return versions
 
 
 def held(party: Party, name: str) -> dict[Place, Record]:
@@ -196,12 +254,7 @@ def held(party: Party, name: str) -> dict[Place, Record]:
 
 def require_one_history(party: Party, claims: Claims) -> None:
     """No two nodes have two records of one version, and what was acknowledged is the version that it was to be."""
-    versions: dict[tuple[Place, int], Record] = {}
-    for name in party.names:
-        for table in (RECORDS, HISTORY):
-            for value in party.rows(name, table).values():
-                record = msgspec.json.decode(value, type=Committed).record
-                assert versions.setdefault((record.place, record.version), record) == record, f"{name} has {record}"
+    versions = history(party)
     for claimed in claims.committed:
         place, version = claimed.record.place, claimed.record.version
         if versions.get((place, version)) != claimed.record:

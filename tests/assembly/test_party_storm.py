@@ -2,7 +2,7 @@
 
 After the calm all nodes hold the same; what was acknowledged, and has neither expired nor been taken back, is at every
 node; each node's feed has no gap and tells what its table has; no acknowledged claim is lost, and no version has two
-records.
+records.  What a node kept for its client until a quorum was in reach has come to one end, which its client is told.
 
 As a program, `test_party_storm.py SEED...` prints the digest of each seed's trace.
 """
@@ -15,7 +15,7 @@ from typing import Final
 
 import pytest
 from parties import FIVE, feed, found
-from roamers import CLOCK_STEP_MAX, Claims, Lost, Roamer, held, require_one_history
+from roamers import CLOCK_STEP_MAX, Claims, Lost, Roamer, held, require_ended, require_one_history
 
 from waypost.assembly.carrier import RECORDS
 from waypost.assembly.engine import Assembly
@@ -58,7 +58,17 @@ def storm(
     settings = Settings(
         registrations_per_second=0, grace_s=rng.choice((30.0, 86_400.0)), brake_share=rng.choice((0, 0.15))
     )
-    party = Party(seed, names, settings=settings, make=make, sync=sync, trace=trace, check_each=rng.choice((1, 5, 20)))
+    check_each, life_s = rng.choice((1, 5, 20)), rng.choice((5, 86_400))
+    party = Party(
+        seed,
+        names,
+        settings=settings,
+        make=make,
+        sync=sync,
+        trace=trace,
+        check_each=check_each,
+        intent_life_s=life_s,
+    )
     some = Odds(clock_step_max_ms=round(CLOCK_STEP_MAX * 1000), power_cut=0.04, restart=0.4).some(rng)
     trouble = Storm(party.world, odds or some)
     roamers = [Roamer(party, number) for number in range(1, rng.randint(4, 10))]
@@ -75,6 +85,7 @@ def storm(
     settle(party)
     require_kept(party, roamers)
     require_one_history(party, claims)
+    require_ended(party, claims)
     return party, trouble.counts
 
 

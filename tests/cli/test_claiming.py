@@ -15,7 +15,7 @@ from waypost.cli.keys import wall_ms
 from waypost.cli.peers import allowed, promoted, removed
 from waypost.cli.verbs import call
 from waypost.drip.outcome import Outcome, State
-from waypost.drip.questions import Claim, Open, Settle
+from waypost.drip.questions import Cancel, Claim, Open, Queued, Settle, ShowVotes, Votes
 from waypost.errors import StateError
 from waypost.identity.keys import write_private
 from waypost.rd.questions import Busy
@@ -405,6 +405,58 @@ def test_votes_under_way_are_listed(run: Run, table: Callable[..., str], node: L
     shown = table("votes")
     assert "names/lamp" in shown
     assert "berta, round 2" in shown
+
+
+def test_a_claim_is_left_with_the_node_and_taken_back(
+    run: Run, table: Callable[..., str], node: Lone, keys: dict[str, str]
+) -> None:
+    until_ms = 1_900_000_000_000
+    node.answers[Claim] = Outcome(State.PENDING, None, "", until_ms)
+    line = ("claim", "lamp", "x", "--queue", "--key", keys[CREATOR])
+    code, claimed, _ = run(*line)
+    assert (code, claimed["state"], claimed["expires_ms"]) == (3, "pending", until_ms)
+    shown = table(*line)
+    assert "until 2030-03-17 17:46:40 UTC" in shown
+    assert "waypost claim --outcome 1/" in shown
+    assert [question.keeps for question in node.asked if isinstance(question, Claim)] == [True, True]
+    txid = claimed["txid"]
+    node.answers[Cancel] = Outcome(State.CANCELLED, None)
+    code, cancelled, _ = run("claim", "lamp", "--cancel", f"1/{txid}")
+    assert (code, cancelled["state"]) == (4, "cancelled")
+    assert node.asked[-1] == Cancel(("names", "lamp"), 1, txid)
+    node.answers[Cancel] = Outcome(State.PENDING, None, "it has been sent")
+    code, _, error = run("claim", "lamp", "--cancel", f"1/{txid}")
+    assert code != 0
+    assert "it has been sent" in error
+    for others in (("x",), ("--delete",), ("--outcome", f"1/{txid}")):
+        assert run("claim", "lamp", *others, "--cancel", f"1/{txid}")[0] == 2
+
+
+def test_who_does_not_want_to_wait_does_not(run: Run, node: Lone, keys: dict[str, str]) -> None:
+    assert run("claim", "lamp", "x", "--key", keys[CREATOR])[0] == 0
+    assert [question.keeps for question in node.asked if isinstance(question, Claim)] == [False]
+
+
+def test_a_key_can_be_given_away_later(run: Run, node: Lone, keys: dict[str, str], tmp_path: Path) -> None:
+    node.put(old("x"))
+    file = str(tmp_path / "taken")
+    run("transfer", "lamp", "--accept", file, "--key", keys["heir"])
+    node.answers[Claim] = Outcome(State.PENDING, None)
+    code, claimed, _ = run("transfer", "lamp", "--accepted", file, "--queue", "--key", keys[CREATOR])
+    assert (code, claimed["state"], claimed["version"]) == (3, "pending", 2)
+    assert isinstance(node.asked[-1], Claim)
+    assert node.asked[-1].keeps
+
+
+def test_what_waits_and_who_is_silent_is_told_with_the_votes(run: Run, table: Callable[..., str], node: Lone) -> None:
+    queued = Queued(("names", "door"), 1, "7c" * 16, "ab" * 32, wall_ms(), wall_ms() + 1000, False)
+    node.answers[ShowVotes] = Votes((), 0, {}, (queued,), 1, ("anna",), ("berta", "carla"))
+    assert run("votes")[1]["silent"] == ["berta", "carla"]
+    assert node.asked[-1] == ShowVotes(True)
+    shown = table("votes", "--local")
+    assert node.asked[-1] == ShowVotes(False)
+    for told in ("names/door", "no answer from berta, carla", "1 claims wait here"):
+        assert told in shown
 
 
 def test_tables_have_what_people_look_for(table: Callable[..., str], node: Lone, keys: dict[str, str]) -> None:

@@ -90,6 +90,8 @@ def test_what_the_node_says_of_itself_is_told(said: NodeStatus, state: str) -> N
         ({"quorum": 1, "nodes_cut": 2}, ["warn"], "by way of others"),
         ({"quorum": 1, "members_old": 3}, ["warn"], "3 members speak an older wire"),
         ({"quorum": 1, "peers_other_key_total": 7}, ["fail"], "7 times somebody showed a certificate"),
+        ({"quorum": 1, "intents": 2, "intents_oldest_seconds": 7_200}, ["warn"], "2 claims wait here"),
+        ({"quorum": 1, "intents": 2, "intents_oldest_seconds": 7_200}, ["warn"], "for 120 minutes"),
         ({"quorum": 0, "nodes_cut": 2}, ["fail", "warn"], "nothing can be claimed"),
         ({}, ["skipped"], "no node runs"),
     ],

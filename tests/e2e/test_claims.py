@@ -4,6 +4,7 @@ import asyncio
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
@@ -21,6 +22,7 @@ from waypost.record import Committed, roster_in
 from waypost.record.vote import require_committed
 
 VOTERS: Final = 3
+PATIENCE_S: Final = 30.0
 
 
 class Person:
@@ -163,16 +165,31 @@ def test_a_version_that_does_not_follow_is_412_at_a_real_node(federation: Federa
     assert (status, body["state"], body["current"]["record"]["value"]) == (412, "lost", "1")
 
 
-def test_a_minority_refuses_and_goes_on_reading(federation: Federation, berta: Person) -> None:
+def test_a_minority_refuses_or_keeps_what_it_is_asked_to_and_goes_on_reading(
+    federation: Federation, berta: Person
+) -> None:
     """The last story: two of the three are killed."""
     berta.does(1, "claim", "last", "1")
     federation[2].kill()
     federation[3].kill()
-    code, told = berta.does(1, "claim", "last", "2", "--deadline", "1")
+    code, told = berta.does(1, "claim", "late", "2", "--deadline", "1")
     assert code == 3
     assert told is None or told["state"] == "unknown"
+    code, kept = berta.does(1, "claim", "last", "2", "--queue")
+    assert (code, kept["state"], kept["version"]) == (3, "pending", 2)
+    code, votes = berta.does(1, "votes")
+    assert (code, [intent["txid"] for intent in votes["queued"]]) == (0, [kept["txid"]])
+    assert len(votes["silent"]) == VOTERS - 1
     assert berta.does(1, "find", "--record", "last")[1]["record"]["value"] == "1"
+    federation[1].kill()
+    federation[1].start()
     federation[2].start()
     asyncio.run(federation.until_voting(federation[1], federation[2]))
-    code, claimed = berta.does(1, "claim", "last", "3")
-    assert (code, claimed["current"]["record"]["value"]) == (0, "3")
+    with client(federation, 1) as node:
+        until = time.monotonic() + PATIENCE_S
+        while (became := node.outcome("names", "last", 2, kept["txid"])).state == "pending":
+            assert time.monotonic() < until
+            time.sleep(0.1)
+    assert became.state == "committed"
+    code, claimed = berta.does(2, "claim", "last", "3")
+    assert (code, claimed["version"], claimed["current"]["record"]["value"]) == (0, 3, "3")

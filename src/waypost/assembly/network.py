@@ -239,9 +239,16 @@ class Network:
         return is_known or self._has_quorum(now)
 
     def _may_settle(self, transaction: Transaction, now: float) -> bool:
-        """Whether the votes can say what became of it; what waits, or waited, at this node, is known without them."""
-        is_known = self._votes.outcome(*transaction) is not None
-        return is_known or (self._intents.outcome(transaction) is None and self._has_quorum(now))
+        """Whether the votes are to say what became of it.
+
+        What waits or waited here is known without them.  If it was never sent from here, that another was committed
+        since says nothing new; that it was itself, as it can be if its client sent it elsewhere, does.
+        """
+        known, kept = self._votes.outcome(*transaction), self._intents.outcome(transaction)
+        if kept is None:
+            return known is not None or self._has_quorum(now)
+        is_open = kept.state in (State.PENDING, State.UNKNOWN)
+        return known is not None and (is_open or known.state is State.COMMITTED)
 
     def _has_quorum(self, now: float) -> bool:
         relay = self._hearing.relay

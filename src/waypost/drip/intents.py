@@ -27,33 +27,25 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from random import Random
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 import msgspec
 from msgspec import Struct
 
-from waypost.drip.engine import DripEngine
 from waypost.drip.judge import Judge
 from waypost.drip.outbox import Outbox
 from waypost.drip.outcome import BUSY, Outcome, State
 from waypost.drip.questions import Queued, Unkept
 from waypost.drip.voter import SKEW_MAX_MS, Credentials
 from waypost.engine import Effect, Rows
-from waypost.record import ROSTER, Place, Record
+from waypost.record import ROSTER, Committed, Place, Record
 from waypost.record.wire import encode
 
 TABLE: Final = "drip_intent"
-INTENTS_MAX: Final = 10_000  # that wait
-OCTETS_MAX: Final = 64 << 20  # of their records
-AUTHOR_MAX: Final = 256  # of one author
-AUTHOR_OCTETS_MAX: Final = 2 << 20
-KEY_MAX: Final = 16  # of one key
-SENDING_MAX: Final = 64  # under way at once
-ENDED_MAX: Final = 10_000  # whose outcome is remembered; the oldest is forgotten first
 ENDED_MS: Final = 7 * 86_400_000  # for which it is
 LOOK_S: Final = 0.25  # between two looks for a quorum, while something waits
 REST_S: Final = 1.0  # before another attempt, after one that came to nothing; twice as long each time
-REST_MAX_S: Final = 60.0
+REST_MAX_S: Final = 10.0
 
 ENDS: Final = ("committed", "lost", "denied", "expired", "cancelled", "unknown")
 
@@ -76,12 +68,41 @@ class Intent(Struct, frozen=True):
 _decoder: Final = msgspec.json.Decoder(Intent)
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How many wait and how large they are, in all, of one author and of one key; how many are sent at once.
+
+    `ended` are those whose outcome is remembered: the oldest is forgotten first.
+    """
+
+    intents: int = 10_000
+    octets: int = 64 << 20
+    author: int = 256
+    author_octets: int = 2 << 20
+    key: int = 16
+    sending: int = 64
+    ended: int = 10_000
+
+
 @dataclass(slots=True)
 class Share:
     """What waits, in all or of one author."""
 
     count: int = 0
     octets: int = 0
+
+
+LIMITS: Final = Limits()
+
+
+class Voting(Protocol):
+    """The engine of the votes, as far as it is needed here."""
+
+    def claim(self, record: Record, now: float, *, was_kept: bool = False) -> int:
+        """Answered under that number with an Outcome; one that was kept may be of long ago."""
+        ...
+
+    def committed(self, place: Place) -> Committed | None: ...
 
 
 class Intents:
@@ -91,11 +112,12 @@ class Intents:
         self,
         rng: Random,
         ids: Iterator[int],
-        votes: DripEngine,
+        votes: Voting,
         credentials: Credentials,
         judge: Judge,
         life_s: int,
         has_quorum: Callable[[float], bool],
+        limits: Limits = LIMITS,
     ) -> None:
         self._rng = rng
         self._ids = ids
@@ -104,6 +126,7 @@ class Intents:
         self._judge = judge
         self._life_ms = life_s * 1000
         self._has_quorum = has_quorum
+        self._limits = limits
         self._outbox = Outbox(ids)
         self._intents: dict[Transaction, Intent] = {}
         self._waiting: dict[Place, list[Transaction]] = {}
@@ -212,8 +235,8 @@ class Intents:
         assert sorted(pending) == sorted(each for queue in self._waiting.values() for each in queue)
         assert all(self._waiting.values()), "an empty queue"
         assert self._ended.keys() == self._intents.keys() - pending.keys()
-        assert len(self._ended) <= ENDED_MAX
-        assert self._whole.count == len(pending) <= INTENTS_MAX
+        assert len(self._ended) <= self._limits.ended
+        assert self._whole.count == len(pending) <= self._limits.intents
         assert {author: share.count for author, share in self._authors.items()} == Counter(
             intent.record.author for intent in pending.values() if intent.record is not None
         )
@@ -277,7 +300,7 @@ class Intents:
         assert intent.record is not None
         is_over = self._version(place) >= transaction[1]
         if not is_over:
-            if not has_quorum or len(self._sending) >= SENDING_MAX or self._resting.get(place, now) > now:
+            if not has_quorum or len(self._sending) >= self._limits.sending or self._resting.get(place, now) > now:
                 return
             self._save(transaction, msgspec.structs.replace(intent, attempts=intent.attempts + 1))
         id = self._votes.claim(intent.record, now, was_kept=True)
@@ -294,9 +317,7 @@ class Intents:
         if rival is not None:
             return Unkept("taken", f"another record waits here to be version {record.version}: {rival}")
         if record.version != version + 1 or record.prev != (before.hash(network) if before else ""):
-            return Unkept(
-                "order", f"it does not follow version {version}, {'which waits' if queue else 'the last'} here"
-            )
+            return Unkept("order", f"it does not follow version {version}, the last that is here or waits here")
         if record.namespace.startswith("_"):
             return Unkept("denied", "what is the network's own is not kept waiting")
         author, signature = bytes.fromhex(record.author), bytes.fromhex(record.signature)
@@ -306,20 +327,21 @@ class Intents:
             return Unkept("denied", "its clock is ahead")
         if record.hlc.wall_ms + self._life_ms <= wall_ms:
             return Unkept("denied", f"it was signed more than {self._life_ms // 1000} s ago")
-        roster = self._votes.committed(ROSTER)
+        roster = self._held(ROSTER)
         assert roster is not None
-        verdict = self._judge.judge(before, record, {ROSTER: roster.record}, wall_ms)
-        if not verdict.allowed:
-            return Unkept("denied", verdict.reason)
+        if not record.cites:  # else the voters judge, who fetch what is cited
+            verdict = self._judge.judge(before, record, {ROSTER: roster}, wall_ms)
+            if not verdict.allowed:
+                return Unkept("denied", verdict.reason)
         return self._limit(record, len(queue))
 
     def _limit(self, record: Record, waiting: int) -> Unkept | None:
         size, share = len(record.encode()), self._authors.get(record.author, Share())
-        if waiting >= KEY_MAX:
+        if waiting >= self._limits.key:
             return Unkept("author", f"{waiting} records wait here for that key, and more may not")
-        if share.count >= AUTHOR_MAX or share.octets + size > AUTHOR_OCTETS_MAX:
+        if share.count >= self._limits.author or share.octets + size > self._limits.author_octets:
             return Unkept("author", f"{share.count} records of this author wait here, and it may have no more")
-        if self._whole.count >= INTENTS_MAX or self._whole.octets + size > OCTETS_MAX:
+        if self._whole.count >= self._limits.intents or self._whole.octets + size > self._limits.octets:
             return Unkept("node", f"{self._whole.count} records wait here, and there is no room for more")
         return None
 
@@ -339,6 +361,7 @@ class Intents:
         self._number += 1
         until_ms = record.hlc.wall_ms + self._life_ms
         self._ended.pop(transaction, None)
+        self._intents.pop(transaction, None)  # the last in order, also if it comes again
         self._save(transaction, Intent(self._number, self._wall(now), until_ms, record, attempts))
         self._queue(transaction, record)
         self._look_at = now + LOOK_S if self._look_at is None else self._look_at
@@ -362,7 +385,7 @@ class Intents:
         self._save(transaction, ended)
         self._ended[transaction] = None
         self.counts[state] += 1
-        if len(self._ended) > ENDED_MAX:
+        if len(self._ended) > self._limits.ended:
             self._forget(next(iter(self._ended)))
 
     def _forget(self, transaction: Transaction) -> None:

@@ -99,8 +99,8 @@ class Installed:
 class Party:
     """Nodes of these `names`, of which the first `voters` vote; `carries` says whose directory the mesh carries.
 
-    With `logs` each keeps one and witnesses the others'.  `make` makes an assembly of what it is given; another one
-    than usual is a control.
+    With `logs` each keeps one and witnesses the others'.  Claims may wait at a node for `intent_life_s`.  `make` makes
+    an assembly of what it is given; another one than usual is a control.
     """
 
     def __init__(
@@ -116,6 +116,7 @@ class Party:
         check_each: int = 1,
         sync: bool = True,
         logs: bool = False,
+        intent_life_s: int = 86_400,
         make: MakeAssembly | None = None,
     ) -> None:
         self.world = World(seed, weather=weather, trace=trace, check_each=check_each, on_ask=self._on_ask)
@@ -123,6 +124,7 @@ class Party:
         self.carries = carries
         self.settings = settings
         self._logs = logs
+        self._intent_life_s = intent_life_s
         self._calls = Calls(self.world)
         self._make: MakeAssembly = make or _assembly
         self._hosts = {name: f"2001:db8::{number:x}" for number, name in enumerate(names, 1)}
@@ -173,12 +175,20 @@ class Party:
             carries=self.carries(name),
             timers=TIMERS,
             notary=notary_of(name, self._read(name)) if self._logs else None,
+            intent_life_s=self._intent_life_s,
             read=lambda table, after, count: tuple(islice(self.nodes[name].disk.scan(table, after), count)),
         )
         return Installed(self._make(rng, self.settings, installation), self._names.__getitem__)
 
     def claim(
-        self, name: str, place: Place, value: str | None, before: Committed | None, on_outcome: Callable[[object], None]
+        self,
+        name: str,
+        place: Place,
+        value: str | None,
+        before: Committed | None,
+        on_outcome: Callable[[object], None],
+        *,
+        keeps: bool = False,
     ) -> Record:
         """A client of that node has the operator's key sign the version after `before`."""
         self._txid += 1
@@ -198,7 +208,7 @@ class Party:
             signature="",
         )
         record = unsigned.signed(self.network, fast("operator").sign)
-        node.ask(lambda engine, now: engine.ask(Claim(record), now), on_outcome)
+        node.ask(lambda engine, now: engine.ask(Claim(record, keeps), now), on_outcome)
         return record
 
     def _on_ask(self, node: Node[Any], ask: Ask) -> None:

@@ -33,6 +33,10 @@ def check_network(running: Running) -> list[Finding]:
         sentence = f"{old} members speak an older wire than this node"
         hint = "`waypost peers` shows which: until they are updated, nodes are known by name, and not by key"
         found.append(warn("network", sentence, hint))
+    if waiting := int(figures.get("waypost_intents", 0)):
+        oldest = round(figures.get("waypost_intents_oldest_seconds", 0) / 60)
+        sentence = f"{waiting} claims wait here for a quorum of voters, the oldest for {oldest} minutes"
+        found.append(warn("network", sentence, "`waypost votes` shows which, and `waypost peers` who is away"))
     if cut:
         sentence = f"{cut} nodes cannot be reached from here: votes go by way of others"
         found.append(warn("network", sentence, "can this machine connect to their peers' ports?"))

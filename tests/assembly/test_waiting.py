@@ -97,6 +97,22 @@ def test_what_was_taken_back_is_never_sent() -> None:
     three.run(10.0)
     assert settled(three, "anna", lamp) is State.CANCELLED
     assert settled(three, "berta", lamp) is State.UNKNOWN
+    rival = record(three, "off", name="berta", txid=2)
+    assert state(ask(three, "berta", Claim(rival), within=5.0)) is State.COMMITTED
+    assert settled(three, "anna", lamp) is State.CANCELLED
+    assert settled(three, "berta", lamp) is State.LOST
+
+
+def test_what_was_taken_back_here_and_sent_elsewhere_is_committed() -> None:
+    three = party()
+    cut(three)
+    lamp = record(three, "on")
+    ask(three, "anna", Claim(lamp, keeps=True))
+    ask(three, "anna", Cancel(PLACE, 1, lamp.txid))
+    assert state(ask(three, "berta", Claim(lamp), within=5.0)) is State.COMMITTED
+    three.world.network.heal()
+    three.run(10.0)
+    assert settled(three, "anna", lamp) is State.COMMITTED
 
 
 def test_what_another_won_meanwhile_is_lost_and_says_to_whom() -> None:
