@@ -84,6 +84,10 @@ class Assembly:
         self._tokens = Tokens(rng, decide)
         self._fetching: dict[int, int] = {}  # the client's number -> the directory's
         self._observers: dict[int, Lookup] = {}  # requests to observe whose first answer comes later
+        self._has_stirred = (
+            True  # CoAP or the directory since next_timer() asked them: what nodes say is no affair of theirs
+        )
+        self._stirs_at: tuple[float | None, float | None] = None, None
         self._followers: dict[int, int] = {}  # questions that wait for a change -> the last one they know
         self._effects: list[Effect] = []
 
@@ -117,9 +121,11 @@ class Assembly:
         if self._ledger is not None:
             self._ledger.handle_clock(now, wall_ms)
         self._directory.handle_clock(now, wall_ms)
+        self._has_stirred = True
         self._tokens.handle_clock(now, wall_ms)
 
     def receive_datagram(self, data: bytes, path: Path, now: float) -> None:
+        self._has_stirred = True
         if self._coap.receive_datagram(data, path, now):
             self._join(now)
 
@@ -188,7 +194,8 @@ class Assembly:
         if answered is not None:
             self._directory.answered(answered, Announced(), now)
         self._tell_followers()
-        self._join(now)
+        if change.room != VOTED:  # what was voted on concerns neither the directory nor its clients
+            self._join(now)
 
     def handle_timer(self, now: float) -> None:
         self._coap.handle_timer(now)
@@ -200,7 +207,10 @@ class Assembly:
         self._join(now)
 
     def next_timer(self) -> float | None:
-        timers = [self._coap.next_timer(), self._directory.next_timer()]
+        if self._has_stirred:
+            self._has_stirred = False
+            self._stirs_at = self._coap.next_timer(), self._directory.next_timer()
+        timers = [*self._stirs_at]
         if self._network is not None:
             timers.append(self._network.next_timer())
         if self._ledger is not None:
@@ -262,6 +272,7 @@ class Assembly:
 
     def _join(self, now: float) -> None:
         """Hand questions and answers on between the rooms until they have no more."""
+        self._has_stirred = True
         while self._hand_on(now) or self._tell_observers(now):
             pass
 

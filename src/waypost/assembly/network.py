@@ -79,6 +79,8 @@ class Network:
         self._me = installation
         self._guard = Guard(installation.verify)
         self._now = 0.0
+        self._is_timed = False
+        self._timer: float | None = None  # as it was when that was worked out
         self._is_idle = True  # since the effects were taken: every datagram asks for them, and most concern nobody here
         self._epoch = 0  # the last one that the mesh was told of
         self.others: Mapping[str, str] | None = None  # the node keys of the other members, once they are known
@@ -135,8 +137,11 @@ class Network:
             part.handle_timer(now)
 
     def next_timer(self) -> float | None:
-        timers = [part.next_timer() for part in (self._votes, self._intents, self._mesh, self._literal)]
-        return min((when for when in timers if when is not None), default=None)
+        if not self._is_timed:
+            self._is_timed = True
+            timers = [part.next_timer() for part in (self._votes, self._intents, self._mesh, self._literal)]
+            self._timer = min((when for when in timers if when is not None), default=None)
+        return self._timer
 
     def hear(self, node: str, messages: Iterable[Said], now: float) -> None:
         """From a node whom the transport has identified."""
@@ -188,15 +193,18 @@ class Network:
 
     def applied(self, change: Change, now: float) -> int | None:
         """It is durable and its readers have it; the question of announce() that it answers, if there is one."""
-        self._begin(now)
-        if change.room == VOTED:
-            committed = self._to_spread.pop(change.seq, None)
-            if committed is not None:
-                self._mesh.publish(committed, now)
+        if change.room != VOTED:
+            self._begin(now)
+            return self._carrying.applied(change, now)
+        committed = self._to_spread.pop(change.seq, None)
+        if committed is not None:
+            self._begin(now)
+            self._mesh.publish(committed, now)
+        if self._me.literal:
+            self._begin(now)
             namespace, key = change.key.decode().split("\0")
             self._literal.changed((namespace, key), now)
-            return None
-        return self._carrying.applied(change, now)
+        return None
 
     # questions
 
@@ -319,7 +327,7 @@ class Network:
     def take_effects(self) -> list[Effect]:
         if self._is_idle:
             return []
-        self._is_idle = True
+        self._is_idle, self._is_timed = True, False
         while (
             effects := self._carrying.take_effects() + self._intents.take_effects() + self._votes.take_effects()
         ):  # what is numbered first goes first
@@ -331,7 +339,7 @@ class Network:
         return effects + self._literal.take_effects()
 
     def _begin(self, now: float) -> None:
-        self._now, self._is_idle = now, False
+        self._now, self._is_idle, self._is_timed = now, False, False
 
     def _place(self, effect: Effect) -> None:
         """Commits get the changes of the feed that they make; what is for the other half goes there."""

@@ -13,7 +13,7 @@ from waypost.drip.counting import order
 from waypost.drip.outbox import Outbox
 from waypost.drip.roster import Electorate
 from waypost.drip.voter import Credentials
-from waypost.record import Certificate, Committed, Proof, Vote
+from waypost.record import Certificate, Committed, Mark, Proof, Vote
 from waypost.record.vote import is_marked, is_proof
 
 ALARMS_MAX: Final = 10_000  # keys on which voting has stopped
@@ -49,22 +49,21 @@ class Alarms:
             self._outbox.spread(proof)
 
     def look_for_own(self, certificate: Certificate) -> None:
-        if not certificate.matter.is_forced and any(
-            self._has_forgotten(Vote(certificate.matter, mark)) for mark in certificate.marks
-        ):
-            self._electorate.forget()
+        for mark in certificate.marks:
+            if mark.voter == self._electorate.name and not certificate.matter.is_forced and self._has_forgotten(mark):
+                self._electorate.forget()
 
     def receive_own(self, vote: Vote) -> None:
         """Somebody says that this node signed it."""
-        if self._has_forgotten(vote) and self._is_ours(vote):
+        if self._has_forgotten(vote.mark) and self._is_ours(vote):
             self._electorate.forget()
 
-    def _has_forgotten(self, vote: Vote) -> bool:
+    def _has_forgotten(self, mark: Mark) -> bool:
         """Whether this installation signed a vote that its disk knows nothing of."""
         me = self._electorate.me
-        if me is None or me.forgot or vote.mark.voter != self._electorate.name:
+        if me is None or me.forgot or mark.voter != self._electorate.name:
             return False
-        return order(vote.mark) > (me.incarnation, me.counter) and vote.mark.incarnation == me.incarnation
+        return order(mark) > (me.incarnation, me.counter) and mark.incarnation == me.incarnation
 
     def _is_ours(self, vote: Vote) -> bool:
         roster = self._electorate.known(vote.matter.ballot.epoch)

@@ -89,6 +89,7 @@ class DripEngine:
         self._ids = ids
         self._wall_ms = 0
         self._now = self._read_at = 0.0  # on the caller's clock; and when the wall clock was read
+        self._told_at: float | None = None  # which moment the organs know of
         self._presence = Presence(setup.name)
         self._doubts: Deadlines[Place] = Deadlines()
         outbox, rules, timers = Outbox(ids), setup.rules, setup.timers
@@ -149,8 +150,7 @@ class DripEngine:
         self._merging.begin(now)
 
     def handle_clock(self, now: float, wall_ms: int) -> None:
-        self._now = self._read_at = now
-        self._wall_ms = wall_ms
+        self._read_at, self._wall_ms, self._told_at = now, wall_ms, None
         self._tell_time(now)
 
     def handle_timer(self, now: float) -> None:
@@ -412,9 +412,9 @@ class DripEngine:
     # Inside
 
     def _tell_time(self, now: float) -> None:
-        self._now = now
-        self._voter.citing.now = now
-        self._voter.wall_ms = self._wall_ms + round((now - self._read_at) * 1000)
+        if now != self._told_at:  # nearly always it is that of the message before
+            self._now = self._told_at = self._voter.citing.now = now
+            self._voter.wall_ms = self._wall_ms + round((now - self._read_at) * 1000)
 
     def _learn_all(self, many: "tuple[Committed | None, ...]", node: str, now: float) -> None:
         for committed in many:

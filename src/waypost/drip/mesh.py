@@ -264,6 +264,8 @@ class Mesh:
         effects, self._effects = self._effects, []
         effects.extend(self.store.take_effects())
         said = self._members.out + self._repair.out + self._fetching.out
+        if self._tree.is_silent and not said:  # nearly every message asks
+            return effects
         self._members.out, self._repair.out, self._fetching.out = [], [], []
         effects.extend(Ask(next(self._ids), whisper) for whisper in take_whispers(self._tree, said))
         return effects
@@ -410,8 +412,10 @@ class Mesh:
         return any(name != self._name for name in self._organisations)
 
     def _id_of(self, news: Committed | Proof) -> bytes:
+        """A record is named as its certificate says: so it is, once it is verified."""
         if isinstance(news, Committed):
-            return bytes.fromhex(news.record.hash(self._network))[:ID_SIZE]
+            certificate, record = news.certificate, news.record
+            return bytes.fromhex(certificate.matter.hash if certificate else record.hash(self._network))[:ID_SIZE]
         return sha256(encode(news)).digest()[:ID_SIZE]
 
     def _own(self, now: float) -> Own:

@@ -73,6 +73,11 @@ class Plumtree(Generic[P]):
     def lazy(self) -> tuple[str, ...]:
         return tuple(self._lazy)
 
+    @property
+    def is_silent(self) -> bool:
+        """Nothing waits for its owner."""
+        return not (self.pushes or self.names or self.grafts or self.prunes)
+
     def set_links(self, neighbours: Iterable[str], *, direct: bool = False) -> None:
         """New links begin in the tree; those that are not named any more end.
 

@@ -19,12 +19,23 @@ class Presence:
     def __init__(self, name: str) -> None:
         self._name = name
         self._heard: dict[str, float] = {}
+        self._counted: tuple[Roster, float, int] | None = None  # what was counted last, if it holds: each record asks
 
     def hear(self, node: str, now: float) -> None:
-        self._heard[node] = now
+        if self._heard.get(node) != now:
+            self._heard[node] = now
+            self._counted = None
 
     def heard(self, roster: Roster, now: float, missed: Mapping[str, float] = NONE) -> int:
         """Voters heard within HEARD_S, and since they were `missed`."""
+        if missed:
+            return self._count(roster, now, missed)
+        counted = self._counted
+        if counted is None or counted[0] is not roster or counted[1] != now:
+            counted = self._counted = roster, now, self._count(roster, now, missed)
+        return counted[2]
+
+    def _count(self, roster: Roster, now: float, missed: Mapping[str, float]) -> int:
         return sum(
             member.name == self._name
             or self._heard.get(member.name, -HEARD_S) > max(now - HEARD_S, missed.get(member.name, -HEARD_S))

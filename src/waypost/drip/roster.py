@@ -63,6 +63,7 @@ class Electorate:
         self._committed: dict[int, Committed] = {}
         self._rosters: dict[int, Roster] = {}
         self._terms: dict[int, int] = {}  # of each epoch
+        self.term = 0  # of the last one
         self._nodes: frozenset[str] = frozenset()  # of the last roster: nearly every message asks
         self._joined: dict[int, None] = {}
         self._past = 0
@@ -98,10 +99,6 @@ class Electorate:
     def roster(self) -> Roster:
         return self._rosters[self.epoch]
 
-    @property
-    def term(self) -> int:
-        return self._terms[self.epoch]
-
     def known(self, epoch: int) -> Roster | None:
         return self._rosters.get(epoch)
 
@@ -121,7 +118,7 @@ class Electorate:
         assert roster.epoch == self.epoch + 1
         self._committed[roster.epoch] = committed
         goes_on = roster.epoch > 1 and self.roster.votes_on(roster)
-        self._terms[roster.epoch] = self.term if goes_on else roster.epoch
+        self._terms[roster.epoch] = self.term = self.term if goes_on else roster.epoch
         self._rosters[roster.epoch] = roster
         self._nodes = frozenset(roster.nodes)
         if not goes_on:

@@ -40,6 +40,7 @@ Place = tuple[str, str]  # namespace and key: what is voted on
 ROSTER: Final[Place] = ("_network", "roster")
 
 RECORD_MAX: Final = 32 << 10  # octets of a record in canonical JSON
+SURELY_FITS: Final = 4 << 10  # characters of a value: each has six octets at most, and so have those of a key
 ROSTER_RECORD_MAX: Final = 52 << 10  # the same of a roster: with 31 votes for it, it still fits an entry of a log
 CITED_MAX: Final = 16
 
@@ -129,6 +130,8 @@ class Record(Struct, frozen=True, omit_defaults=True):
         """Raises WireError for what the types of the fields cannot say."""
         if (self.version == 1) != (self.prev == ""):
             raise WireError("a first version has no version before it, and every other has")
+        if not self.cites and len(self.value or "") <= SURELY_FITS:
+            return
         most = ROSTER_RECORD_MAX if self.place == ROSTER else RECORD_MAX
         if len(encode(self)) > most:
             raise WireError(f"a record has {most} octets at most")

@@ -122,7 +122,10 @@ class Roster(Struct, frozen=True, omit_defaults=True):
         return next((member for member in self.members if member.name == name), None)
 
     def voter(self, name: str) -> Member | None:
-        return next((member for member in self.voters if member.name == name), None)
+        for member in self.voters:  # every mark asks
+            if member.name == name:
+                return member
+        return None
 
     def votes_on(self, after: "Roster") -> bool:
         """Whether the next one has the same voters, in any order, and policy: it goes on with the votes of this one."""

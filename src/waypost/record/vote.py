@@ -34,7 +34,6 @@ from waypost.record.wire import (
     Version,
     decode,
     encode,
-    signed_bytes,
 )
 
 Verify = Callable[[bytes, bytes, bytes], bool]  # public key, signature, message: identity.keys.verifies, or a stand-in
@@ -123,8 +122,13 @@ _decoder: Final = msgspec.json.Decoder(Certificate)
 
 
 def to_sign(matter: Matter, voter: str, incarnation: int, counter: int, network: str) -> bytes:
-    value = {"counter": counter, "incarnation": incarnation, "matter": matter, "voter": voter}
-    return signed_bytes("vote", network, value)
+    return _to_sign(encode(matter), voter, incarnation, counter, network)
+
+
+def _to_sign(matter: bytes, voter: str, incarnation: int, counter: int, network: str) -> bytes:
+    """What signed_bytes() makes of the four; the matter is spelled once for all its marks."""
+    value = b'{"counter":%d,"incarnation":%d,"matter":%b,"voter":%b}' % (counter, incarnation, matter, encode(voter))
+    return b'waypost signature v1 vote\n{"network":%b,"value":%b}' % (encode(network), value)
 
 
 def cast(matter: Matter, voter: str, incarnation: int, counter: int, network: str, sign: Sign) -> Mark:
@@ -132,14 +136,19 @@ def cast(matter: Matter, voter: str, incarnation: int, counter: int, network: st
     return Mark(voter, incarnation, counter, signature.hex())
 
 
-def is_marked(matter: Matter, mark: Mark, roster: Roster, network: str, verify: Verify) -> bool:
-    """Whether a voter of the ballot's roster signed it, in its present incarnation; or the operator, what is forced."""
+def is_marked(
+    matter: Matter, mark: Mark, roster: Roster, network: str, verify: Verify, spelled: bytes | None = None
+) -> bool:
+    """Whether a voter of the ballot's roster signed it, in its present incarnation; or the operator, what is forced.
+
+    `spelled` is the matter's canonical JSON, where it is known.
+    """
     if matter.is_forced:
         return _is_forced(matter, mark, roster, network, verify)
     member = roster.voter(mark.voter)
     if member is None or member.incarnation != mark.incarnation or roster.epoch != matter.ballot.epoch:
         return False
-    message = to_sign(matter, mark.voter, mark.incarnation, mark.counter, network)
+    message = _to_sign(spelled or encode(matter), mark.voter, mark.incarnation, mark.counter, network)
     return verify(bytes.fromhex(member.key), bytes.fromhex(mark.signature), message)
 
 
@@ -158,12 +167,11 @@ def is_certified(certificate: Certificate, roster: Roster, network: str, verify:
     """
     if certificate.matter.is_forced:
         quorum = 1
-    voters = [mark.voter for mark in certificate.marks]
-    return (
-        len(voters) == quorum
-        and voters == sorted(set(voters))
-        and all(is_marked(certificate.matter, mark, roster, network, verify) for mark in certificate.marks)
-    )
+    matter, voters = certificate.matter, [mark.voter for mark in certificate.marks]
+    if len(voters) != quorum or voters != sorted(set(voters)):
+        return False
+    spelled = encode(matter)
+    return all(is_marked(matter, mark, roster, network, verify, spelled) for mark in certificate.marks)
 
 
 def require_committed(committed: Committed, roster: Roster, network: str, verify: Verify, quorum: int) -> None:
