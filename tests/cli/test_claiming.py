@@ -12,7 +12,7 @@ from people import key_of, member, public_of
 from serving import Api, serving
 
 from waypost.cli.keys import wall_ms
-from waypost.cli.peers import allowed, promoted, removed
+from waypost.cli.peers import allowed, forced_upon, promoted, removed
 from waypost.cli.verbs import call
 from waypost.drip.outcome import Outcome, State
 from waypost.drip.questions import Cancel, Claim, Open, Queued, Settle, ShowVotes, Votes
@@ -20,6 +20,7 @@ from waypost.errors import StateError
 from waypost.identity.keys import write_private
 from waypost.rd.questions import Busy
 from waypost.record import Ballot, Committed, Creator, Record, Roster, roster_in
+from waypost.record.roster import Forced
 
 HEIR: Final = public_of("heir")
 FOUNDERS: Final = Roster(1, (member("anna"),), (member("berta"), member("carla")), POLICY)
@@ -467,3 +468,23 @@ def test_tables_have_what_people_look_for(table: Callable[..., str], node: Lone,
     assert "this node" in peers
     assert "1 of 1 voters commit" in peers
     assert roster_in(node.drip.committed(("_network", "roster")).record) == FOUNDERS  # type: ignore[union-attr]
+
+
+def test_who_is_promoted_stands_in_the_roster_as_all_of_its_members_read_it() -> None:
+    """A node of an earlier release takes no roster with details in it."""
+    new = msgspec.structs.replace(member("berta", 2), wire=2, tls=("ab" * 32,))
+    assert promoted(FOUNDERS, ["berta"], [new]).voter("berta") == new.plain
+    told = msgspec.structs.replace(FOUNDERS.voters[0], wire=2)
+    detailed = msgspec.structs.replace(FOUNDERS, voters=(told, *FOUNDERS.voters[1:]))
+    assert promoted(detailed, ["berta"], [new]).voter("berta") == new
+    with pytest.raises(StateError, match="earlier release"):
+        promoted(detailed, ["berta"], [new.plain])
+
+
+def test_who_goes_on_voting_tells_what_it_had_though_it_has_another_key() -> None:
+    new = msgspec.structs.replace(FOUNDERS.voters[0], wire=2, tls=("ab" * 32,))
+    roster = forced_upon(FOUNDERS, ["anna"], [new])
+    assert roster.forced is not None
+    assert roster.forced.sources == ("anna",)
+    other = msgspec.structs.replace(new, incarnation=7)
+    assert forced_upon(FOUNDERS, ["anna"], [other]).forced == Forced(())

@@ -212,3 +212,39 @@ def test_a_roster_that_must_be_packed_waits_until_all_read_it() -> None:
     speak(anna, *anna.drip.roster.nodes)
     anna.hear("greta", Admit(last))
     assert claimed(anna).is_packed
+
+
+def test_a_voter_with_another_key_is_not_heard_and_asks_for_the_operators_word() -> None:
+    """Its calls for votes are refused with the new key: it claims, and asks others to be told of as well."""
+    anna, told = Hand("anna"), replace(BERTA, tls=(NEW,))
+    anna.learn(by_carla(ALL))
+    assert not anna.drip.admit(told, anna.now, signed(told, "berta/1").signature)
+    anna.settle()
+    assert polls(anna) == []
+    assert anna.drip.applicants == (told,)
+    shared = replace(BERTA, tls=(OLD, NEW))
+    assert not anna.drip.admit(shared, anna.now, signed(shared, "berta/1").signature)
+    assert anna.drip.applicants == (told,), "with a key of before it claims the roster itself"
+
+    berta = Hand("berta")
+    berta.learn(by_carla(ALL))
+    berta.drip.seek(told, (), berta.now)
+    berta.wait(1.0)
+    assert {node for node, message in berta.told if isinstance(message, Admit)} <= {"anna", "carla"}
+    assert berta.says(Admit)
+
+
+def test_a_voter_that_has_a_key_of_before_asks_nobody() -> None:
+    berta, told = Hand("berta"), replace(BERTA, tls=(OLD, NEW))
+    berta.learn(by_carla(ALL))
+    berta.drip.seek(told, (), berta.now)
+    berta.wait(1.0)
+    assert berta.says(Admit) == []
+    assert polls(berta)
+
+
+def test_what_no_member_says_of_its_wire_is_forgotten() -> None:
+    anna = Hand("anna")
+    for number in range(1_000):
+        speak(anna, f"stranger-{number}")
+    anna.drip.check()

@@ -84,6 +84,7 @@ def test_a_node_renews_its_own_certificate_before_it_ends(tmp_path: Path) -> Non
     assert own.not_after_ms == later + 90 * DAY
     assert keys.fingerprint(keys.read_private(after.key).public_key()) == keys.fingerprint(own.public)
     assert after.certified([own.der], later).name == keyring.name
+    assert after.pin == keys.fingerprint(before.public), "the network knows the node by its key"
 
 
 def test_it_tells_when_what_it_has_ends(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from waypost.cli.node import Place, node_option
 from waypost.cli.output import emit, note, output_option, rows
 from waypost.errors import RemoteError, StateError, WireError
 from waypost.record import ROSTER, Creator, Member, Roster, roster_in
-from waypost.record.roster import Forced
+from waypost.record.roster import DETAILED, Forced
 from waypost.record.vote import forced
 
 COLUMNS: Final = (
@@ -145,12 +145,14 @@ def allow(range: str, holder: str, undo: bool, file: Path, deadline_s: float, at
 
 def promoted(roster: Roster, names: Iterable[str], applicants: Iterable[Member]) -> Roster:
     """Raises StateError for a node that is neither a learner nor has applied."""
-    waiting = {member.name: member for member in (*roster.learners, *applicants)}
+    waiting = {member.name: member for member in (*roster.learners, *(_told(each, roster) for each in applicants))}
     voters, learners = list(roster.voters), list(roster.learners)
     for name in dict.fromkeys(names):
         if name not in waiting:
             what = "a voter already" if roster.voter(name) else "unknown: it has not joined yet"
             raise StateError(f"{name!r} is {what}", hint="waypost peers")
+        if roster.has_details and waiting[name].wire < DETAILED:
+            raise StateError(f"{name!r} is of an earlier release, which cannot read this roster", hint="update it")
         voters = [member for member in voters if member.name != name] + [waiting[name]]
         learners = [member for member in learners if member.name != name]
     return _next(roster, tuple(voters), tuple(learners))
@@ -172,14 +174,14 @@ def forced_upon(
     roster: Roster, names: Iterable[str], applicants: Iterable[Member], sources: Iterable[str] = ()
 ) -> Roster:
     """Raises StateError for a node that is neither in the roster nor has applied."""
-    known = {member.name: member for member in (*roster.voters, *roster.learners, *applicants)}
+    known = {member.name: member for member in (*roster.members, *(_told(each, roster) for each in applicants))}
     chosen = tuple(dict.fromkeys(names))
     for name in (*chosen, *sources):
         if name not in known:
             raise StateError(f"{name!r} is unknown: it has not joined", hint="waypost peers")
     voters = tuple(known[name] for name in chosen)
     learners = tuple(member for member in roster.learners if member.name not in chosen)
-    told_by = tuple(dict.fromkeys(sources)) or tuple(name for name in chosen if roster.voter(name) == known[name])
+    told_by = tuple(dict.fromkeys(sources)) or tuple(name for name in chosen if _goes_on(known[name], roster))
     return structs.replace(_next(roster, voters, learners), forced=Forced(told_by))
 
 
@@ -190,6 +192,17 @@ def allowed(roster: Roster, creator: Creator, *, undo: bool) -> Roster:
         raise StateError("that is not allowed as it is", hint="waypost peers -o json shows roster.policy.creators")
     creators = others if undo else (*others, creator)
     return _next(roster, roster.voters, roster.learners, structs.replace(roster.policy, creators=creators))
+
+
+def _told(member: Member, roster: Roster) -> Member:
+    """As the roster may name it: with details once it has any, for then all of its members read them."""
+    return member if roster.has_details else member.plain
+
+
+def _goes_on(member: Member, roster: Roster) -> bool:
+    """Whether it is a voter, in the same installation, whatever it says of itself by now."""
+    voter = roster.voter(member.name)
+    return voter is not None and (voter.incarnation, voter.key) == (member.incarnation, member.key)
 
 
 def _next(roster: Roster, voters: tuple[Member, ...], learners: tuple[Member, ...], policy: Any = None) -> Roster:
