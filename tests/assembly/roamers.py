@@ -252,6 +252,12 @@ def held(party: Party, name: str) -> dict[Place, Record]:
     return {each.record.place: each.record for each in committed}
 
 
+def past(party: Party, name: str) -> dict[tuple[Place, int], Record]:
+    """Every version of each key on the node's disk."""
+    committed = [msgspec.json.decode(value, type=Committed) for value in party.rows(name, HISTORY).values()]
+    return {(each.record.place, each.record.version): each.record for each in committed}
+
+
 def require_one_history(party: Party, claims: Claims) -> None:
     """No two nodes have two records of one version, and what was acknowledged is the version that it was to be."""
     versions = history(party)

@@ -15,7 +15,7 @@ from typing import Final
 
 import pytest
 from parties import FIVE, feed, found
-from roamers import CLOCK_STEP_MAX, Claims, Lost, Roamer, held, require_ended, require_one_history
+from roamers import CLOCK_STEP_MAX, Claims, Lost, Roamer, held, past, require_ended, require_one_history
 
 from waypost.assembly.carrier import RECORDS
 from waypost.assembly.engine import Assembly
@@ -102,6 +102,7 @@ def settle(party: Party) -> None:
 def is_level(party: Party) -> bool:
     first, *others = party.names
     same = all(party.rows(first, table) == party.rows(name, table) for name in others for table in ("gossip", RECORDS))
+    same = same and all(past(party, first) == past(party, name) for name in others)
     return same and all(held(party, first) == held(party, name) for name in others)
 
 

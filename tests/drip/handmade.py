@@ -36,7 +36,7 @@ class Rows:
         return self.tables.get(table, {}).get(key)
 
     def scan(self, table: str, after: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
-        return iter(sorted(row for row in self.tables.get(table, {}).items() if row[0] > after))
+        return iter(sorted(row for row in self.tables.get(table, {}).items() if not after or row[0] > after))
 
     def after(self, table: str, key: bytes, count: int) -> list[tuple[bytes, bytes]]:
         return list(self.scan(table, key))[:count]

@@ -56,6 +56,8 @@ def audit(directories: Iterable[Path], network: str, memory: Memory) -> int:
     How many versions there are.
     """
     disks = [read_disk(directory) for directory in directories]
+    for disk in disks:
+        assert disk.versions.keys() == disks[0].versions.keys(), disk.versions.keys() ^ disks[0].versions.keys()
     versions: dict[tuple[Place, int], Committed] = {}
     for disk in disks:
         for (place, version), committed in disk.versions.items():

@@ -245,6 +245,18 @@ class Federation:
             error.add_note("\n".join(map(str, await self.all_versions())))
             raise
 
+    async def until_whole(self) -> None:
+        """No node lacks an older version of a key."""
+
+        async def whole(daemon: Daemon) -> bool:
+            async with daemon.session() as session, session.get("/metrics") as answer:
+                return "\nwaypost_history_missing 0.0\n" in await answer.text()
+
+        async def all_whole() -> bool:
+            return all(await asyncio.gather(*map(whole, self.daemons)))
+
+        await until(all_whole, "no node lacks an older version")
+
     async def all_versions(self) -> list[tuple[tuple[str, int, str], ...]]:
         return await asyncio.gather(*(daemon.versions() for daemon in self.daemons))
 

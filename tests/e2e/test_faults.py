@@ -198,6 +198,7 @@ async def story(directory: Path, happenings: Sequence[Callable[[Scene], Awaitabl
             await settle(clients[0])
             await federation.until_converged()
             await settled_alike(federation, memory)
+            await federation.until_whole()
             for daemon in federation.daemons:
                 daemon.stop()
             for place, history in memory.histories.items():

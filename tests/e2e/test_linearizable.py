@@ -43,6 +43,7 @@ async def story(directory: Path, load_s: float) -> Memory:
             stop.set()
         await settle(clients[0])
         await federation.until_converged()
+        await federation.until_whole()
         await settled_alike(federation, memory)
         for daemon in federation.daemons:
             daemon.stop()

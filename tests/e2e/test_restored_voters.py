@@ -32,6 +32,11 @@ async def standing(at: Daemon) -> tuple[int, str]:
     return found["record"]["version"], found["record"]["value"]
 
 
+async def history(at: Daemon) -> list[tuple[int, str]]:
+    found = await at.ask(f"/v1/records/{PLACE[0]}/{PLACE[1]}/history")
+    return [(version["record"]["version"], version["record"]["value"]) for version in found["records"]]
+
+
 async def backed_up(daemon: Daemon, file: Path) -> None:
     await asyncio.to_thread(waypost, (), "backup", str(file), "--dir", str(daemon.directory))
     checked = await asyncio.to_thread(waypost, (), "backup", "verify", str(file))
@@ -44,7 +49,7 @@ async def restored(daemon: Daemon, file: Path) -> None:
     await asyncio.to_thread(daemon.start)
 
 
-def test_a_voter_restored_from_an_old_backup_is_let_in_again_and_learns_what_it_missed(tmp_path: Path) -> None:
+def test_a_voter_restored_from_an_old_backup_is_let_in_again_and_learns_all_that_it_missed(tmp_path: Path) -> None:
     async def story() -> None:
         federation = Federation(tmp_path, 3)
         try:
@@ -62,6 +67,8 @@ def test_a_voter_restored_from_an_old_backup_is_let_in_again_and_learns_what_it_
             assert await claim(federation, second, "again") == 4
             await federation.until_converged()
             assert await standing(second) == (4, "again")
+            await federation.until_whole()
+            assert await history(second) == [(1, "before"), (2, "after"), (3, "meanwhile"), (4, "again")]
         finally:
             federation.end()
 

@@ -4,7 +4,7 @@ Draft-wendt-modern-drip, made safe: one vote for each version of a key, ballots,
 
 Read `rules.py` first, the few decisions that safety rests on; then `messages.py`, `voter.py`, `proposer.py`,
 `reader.py`, `roster.py` (epochs), `merging.py` (from one to the next), `admission.py` (how nodes come in), `alarms.py`,
-and `engine.py`, which joins them.
+`history.py` (versions that were missed), and `engine.py`, which joins them.
 `questions.py` is what can be asked from outside, `parcel.py` which of the draft's calls each message rides on.
 
 Before them: `hearing.py`, with what one node may make us do (`guard.py`) and votes that come by way of others
