@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from waypost.engine import PutFile
-from waypost.storage.files import Files
+from waypost.storage.files import OPEN_MAX, Files
 
 
 def no_sync(descriptor: int) -> None:
@@ -37,6 +37,40 @@ def test_a_name_never_stands_for_less_than_the_whole_and_synced_file(tmp_path: P
 
     Files(tmp_path, sync).write([PutFile("checkpoint", b"new")])
     assert seen == [(False, b"old"), (True, b"new")]
+
+
+def test_all_files_are_written_before_the_first_is_synced_and_synced_before_the_first_has_its_name(
+    tmp_path: Path,
+) -> None:
+    """Each directory is synced once, after the last of its files has its name."""
+    seen: list[tuple[str, list[str]]] = []
+    Files(tmp_path, no_sync).write([PutFile("a/0", b""), PutFile("b/0", b"")])
+
+    def sync(descriptor: int) -> None:
+        place = Path(os.readlink(f"/proc/self/fd/{descriptor}")).relative_to(tmp_path.resolve())
+        seen.append((str(place), [f"{path.parent.name}/{path.name}" for path in sorted(tmp_path.glob("?/*[1-9]*"))]))
+
+    Files(tmp_path, sync).write([PutFile("a/1", b"1"), PutFile("b/2", b"2"), PutFile("a/3", b"3")])
+    new, named = ["a/.1.new", "a/.3.new", "b/.2.new"], ["a/1", "a/3", "b/2"]
+    files = [each for each in seen if each[0] not in (".", "a", "b")]
+    assert files == [("a/.1.new", new), ("b/.2.new", new), ("a/.3.new", new)]
+    assert seen[-2:] == [("a", named), ("b", named)]
+
+
+def test_many_files_are_not_open_at_once(tmp_path: Path) -> None:
+    most = 0
+
+    def sync(descriptor: int) -> None:
+        nonlocal most
+        most = max(most, descriptor)
+
+    before = os.open(tmp_path, os.O_RDONLY)
+    os.close(before)
+    Files(tmp_path, sync).write(PutFile(f"{number}", b"%d" % number) for number in range(OPEN_MAX + 10))
+    assert most < before + OPEN_MAX + 10
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {
+        f"{number}": b"%d" % number for number in range(OPEN_MAX + 10)
+    }
 
 
 def test_what_a_killed_process_left_half_written_is_overwritten(tmp_path: Path) -> None:

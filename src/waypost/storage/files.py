@@ -7,7 +7,7 @@ a power cut there is the old file or the new one, never a piece.
 import contextlib
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -18,10 +18,11 @@ Sync = Callable[[int], None]  # os.fsync, or what a test puts in its place
 
 # No segment starts with a dot: none leaves the directory, none is a temporary name.
 NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*")
+OPEN_MAX: Final = 64  # files that are written at once
 RESERVED: Final = "waypost."  # the store's own files: database, log, lock, backups
 
 
-def sync_directory(directory: Path, sync: Sync) -> None:
+def sync_directory(directory: Path | str, sync: Sync) -> None:
     """Make the names in `directory` durable."""
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -52,40 +53,56 @@ def read_file(directory: Path, name: str) -> bytes | None:
 
 def place_of(directory: Path, name: str) -> Path:
     """Raises ValueError for a name that is not ours to give."""
+    return directory / _given(name)
+
+
+def _given(name: str) -> str:
     if not NAME.fullmatch(name) or name.startswith(RESERVED):
         raise ValueError(f"{name!r} is no name for a file in the state directory")
-    return directory / name
+    return name
 
 
 class Files:
     def __init__(self, directory: Path, sync: Sync) -> None:
-        self._directory = directory
+        self._root = os.fspath(directory)
         self._sync = sync
-        self._made = {directory}  # directories whose own name is durable
+        self._made = {self._root}  # directories whose own name is durable
 
     def write(self, files: Iterable[PutFile]) -> None:
-        """Write `files` in order; all are durable on return.
+        """All are durable on return, of those with one name the last; they get their names in order.
 
         Raises OSError when the disk fails, and ValueError for a name that is not ours to give.
         """
-        parents: dict[Path, None] = {}
-        for file in files:
-            path = place_of(self._directory, file.name)
-            self._make(path.parent)
-            temporary = path.with_name(f".{path.name}.new")
-            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with open(fd, "wb", buffering=0) as stream:
-                remaining = memoryview(file.data)
-                while remaining:
-                    remaining = remaining[stream.write(remaining) :]
-                self._sync(fd)
-            temporary.replace(path)
-            parents[path.parent] = None
-        for parent in parents:
-            sync_directory(parent, self._sync)
+        last = [(self._place(name), data) for name, data in {file.name: file.data for file in files}.items()]
+        for start in range(0, len(last), OPEN_MAX):
+            self._write(last[start : start + OPEN_MAX])
 
-    def _make(self, directory: Path) -> None:
-        if directory not in self._made:
-            self._make(directory.parent)
-            make_directory(directory, self._sync)
-            self._made.add(directory)
+    def _place(self, name: str) -> tuple[str, str]:
+        """Its directory and its own name: paths of text, for there are many."""
+        folder, _, own = f"{self._root}/{_given(name)}".rpartition("/")
+        return folder, own
+
+    def _write(self, files: Sequence[tuple[tuple[str, str], bytes]]) -> None:
+        """All are written before the first is synced: what the disk does for one sync, it need not do for the next."""
+        with contextlib.ExitStack() as opened:
+            streams = []
+            for (folder, own), data in files:
+                self._make(folder)
+                fd = os.open(f"{folder}/.{own}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+                opened.callback(os.close, fd)
+                streams.append(fd)
+                remaining = memoryview(data)
+                while remaining:
+                    remaining = remaining[os.write(fd, remaining) :]
+            for fd in streams:
+                self._sync(fd)
+        for (folder, own), _ in files:
+            os.replace(f"{folder}/.{own}.new", f"{folder}/{own}")
+        for folder in dict.fromkeys(folder for (folder, _), _ in files):
+            sync_directory(folder, self._sync)
+
+    def _make(self, folder: str) -> None:
+        if folder not in self._made:
+            self._make(folder.rpartition("/")[0])
+            make_directory(Path(folder), self._sync)
+            self._made.add(folder)
