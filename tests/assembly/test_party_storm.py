@@ -58,7 +58,7 @@ def storm(
     settings = Settings(
         registrations_per_second=0, grace_s=rng.choice((30.0, 86_400.0)), brake_share=rng.choice((0, 0.15))
     )
-    check_each, life_s = rng.choice((1, 5, 20)), rng.choice((5, 86_400))
+    check_each, life_s = rng.choice((1, 5, 20)), rng.choice((2, 86_400))
     party = Party(
         seed,
         names,

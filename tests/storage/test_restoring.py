@@ -13,6 +13,7 @@ from test_backup import FEED_OF, NOW, change, contents, no_rest, no_sync, saved
 
 from waypost.drip.book import ALARMS, HISTORY, INSTANCES, RECORDS, ROUNDS, row_key
 from waypost.drip.gossip import RECORDS as GOSSIP
+from waypost.drip.intents import TABLE as INTENTS
 from waypost.drip.roster import EPOCHS, NODE, PAST, SELF, Self
 from waypost.engine import Commit, Put
 from waypost.errors import ConfigError, ProofError, StateError, StoreError
@@ -97,6 +98,13 @@ def test_every_restore_makes_another_feed(tmp_path: Path) -> None:
     first = restore(file, tmp_path / "1", rng=Random(1), sync=no_sync)
     second = restore(file, tmp_path / "2", rng=Random(2), sync=no_sync)
     assert first.feed != second.feed
+
+
+def test_what_waited_for_a_quorum_waits_no_more(tmp_path: Path) -> None:
+    """Since the backup it may have been taken back, and whoever was told so must not see it committed."""
+    waiting = Put(INTENTS, KEY + b"\0%016d\0%s" % (1, b"0" * 32), b"{}")
+    restored(backup(tmp_path, waiting), tmp_path / "new")
+    assert [table for table, _ in rows(tmp_path / "new") if table == INTENTS] == []
 
 
 def test_oscore_goes_on_far_above_what_may_have_been_used_since(tmp_path: Path) -> None:

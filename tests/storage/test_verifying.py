@@ -13,6 +13,8 @@ from test_backup import FEED_OF, NOW, change, contents, no_sync, saved
 
 from waypost.drip.book import ALARMS, HISTORY, INSTANCES, RECORDS, ROUNDS, Instance, Rounds, history_key, row_key
 from waypost.drip.gossip import RECORDS as GOSSIP
+from waypost.drip.intents import TABLE as INTENTS
+from waypost.drip.intents import Intent
 from waypost.drip.roster import EPOCHS, NODE, PAST, SELF, Self
 from waypost.engine import Commit, Put
 from waypost.errors import ConfigError, ProofError
@@ -146,6 +148,9 @@ def one_vote(of: Committed) -> Committed:
         (Put(INSTANCES, KEY, b"{}"), "drip_instance"),
         (Put(GOSSIP, b"rd\0deep", b'{"more":' * 20_000), "gossip"),
         (Put(INSTANCES, b"no place", encode(Instance(1))), "drip_instance"),
+        (Put(INTENTS, b"no place", encode(Intent(1, 0, 0, None))), "drip_intent"),
+        (Put(INTENTS, KEY + b"\0%016d\0%s" % (1, LAMP.txid.encode()), b"{}"), "drip_intent"),
+        (Put(INTENTS, KEY + b"\0%016d\0%s" % (2, LAMP.txid.encode()), encode(Intent(1, 0, 0, LAMP))), "another's key"),
         (Put(ROUNDS, KEY, b"{}"), "drip_round"),
         (Put(ROUNDS, b"no place", encode(Rounds(1, 1))), "drip_round"),
         (Put(ALARMS, KEY, b"{}"), "drip_alarm"),

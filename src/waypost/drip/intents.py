@@ -428,4 +428,7 @@ def _row_key(transaction: Transaction) -> bytes:
 def read_row(key: bytes, value: bytes) -> tuple[Transaction, Intent]:
     """Raises ValueError for what is no row of TABLE."""
     namespace, name, version, txid = key.decode().split("\0")
-    return ((namespace, name), int(version), txid), _decoder.decode(value)
+    transaction, intent = ((namespace, name), int(version), txid), _decoder.decode(value)
+    if intent.record is not None and _transaction_of(intent.record) != transaction:
+        raise ValueError("it lies under another's key")
+    return transaction, intent

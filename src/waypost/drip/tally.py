@@ -187,7 +187,8 @@ class Tally:
         calls = []
         for call in answer.calls:
             matter = call.matter
-            fits = matter is None or (matter.place, matter.version) == ((call.namespace, call.key), call.version)
+            slot = (call.namespace, call.key), call.version, call.ballot
+            fits = matter is None or (matter.place, matter.version, matter.ballot) == slot
             marks = tuple(mark for mark in call.yes if matter and self._is_marked(matter, mark))
             if fits and call.ballot.node == node:
                 calls.append(Called(call.namespace, call.key, call.version, call.ballot, matter, marks, call.no))
@@ -207,20 +208,25 @@ class Tally:
 
 
 def _merged(version: Version, local: Open | None, parts: dict[str, Part], call: Called | None) -> Open:
-    said = tuple(VoterSaid(node, *_accepted(part), vote=_vote(part)) for node, part in parts.items())
-    top = max(said, key=lambda each: each.accepted, default=None)
+    """`yes` are the signed votes at the highest ballot at which there are any."""
+    said = tuple(VoterSaid(node, part.promised, *_accepted(part)) for node, part in parts.items())
+    signed: dict[tuple[Ballot, str], dict[str, None]] = {}
+    for each in said:
+        if each.vote is not None:
+            signed.setdefault((each.accepted, each.hash), {})[each.node] = None
+    if call is not None and call.matter is not None:
+        for mark in call.yes:
+            signed.setdefault((call.matter.ballot, call.matter.hash), {})[mark.voter] = None
+    highest = max(signed, default=None)
     if local is None:
         promised = max((each.promised for each in said), default=call.ballot if call else NEVER)
-        local = Open(*version, promised, top.accepted if top else NEVER, top.hash if top else "", None)
-    yes = {each.node: None for each in said if top and each.vote and each.accepted == top.accepted}
-    if call is not None and call.matter is not None:
-        yes |= {mark.voter: None for mark in call.yes if top is None or call.ballot >= top.accepted}
-    return replace(local, yes=tuple(sorted(yes)), no=call.no if call else (), said=said)
+        accepted = highest or max(((each.accepted, each.hash) for each in said), default=(NEVER, ""))
+        local = Open(*version, promised, *accepted, None)
+    yes = tuple(sorted(signed[highest])) if highest else ()
+    return replace(local, yes=yes, no=call.no if call else (), said=said)
 
 
-def _accepted(part: Part) -> tuple[Ballot, Ballot, str]:
-    return (part.promised, part.matter.ballot, part.matter.hash) if part.matter else (part.promised, NEVER, "")
-
-
-def _vote(part: Part) -> Vote | None:
-    return Vote(part.matter, part.mark) if part.matter and part.mark else None
+def _accepted(part: Part) -> tuple[Ballot, str, Vote | None]:
+    if part.matter is None:
+        return NEVER, "", None
+    return part.matter.ballot, part.matter.hash, Vote(part.matter, part.mark) if part.mark else None
