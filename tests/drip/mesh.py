@@ -15,7 +15,7 @@ from observer import Observer, Operation, Violation
 from people import Fast, fast, key_of, member, public_of, record
 
 from waypost.drip import parcel
-from waypost.drip.book import HISTORY, RECENT_MAX, RECORDS, place_in
+from waypost.drip.book import HISTORY, RECORDS, place_in
 from waypost.drip.engine import DripEngine, Setup
 from waypost.drip.history import Sources
 from waypost.drip.judge import Holders, Judge
@@ -490,9 +490,6 @@ class Mesh:
             if len(known) > 1:
                 raise Violation(f"I13: {operation.place}: version {new.version} is both committed and lost")
             if not known:
-                held = self.drip(self.names[0]).committed(operation.place)
-                if held is not None and held.record.version > new.version + RECENT_MAX // 2:
-                    continue  # too long ago
                 self.submit(self.nodes[self.rng.choice(self.names)], operation)
                 self.world.run(until=self.world.now + TIMERS.deadline_s + 0.1)
                 known = {operation.state}

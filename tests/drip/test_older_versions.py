@@ -6,11 +6,11 @@ import msgspec
 from handmade import Hand, Rows, committed, epoch_two
 from people import record
 
-from waypost.drip.book import BARE, HISTORY, RECORDS, history_key, row_key
+from waypost.drip.book import BARE, HISTORY, RECENT_MAX, RECORDS, history_key, row_key
 from waypost.drip.gaps import GAPS
 from waypost.drip.history import ANSWER_S, EVERY_MAX
 from waypost.drip.messages import PARCEL_MAX, VERSIONS_MAX, WANTED_MAX, History, HistoryRequest, Past, Wanted
-from waypost.drip.outcome import State
+from waypost.drip.outcome import Outcome, State
 from waypost.engine import Commit, Put
 from waypost.record import ROSTER, Ballot, Committed, Place, Proof, Record
 
@@ -168,8 +168,12 @@ def test_a_record_is_taken_with_a_quorum_of_valid_votes_alone() -> None:
     marks = certificate.marks
     forged = msgspec.structs.replace(marks[0], signature="00" * 64)
     other = committed(record_, ballot=Ballot(1, 7, "berta")).certificate
+    within = committed(record_, ballot=Ballot(2, 1, "anna")).certificate  # that epoch begins no term
     assert other is not None
+    assert within is not None
+    goes_on = epoch_two("anna", "berta", "carla", learners=("dora", "emma", "frieda"))
     for bad in (
+        within,
         msgspec.structs.replace(certificate, marks=marks[:1]),
         msgspec.structs.replace(certificate, marks=(forged, marks[1])),
         msgspec.structs.replace(other, marks=marks),
@@ -179,6 +183,8 @@ def test_a_record_is_taken_with_a_quorum_of_valid_votes_alone() -> None:
     ):
         for kept in (record_, None):
             dora = late(told, 2)
+            dora.learn(goes_on)
+            assert dora.drip.epoch == 2
             dora.hear("anna", History(request(dora).id, (Past(bad, kept),)))
             assert versions(dora) == [2]
             assert BARE not in dora.rows.tables
@@ -314,6 +320,20 @@ def test_what_became_of_a_transaction_is_known_once_its_version_has_come() -> No
     lost = dora.drip.outcome(PLACE, 2, f"{99:032x}")
     assert lost is not None
     assert lost.state is State.LOST
+
+
+def test_what_became_of_a_transaction_is_known_however_long_ago_it_was() -> None:
+    told = story(RECENT_MAX + 10)
+    dora = late(told, *range(1, len(told) + 1))
+    outcome = dora.drip.outcome(PLACE, 2, told[1].record.txid)
+    assert outcome is not None
+    assert outcome.state is State.COMMITTED
+    for again, state in ((told[2].record, State.COMMITTED), (record("other", told[1].record, txid=99), State.LOST)):
+        answer = dora.answers[dora.claim(again)]
+        assert isinstance(answer, Outcome)
+        assert answer.state is state
+    assert dora.drip.outcome(PLACE, len(told) + 1, told[1].record.txid) is None
+    assert dora.drip.outcome(PLACE, 0, told[1].record.txid) is None
 
 
 def test_a_version_that_another_follows_than_this_node_knew_is_an_alarm() -> None:

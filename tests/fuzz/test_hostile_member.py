@@ -58,6 +58,7 @@ class Node:
             verify=Remembering(verifies),
             founding=founding(FOUNDERS),
             carries=True,
+            read=self.rows.after,
         )
         feed = Feed(Random(seed))
         puts, _ = feed.restore(self.rows)

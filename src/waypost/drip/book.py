@@ -7,7 +7,8 @@
     drip_alarm     namespace NUL key               Proof: voting has stopped
     drip_bare      namespace NUL key NUL version   Certificate: of a version whose value nobody had any more
 
-A key's last RECENT_MAX versions are remembered by hash and txid, so that one can say later what became of a record.
+A key's last RECENT_MAX versions are remembered by hash and txid, so that one can say later what became of a record; of
+older ones, the disk tells.
 
 Source: notes on DRiP, 4.2 (durable state), 4.4.
 """
@@ -18,7 +19,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from waypost.drip.gaps import Gap, Gaps
+from waypost.drip.gaps import Gap, Gaps, ReadRows
 from waypost.drip.messages import Proposal
 from waypost.drip.outbox import Outbox
 from waypost.drip.shelf import Shelf
@@ -71,7 +72,9 @@ def place_in(key: bytes) -> Place:
 
 
 class Book:
-    def __init__(self, network: str, outbox: Outbox) -> None:
+    """`read` reads rows of this node's disk."""
+
+    def __init__(self, network: str, outbox: Outbox, read: ReadRows) -> None:
         self.committed: dict[Place, Committed] = {}
         self.instances: dict[Place, Instance] = {}
         self.opened: Counter[str] = Counter()  # votes under way, by the node whose ballot is promised
@@ -80,6 +83,7 @@ class Book:
         self.shelf = Shelf()  # of what is in `committed`
         self._network = network
         self._outbox = outbox
+        self._read = read
         self._rounds: dict[Place, Rounds] = {}
         self._recent: dict[Place, dict[int, tuple[str, str]]] = {}  # hash and txid
 
@@ -130,9 +134,16 @@ class Book:
         """Of a verified record: its certificate names it."""
         return committed.certificate.matter.hash if committed.certificate else committed.record.hash(self._network)
 
-    def recent(self, place: Place, version: int) -> tuple[str, str] | None:
-        """The hash and the txid of a version learnt not long ago."""
-        return self._recent.get(place, {}).get(version)
+    def past(self, place: Place, version: int) -> tuple[str, str] | None:
+        """The hash and the txid of a version; None if it is not here, or not on disk yet and no more in memory."""
+        known = self._recent.get(place, {}).get(version)
+        if known is None and 0 < version < self.version(place):
+            wanted = history_key(place, version)
+            for key, value in self._read(HISTORY, history_key(place, version - 1), 1):
+                if key == wanted:
+                    committed = msgspec.json.decode(value, type=Committed)
+                    known = self.hash_of(committed), committed.record.txid
+        return known
 
     def take(self, committed: Committed) -> None:
         """A verified version, newer than the one held; the vote for it is over."""

@@ -94,7 +94,7 @@ class DripEngine:
         self._doubts: Deadlines[Place] = Deadlines()
         outbox, rules, timers = Outbox(ids), setup.rules, setup.timers
         self._outbox = outbox
-        self._book = Book(self._credentials.network, outbox)
+        self._book = Book(self._credentials.network, outbox, setup.sources.read)
         self.shelf = self._book.shelf
         self._electorate = Electorate(setup.name, setup.founding, rules, outbox)
         self._voter = Voter(

@@ -111,7 +111,7 @@ class Proposer:
 
     def status(self, place: Place, version: int, txid: str) -> Outcome | None:
         """What became of a transaction; None: nothing is known of that version."""
-        was = self._book.recent(place, version)
+        was = self._book.past(place, version)
         if was is None:
             return None
         return Outcome(State.COMMITTED if was[1] == txid else State.LOST, self._book.committed.get(place))
@@ -298,7 +298,7 @@ class Proposer:
     def _past(self, record: Record) -> Outcome:
         """What became of a record whose version is over; of one not learnt, the version after it tells."""
         place, hash = record.place, record.hash(self._credentials.network)
-        held, was = self._book.committed.get(place), self._book.recent(place, record.version)
+        held, was = self._book.committed.get(place), self._book.past(place, record.version)
         if was is not None:
             return Outcome(State.COMMITTED if was[0] == hash else State.LOST, held)
         if held is not None and held.record.version == record.version + 1:
