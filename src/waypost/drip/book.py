@@ -36,7 +36,7 @@ BARE: Final = "drip_bare"
 RECENT_MAX: Final = 32  # versions of a key
 
 
-class Instance(Struct, frozen=True):
+class Instance(Struct, frozen=True, gc=False):
     """Of the vote for one version.  `mark` is this voter's own, None where a merge brought what is accepted."""
 
     version: int
@@ -49,7 +49,7 @@ class Instance(Struct, frozen=True):
         return self.accepted.ballot if self.accepted else NEVER
 
 
-class Rounds(Struct, frozen=True):
+class Rounds(Struct, frozen=True, gc=False):
     """The highest round used for a version in an epoch; `zero`: round 0 is spent."""
 
     version: int

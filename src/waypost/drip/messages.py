@@ -41,14 +41,14 @@ After = tuple[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_lengt
 Reason = Literal["stale", "entitlement", "epoch", "invalid", "stopped", "busy"]
 
 
-class Proposal(Struct, frozen=True):
+class Proposal(Struct, frozen=True, gc=False):
     """A record and the highest ballot at which a voter accepted it."""
 
     ballot: Ballot
     record: Record
 
 
-class Poll(Struct, frozen=True, tag="poll"):
+class Poll(Struct, frozen=True, tag="poll", gc=False):
     """Promise me this ballot for a version; `base` is the version before it."""
 
     namespace: Namespace
@@ -58,7 +58,7 @@ class Poll(Struct, frozen=True, tag="poll"):
     base: Committed | None
 
 
-class Promise(Struct, frozen=True, tag="promise"):
+class Promise(Struct, frozen=True, tag="promise", gc=False):
     """No lower ballot from now on.  `counter` as in a vote's mark."""
 
     namespace: Namespace
@@ -69,7 +69,7 @@ class Promise(Struct, frozen=True, tag="promise"):
     accepted: Proposal | None
 
 
-class Nack(Struct, frozen=True, tag="nack"):
+class Nack(Struct, frozen=True, tag="nack", gc=False):
     """A no for the ballot's sake: `promised` is higher, or round 0 is spent."""
 
     namespace: Namespace
@@ -79,17 +79,17 @@ class Nack(Struct, frozen=True, tag="nack"):
     promised: Ballot
 
 
-class VoteCall(Struct, frozen=True, tag="vote"):
+class VoteCall(Struct, frozen=True, tag="vote", gc=False):
     record: Record
     ballot: Ballot
     base: Committed | None
 
 
-class Yes(Struct, frozen=True, tag="yes"):
+class Yes(Struct, frozen=True, tag="yes", gc=False):
     vote: Vote
 
 
-class No(Struct, frozen=True, tag="no", omit_defaults=True):
+class No(Struct, frozen=True, tag="no", omit_defaults=True, gc=False):
     """`committed` is what made the version stale; `rosters` are those after the ballot's epoch.
 
     `final`: this voter has not accepted the record that it was asked about, and in this term never will.
@@ -106,7 +106,7 @@ class No(Struct, frozen=True, tag="no", omit_defaults=True):
     final: bool = False
 
 
-class Commit(Struct, frozen=True, tag="commit"):
+class Commit(Struct, frozen=True, tag="commit", gc=False):
     committed: Committed
 
 

@@ -14,7 +14,7 @@ from waypost.engine import Answer, Ask, Commit, Effect, Put
 from waypost.record import Committed, Place, Proof
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: see engine.py
 class Tell:
     """Bring `message` to the node of that name in the roster, which may be this one; it may be lost."""
 

@@ -46,7 +46,7 @@ PAST: Final = b"past"
 JOINED_MAX: Final = 64
 
 
-class Self(Struct, frozen=True):
+class Self(Struct, frozen=True, gc=False):
     """`counter` counts this incarnation's promises and votes; `forgot`: it was restored from an old copy."""
 
     incarnation: int

@@ -42,7 +42,7 @@ News = Gossiped | Committed | Proof
 Ids = Annotated[tuple[Id, ...], Meta(max_length=IDS_MAX)]
 
 
-class Spread(Struct, frozen=True, tag="spread"):
+class Spread(Struct, frozen=True, tag="spread", gc=False):
     """Gossiped records, DRiP's commits, and proofs that a voter signed two records."""
 
     records: Records
@@ -50,7 +50,7 @@ class Spread(Struct, frozen=True, tag="spread"):
     proofs: Annotated[tuple[Proof, ...], Meta(max_length=PROOFS_MAX)]
 
 
-class Have(Struct, frozen=True, tag="have"):
+class Have(Struct, frozen=True, tag="have", gc=False):
     ids: Ids
 
 

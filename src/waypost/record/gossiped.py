@@ -23,7 +23,7 @@ WALL_MAX: Final = (1 << 47) - 1  # milliseconds since 1970, so that an Hlc packs
 Order = tuple[int, str, bytes]
 
 
-class Moment(Struct, frozen=True):
+class Moment(Struct, frozen=True, gc=False):
     """A time of the node's hybrid logical clock."""
 
     count: Annotated[int, Meta(ge=0, le=65_535)]
@@ -38,7 +38,7 @@ class Moment(Struct, frozen=True):
         return Hlc(self.wall_ms, self.count)
 
 
-class Gossiped(Struct, frozen=True):
+class Gossiped(Struct, frozen=True, gc=False):
     """`node`, in this `incarnation`, accepted it.  Octets are base64 in the JSON."""
 
     namespace: Namespace

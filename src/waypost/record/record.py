@@ -45,7 +45,7 @@ ROSTER_RECORD_MAX: Final = 52 << 10  # the same of a roster: with 31 votes for i
 CITED_MAX: Final = 16
 
 
-class Stamp(Struct, frozen=True):
+class Stamp(Struct, frozen=True, gc=False):
     """A time of the author's hybrid logical clock, for people and audits: safety never rests on it."""
 
     count: Annotated[int, Meta(ge=0, le=65_535)]
@@ -56,7 +56,7 @@ class Stamp(Struct, frozen=True):
         return cls(time.count, time.wall_ms)
 
 
-class Cited(Struct, frozen=True):
+class Cited(Struct, frozen=True, gc=False):
     """A version of another key that a record relies on."""
 
     namespace: Namespace
@@ -78,7 +78,7 @@ class Transfer(Struct, frozen=True):
         return signed_bytes("transfer", network, self)
 
 
-class Record(Struct, frozen=True, omit_defaults=True):
+class Record(Struct, frozen=True, omit_defaults=True, gc=False):
     """`holder` may change it next; `home` is the node that may propose the next version in one round trip.
 
     `prev` is the hash of the version before, "" for the first.  `taken` is a new holder's signature of the Transfer;

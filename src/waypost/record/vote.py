@@ -41,7 +41,7 @@ Verify = Callable[[bytes, bytes, bytes], bool]  # public key, signature, message
 CERTIFICATE_MAX: Final = 16 << 10  # octets in canonical JSON
 
 
-class Ballot(Struct, frozen=True, order=True, array_like=True):
+class Ballot(Struct, frozen=True, order=True, array_like=True, gc=False):
     """Compared in this order.  Round 0 belongs to the record's home; NEVER is below all that are cast.
 
     `epoch` is the first of those with one electorate: a roster with the same voters goes on with their ballots.
@@ -56,7 +56,7 @@ NEVER: Final = Ballot(0, 0, "")
 OPERATOR: Final = "operator"  # who marks what is forced
 
 
-class Matter(Struct, frozen=True):
+class Matter(Struct, frozen=True, gc=False):
     namespace: Namespace
     key: Name
     version: Version
@@ -77,19 +77,19 @@ class Matter(Struct, frozen=True):
         return cls(record.namespace, record.key, record.version, record.prev, record.hash(network), ballot)
 
 
-class Mark(Struct, frozen=True):
+class Mark(Struct, frozen=True, gc=False):
     voter: NodeName
     incarnation: Version
     counter: Count
     signature: Signature
 
 
-class Vote(Struct, frozen=True):
+class Vote(Struct, frozen=True, gc=False):
     matter: Matter
     mark: Mark
 
 
-class Certificate(Struct, frozen=True):
+class Certificate(Struct, frozen=True, gc=False):
     """Marks by distinct voters of the ballot's epoch, ordered by voter."""
 
     matter: Matter
@@ -103,7 +103,7 @@ class Certificate(Struct, frozen=True):
         return decode(data, _decoder, CERTIFICATE_MAX)
 
 
-class Committed(Struct, frozen=True):
+class Committed(Struct, frozen=True, gc=False):
     """A record and why it holds.  Only a network's first roster has no certificate."""
 
     record: Record
@@ -113,7 +113,7 @@ class Committed(Struct, frozen=True):
         return encode(self)
 
 
-class Proof(Struct, frozen=True):
+class Proof(Struct, frozen=True, gc=False):
     first: Certificate
     second: Certificate
 

@@ -4,6 +4,9 @@ Encoding is canonical() of the struct's fields, without looking at each value ag
 nothing outside the subset.  Whatever is hashed or signed has the network's id in it, so that nothing of one network
 means anything in another, and a first line that names the purpose.
 
+Structs of which many are made are `gc=False`: a frozen value holds none that holds it, so the collector of cycles need
+not look at it.
+
 Source: design, Choices (canonical JSON); notes on DRiP, 4.2 and 5.1.
 """
 
