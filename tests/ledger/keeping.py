@@ -103,6 +103,12 @@ class Kept:
             self.log.add(entry)
         self.settle()
 
+    def entries(self, start: int, stop: int) -> list[bytes]:
+        """The disk is whole."""
+        entries = self.log.entries(start, stop)
+        assert entries is not None
+        return entries
+
     def again(self) -> "Kept":
         """After a restart."""
         return Kept(self.disk)

@@ -11,6 +11,7 @@ from keeping import Disk, sign_as, verify
 from trial import COSIGNERS, OTHERS, WANDA, Peer, Trial
 
 from waypost.engine import Commit
+from waypost.errors import StoreError
 from waypost.ledger.checkpoint import Checkpoint, Head, sign_head
 from waypost.ledger.court import DATED_MAX
 from waypost.ledger.docket import AGREED_MAX, COUNTED_MAX, FORKS_MAX, KNOWN_MAX, WAITING_MAX, Docket, Signed
@@ -21,6 +22,7 @@ from waypost.ledger.pieces import PIECES_MAX, SIGNERS_MAX, Pieces, Trust
 from waypost.ledger.questions import Reply
 from waypost.ledger.sayings import Sayings
 from waypost.ledger.statement import SKEW_S, Statement
+from waypost.ledger.tree import Tree
 
 ANNA, BEN, OURS = "waypost/anna", "waypost/ben", "waypost/wanda"
 EVERYBODY = (WANDA, *COSIGNERS)
@@ -335,6 +337,51 @@ def test_what_this_node_has_signed_itself_shows_a_fork_without_being_verified() 
     assert trial.verified == 0
     trial.see(other.head())
     assert trial.faults() == [("inconsistent growth", OURS)]
+
+
+class Damaged(Tree):
+    """A copy that the disk has damaged, be it in all of its tiles or in those for proofs."""
+
+    def __init__(self, whole: Tree, *, has_roots: bool) -> None:
+        super().__init__()
+        self.size = whole.size
+        self._whole = whole
+        self._has_roots = has_roots
+
+    def root(self, size: int | None = None) -> bytes:
+        if not self._has_roots:
+            raise StoreError("tile/0/000 is damaged")
+        return self._whole.root(size)
+
+    def consistency(self, old: int, new: int | None = None) -> tuple[bytes, ...]:
+        raise StoreError("tile/0/000 is damaged")
+
+
+def test_a_copy_that_is_damaged_is_told_of_and_what_it_could_not_show_is_shown_with_the_next() -> None:
+    real, other = fork(5, 20, 12)
+    trial = Trial().mirror(Branch(real.entries[:4], real.log))
+    trial.see(real.head(), other.head())
+    trial.copies[ANNA].tree = Damaged(real.tree, has_roots=False)
+    trial.court.read(ANNA, (), trial.now)
+    assert trial.damaged == [ANNA]
+    trial.see(real.head(19))
+    assert trial.damaged == [ANNA] * 3, "with the head, and with those that wait"
+    assert trial.faults() == []
+    del trial.copies[ANNA]
+    trial.mirror(real)
+    assert trial.faults() == [("inconsistent growth", ANNA)]
+
+
+def test_a_fork_that_is_seen_while_the_copy_is_damaged_is_shown_with_the_next() -> None:
+    real, other = fork(5, 20, 12)
+    trial = Trial().mirror(Branch(real.entries, real.log)).see(real.head())
+    trial.copies[ANNA].tree = Damaged(real.tree, has_roots=True)
+    trial.see(other.head())
+    assert set(trial.damaged) == {ANNA}
+    assert trial.faults() == []
+    del trial.copies[ANNA]
+    trial.mirror(real)
+    assert trial.faults() == [("inconsistent growth", ANNA)]
 
 
 def test_others_may_show_it_to_us() -> None:

@@ -82,7 +82,7 @@ class Living:
 
 
 def published(kept: Kept) -> Iterator[Day]:
-    for octets in kept.log.entries(0, kept.log.size):
+    for octets in kept.entries(0, kept.log.size):
         read = decode(octets)
         if read.kind == Kind.DAY:
             yield read_day(read.body, ANNA.key, ANNA.verify)
@@ -207,7 +207,7 @@ def test_a_day_that_was_overtaken_while_it_was_made_is_not_published() -> None:
     other = Living()
     other.kept.enter(b"one")
     other.wait(HALF + 100)
-    living.kept.enter(other.kept.log.entries(1, 2)[0])
+    living.kept.enter(other.kept.entries(1, 2)[0])
     living.wait(HALF)
     assert living.published == other.published
 
@@ -234,7 +234,7 @@ class TestChain:
 
     def check(self, kept: Kept) -> list[Day]:
         chain = Chain(ANNA.key, ANNA.verify, kept.log.tree.root)
-        return [day for octets in kept.log.entries(0, kept.log.size) if (day := chain.take(octets))]
+        return [day for octets in kept.entries(0, kept.log.size) if (day := chain.take(octets))]
 
     def test_an_honest_log_passes(self) -> None:
         kept = self.log()
@@ -242,7 +242,7 @@ class TestChain:
         assert days == list(published(kept))
         assert len(days) == 3
         for before, day in zip([None, *days], days, strict=False):
-            verify_day(before, day, kept.log.entries(day.start, day.stop), kept.log.tree.root(day.stop))
+            verify_day(before, day, kept.entries(day.start, day.stop), kept.log.tree.root(day.stop))
 
     @pytest.mark.parametrize(
         ("change", "reason"),

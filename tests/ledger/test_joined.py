@@ -209,6 +209,31 @@ def test_an_entry_is_proven_once_a_head_with_it_is_published(alone: Alone) -> No
     assert alone.told(Prove(file.head.size)) is None
 
 
+def test_a_log_that_the_disk_has_damaged_says_so_and_signs_no_more_and_the_node_goes_on(alone: Alone) -> None:
+    for seq in range(1, 3_000):
+        alone.engine.apply(Change(seq, Kind.PUT, "voted", b"names\0%d" % seq, 1, b"{}", WALL_MS, b""), alone.now)
+    alone.run(30.0)
+    assert alone.told(Prove(2)) is not None
+    alone = Alone(alone.disk).open()
+    assert alone.shown().state == "signing"
+    for file in list(alone.disk.files):
+        alone.disk.files[file] = b"damaged"
+    assert alone.told(Prove(2)) is None
+    shown = alone.shown()
+    assert "damaged" in shown.state
+    assert "waypost log fsck" in shown.state
+    for served, status in (("tile/entries/000", 503), ("tile/0/000", 503), ("tile/0/100", 503), ("checkpoint", 200)):
+        reply = alone.told(Serve("GET", served))
+        assert isinstance(reply, Reply)
+        assert reply.status == status
+    refused = alone.told(Enter(said(1)))
+    assert isinstance(refused, Reply)
+    assert refused.status == 503
+    alone.run(3600.0)
+    assert alone.shown().head == shown.head
+    assert alone.engine.gauges(alone.now)["ledger_signing"] == 0
+
+
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [

@@ -1,6 +1,7 @@
 """This node's own log: what is on disk when, and what it refuses to go on with."""
 
 import copy
+from collections.abc import Callable
 from functools import partial
 from random import Random
 
@@ -274,8 +275,8 @@ def test_full_tiles_leave_memory_once_they_are_on_disk() -> None:
     for level in ("0", "entries"):
         with pytest.raises(StoreError, match="missing"):
             kept.again()
-        with pytest.raises(StoreError, match="missing"):
-            kept.log.serve(f"tile/{level}/001")
+        assert kept.log.serve(f"tile/{level}/001") is None
+        assert "missing" in kept.log.damage
 
 
 @given(st.lists(st.integers(1, 600), max_size=6), st.randoms(use_true_random=False))
@@ -378,9 +379,36 @@ class TestOneHead:
         kept.enter(*entered(600))
         name = "tiles/log/tile/entries/001"
         kept.disk.files[name] = kept.disk.files[name].replace(b"entry 300", b"entry 301")
-        with pytest.raises(StoreError, match="tile/entries/001 is damaged"):
-            kept.log.entry(256)
         assert kept.log.entry(0) == b"entry 0"
+        assert kept.log.may_sign
+        assert kept.log.entry(256) is None
+        assert "tiles/log/tile/entries/001 is damaged: `waypost log fsck`" in kept.log.damage
+        assert kept.log.entries(0, 600) is None
+        assert kept.log.serve("tile/entries/001") is None
+        assert kept.log.serve("tile/entries/000") == encode_bundle(entered(256)), "what is whole is served"
+
+    @pytest.mark.parametrize("damage", [bytes(8192), b"short", None])
+    def test_a_log_whose_disk_altered_a_tile_proves_nothing_by_it_and_signs_no_more(self, damage: bytes | None) -> None:
+        whole = Kept()
+        whole.enter(*entered(2000))
+        reads: list[Callable[[Log], object]] = [
+            lambda log: log.root(200),
+            lambda log: log.inclusion(3, 2000),
+            lambda log: log.consistency(3, 2000),
+            lambda log: log.serve("tile/0/000.p/9"),
+        ]
+        for read in reads:
+            kept = Kept(copy.deepcopy(whole.disk))
+            assert read(kept.log) is not None
+            kept = Kept(copy.deepcopy(whole.disk))
+            if damage is None:
+                del kept.disk.files["tiles/log/tile/0/000"]
+            else:
+                kept.disk.files["tiles/log/tile/0/000"] = damage
+            assert read(kept.log) is None
+            assert "tile/0/000" in kept.log.damage
+            kept.log.add(b"one more")
+            assert kept.log.take_effects(WALL_MS, 0.0) == []
 
 
 def test_files_of_a_commit_that_failed_are_written_over() -> None:

@@ -1,12 +1,20 @@
 """Mirrors of others' logs, call by call: nothing is kept that does not have the root of a head that was signed."""
 
+from collections.abc import Callable
+from hashlib import sha256
+
 import pytest
 from mirroring import History, Stop, Story, digest_of, entries
 
-from waypost.ledger.mirror import READ_MAX, RETRY_S, UNDER_WAY_MAX
+from waypost.engine import Commit, Put
+from waypost.ledger.mirror import READ_MAX, RETRY_S, UNDER_WAY_MAX, Mirror
 from waypost.ledger.questions import Reply
 from waypost.ledger.tiles import encode_bundle
 from waypost.ledger.transfer import CHUNK_BUNDLES
+
+
+def counted(wrong: int = 0, missing: int = 0, damaged: int = 0) -> dict[str, int]:
+    return {"ledger_mirror_wrong": wrong, "ledger_mirror_missing": missing, "ledger_mirror_damaged": damaged}
 
 
 @pytest.mark.parametrize("count", [1, 255, 256, 257, 1000, 256 * CHUNK_BUNDLES + 1, 70_000])
@@ -106,7 +114,7 @@ def test_octets_that_are_no_bundle_are_counted(body: bytes) -> None:
     story.nodes["berta"] = lambda path: Reply(200, body)
     story.follow(berta.head())
     assert story.mirror.size(berta.origin) == 0
-    assert story.mirror.counters() == {"ledger_mirror_wrong": 1, "ledger_mirror_missing": 0}
+    assert story.mirror.counters() == counted(wrong=1)
 
 
 def test_another_mirror_is_asked_when_the_node_is_silent() -> None:
@@ -154,7 +162,7 @@ def test_a_partial_tile_that_is_gone_is_found_in_the_full_one() -> None:
     story.follow(head)
     assert story.mirror.size(berta.origin) == 300
     assert berta.calls[-2:] == ["tile/entries/001.p/44", "tile/entries/001"]
-    assert story.mirror.counters() == {"ledger_mirror_wrong": 0, "ledger_mirror_missing": 0}
+    assert story.mirror.counters() == counted()
 
 
 def test_a_partial_tile_of_hashes_that_is_gone_is_found_in_the_full_one() -> None:
@@ -305,6 +313,99 @@ def test_what_may_not_have_been_read_is_given_again_after_a_restart() -> None:
     story.start()
     story.run()
     assert [entry for _, some in story.read for _, entry in some] == berta.entries[256 * CHUNK_BUNDLES :]
+
+
+# What the disk damages.
+
+
+def mirrored(count: int) -> tuple[Story, History]:
+    """After a restart, so that nothing is in memory but what has to be."""
+    berta = History("berta", entries(count))
+    story = Story(berta)
+    story.follow(berta.head())
+    story.start()
+    story.run()
+    berta.calls.clear()
+    return story, berta
+
+
+def damage(story: Story, tile: str, berta: History) -> None:
+    story.disk.files[f"tiles/mirror/{digest_of(berta)}/{tile}"] = b"damaged"
+
+
+@pytest.mark.parametrize("tile", ["tile/entries/001", "tile/0/001"])
+def test_a_copy_that_turns_out_to_be_damaged_is_fetched_again(tile: str) -> None:
+    story, berta = mirrored(3000)
+    damage(story, tile, berta)
+    assert story.mirror.serve(digest_of(berta), f"{tile}.p/3").status == 503
+    assert story.mirror.serve(digest_of(berta), "tile/entries/000").status == 200, "what is whole is served"
+    assert story.mirror.tree(berta.origin) is None
+    story.follow(berta.head())
+    assert story.holds(berta)
+    assert len([path for path in berta.calls if "entries" in path]) == 12
+    assert story.mirror.counters() == counted(damaged=1)
+    story.start()
+    story.run()
+    assert story.holds(berta)
+    assert story.mirror.serve(digest_of(berta), "checkpoint").status == 200
+
+
+def test_whoever_asks_a_damaged_copy_is_told_that_there_is_none() -> None:
+    asks: list[Callable[[Mirror, str], object]] = [
+        lambda mirror, origin: mirror.root_at(origin, 300),
+        lambda mirror, origin: mirror.entries(origin, 300, 310) or None,
+    ]
+    for ask in asks:
+        story, berta = mirrored(3000)
+        assert ask(story.mirror, berta.origin) is not None
+        story, berta = mirrored(3000)
+        damage(story, "tile/0/001", berta)
+        assert ask(story.mirror, berta.origin) is None
+        assert story.mirror.counters() == counted(damaged=1)
+        story.follow(berta.head())
+        assert ask(story.mirror, berta.origin) is not None
+
+
+@pytest.mark.parametrize("row", [b"size", bytes(2), b"/head"])
+def test_a_copy_that_is_damaged_at_the_start_is_fetched_again(row: bytes) -> None:
+    story, berta = mirrored(3000)
+    key = sha256(berta.origin.encode()).digest() + row
+    value = story.disk.get("ledger_mirror", key)
+    assert value is not None
+    story.disk.begin([Commit(puts=(Put("ledger_mirror", key, b"\xff" + value[1:]),))])
+    story.disk.finish()
+    story.start()
+    assert story.mirror.counters() == counted(damaged=1)
+    story.follow(berta.head())
+    assert story.holds(berta)
+
+
+def test_a_transfer_to_a_damaged_copy_is_given_up() -> None:
+    story, berta = mirrored(3000)
+    berta.grow(entries(3000, 3000))
+    story.heads[berta.origin] = berta.head()
+    story.mirror.follow(story.now)
+    story.run(steps=2)
+    damage(story, "tile/entries/001", berta)
+    assert story.mirror.entries(berta.origin, 300, 301) == []
+    story.run()
+    assert story.holds(berta)
+
+
+def test_a_damaged_copy_is_kept_where_nobody_can_give_another_or_it_is_frozen() -> None:
+    spoils: list[Callable[[Story, History], None]] = [
+        lambda story, berta: story.logs.known.clear(),
+        lambda story, berta: story.frozen.update({berta.origin: Stop(2000)}),
+    ]
+    for spoil in spoils:
+        story, berta = mirrored(3000)
+        spoil(story, berta)
+        damage(story, "tile/entries/001", berta)
+        assert story.mirror.serve(digest_of(berta), "tile/entries/001").status == 503
+        story.follow(berta.head())
+        assert story.mirror.size(berta.origin) == 3000
+        assert story.mirror.serve(digest_of(berta), "tile/entries/000").status == 200
+        assert berta.calls == []
 
 
 def test_a_log_of_nobody_in_the_network_is_not_followed() -> None:

@@ -60,6 +60,7 @@ class Trial:
         self.asked: list[tuple[int, Call]] = []
         self.answers: dict[int, Reply] = {}
         self.held: list[Commit] = []
+        self.damaged: list[str] = []  # origins whose trees could not be read
         self._numbers = itertools.count(1)
         self.court = Court(
             itertools.count(1_000),
@@ -67,6 +68,7 @@ class Trial:
             self.logs,
             copy=self._copy,
             entry_at=self._entry_at,
+            is_damaged=lambda origin, _: self.damaged.append(origin),
         )
         self.court.restore(self.disk, self.now)
 

@@ -99,6 +99,7 @@ MEANINGS: Final = {
         "Time since the head of another node's log was entered here, of the one that was longest ago."
     ),
     "ledger_mirror_behind": "Entries of other logs that are cosigned, and not yet kept here.",
+    "ledger_mirror_damaged": "Copies of other logs that this node's disk has damaged, and that are fetched again.",
     "ledger_mirror_missing": "Requests for entries of other logs that nobody answered.",
     "ledger_mirror_wrong": "Entries of other logs that are not what their signed head says.",
     "ledger_mirrored": "Entries of other logs that are kept here.",

@@ -73,6 +73,7 @@ _decoder: Final = msgspec.json.Decoder(_Log)
 
 class Court:
     """`copy` is the tree that this node holds of a log, be it mirrored or its own; `entry_at` an entry of one, or None.
+    `is_damaged` is told of a tree that cannot be read, of which there is no `copy` from then on.
 
     The engine hands it heads, to consider(); entries that begin with one of READ and were verified, our own too, to
     read(), which it calls whenever a copy has grown; evidence that the
@@ -87,7 +88,9 @@ class Court:
         *,
         copy: Callable[[str], Copy | None],
         entry_at: EntryAt,
+        is_damaged: Callable[[str, StoreError], None],
     ) -> None:
+        self._is_damaged = is_damaged
         self._notary = notary
         self._own = notary.key.encode()
         self._others = logs
@@ -319,8 +322,14 @@ class Court:
 
     def _weigh(self, docket: Docket, signed: Signed, source: str, now: float) -> None:
         origin = signed.head.origin
-        for made in docket.consider(signed, self._copy(origin), self._quorum(docket.key)):
-            self._pieces.find(made, source)
+        copy, quorum = self._copy(origin), self._quorum(docket.key)
+        try:
+            made = list(docket.consider(signed, copy, quorum))
+        except StoreError as error:
+            self._is_damaged(origin, error)
+            made = list(docket.consider(signed, None, quorum))  # until there is another copy
+        for each in made:
+            self._pieces.find(each, source)
         self._go_on(origin, docket, now)
 
     def _read_link(self, docket: Docket, index: int, body: bytes, node: str, now: float) -> None:
@@ -375,9 +384,12 @@ class Court:
         """With what waited for the copy to grow, or for a head."""
         copy = self._copy(origin)
         if copy is not None:
-            for made in docket.grown(copy, self._quorum(docket.key)):
-                self._pieces.find(made, "")
-            self._go_on_dated(origin, docket, copy)
+            try:
+                for made in docket.grown(copy, self._quorum(docket.key)):
+                    self._pieces.find(made, "")
+                self._go_on_dated(origin, docket, copy)
+            except StoreError as error:
+                self._is_damaged(origin, error)
         if docket.waiting and self._look_at is None:
             self._look_at = now + self._notary.round_s
         log = _Log(tuple(docket.agreed), docket.link or (), origin)
@@ -389,9 +401,10 @@ class Court:
         head = docket.last.get(docket.key)
         for before, after in [pair for pair in docket.dated if head and pair[1] < head.size]:
             assert head is not None
-            del docket.dated[before, after]
             link, statement = self._entry_at(origin, before), self._entry_at(origin, after)
-            if link is not None and statement is not None:
-                relied = self._relied(docket.key, read_head(entry.decode(link).body))
-                made = of_date(docket.key, relied, head, copy, (before, link), (after, statement))
-                self._pieces.find(made, self._node_of(origin))
+            if link is None or statement is None:  # the copy is damaged
+                return
+            relied = self._relied(docket.key, read_head(entry.decode(link).body))
+            made = of_date(docket.key, relied, head, copy, (before, link), (after, statement))
+            del docket.dated[before, after]
+            self._pieces.find(made, self._node_of(origin))

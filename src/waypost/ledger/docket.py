@@ -84,7 +84,10 @@ class Docket:
         return False
 
     def consider(self, signed: Signed, copy: Copy | None, quorum: int) -> Iterator[OfHeads]:
-        """A head with new signatures: what it proves together with those before."""
+        """A head with new signatures: what it proves together with those before.
+
+        Raises StoreError, as grown() does, if the copy cannot be read; then nothing was lost that another may prove.
+        """
         if copy is None or signed.head.size > copy.size:
             yield from self._wait(signed)
         elif copy.root(signed.head.size) == signed.head.root:
@@ -94,9 +97,10 @@ class Docket:
 
     def grown(self, copy: Copy, quorum: int) -> Iterator[OfHeads]:
         """The copy has more entries than before."""
-        due = [digest for digest, signed in self.waiting.items() if signed.head.size <= copy.size]
-        for signed in sorted((self.waiting.pop(digest) for digest in due), key=lambda each: each.head.size):
+        due = [signed for signed in self.waiting.values() if signed.head.size <= copy.size]
+        for signed in sorted(due, key=lambda each: each.head.size):
             yield from self.consider(signed, copy, quorum)
+            del self.waiting[signed.digest]
 
     def agreed_below(self, size: int) -> int:
         """The largest size that a quorum cosigned and that is smaller; 0 if there is none."""
@@ -132,9 +136,9 @@ class Docket:
         for key in fork.keys:
             last, place = self.last.get(key), (fork.digest, key)
             if last is not None and last.size >= fork.head.size and place not in self._shown:
-                self._shown[place] = None
                 made = of_heads(key, fork.head, last, copy)
                 assert made is not None
+                self._shown[place] = None
                 yield made
 
     def _count(self, signed: Signed, quorum: int) -> None:

@@ -13,6 +13,7 @@ from typing import Final
 
 from waypost.codec import u64
 from waypost.engine import Answer, Apply, Effect, Put, Rows
+from waypost.errors import StoreError
 from waypost.ledger import entry, index
 from waypost.ledger.checkpoint import Head
 from waypost.ledger.court import READ, Court
@@ -49,6 +50,7 @@ ENTERED: Final = b"entered/"  # of the changes of statements, before their SHA-2
 OCTETS: Final = "application/octet-stream"
 NOT_FOUND: Final = Reply(404, b"there is nothing of that name\n")
 STOPPED: Final = "there is evidence against this log: begin another one, under another ledger.origin"
+DAMAGED: Final = b"the disk is damaged\n"
 NOT_ALLOWED: Final = Reply(405, b"that is not done here\n")
 
 
@@ -78,10 +80,12 @@ class LedgerEngine:
             self._peers,
             self._witness,
             head=lambda: self._log.head if self._log.may_sign else None,
-            consistency=lambda old, new: self._log.tree.consistency(old, new),
+            consistency=self._log.consistency,
             is_accused=lambda key: self._court.is_accused(key),
         )
-        self._court = Court(ids, notary, self._peers, copy=self._copy, entry_at=self._entry_at)
+        self._court = Court(
+            ids, notary, self._peers, copy=self._copy, entry_at=self._entry_at, is_damaged=self._is_damaged
+        )
         self._days = Days(notary, self._log, held)
         self._asking = (self._opening, self._peers, self._rounds, self._mirror, self._court)
         self._writing = (self._witness, self._rounds, self._mirror, self._court)
@@ -268,7 +272,9 @@ class LedgerEngine:
                 return Reply(200, published.note.encode()) if published else NOT_FOUND
             case "GET", ["tile", *_]:
                 tile = self._log.serve(question.path)
-                return NOT_FOUND if tile is None else Reply(200, tile, OCTETS)
+                if tile is None:
+                    return Reply(503, DAMAGED) if self._log.damage else NOT_FOUND
+                return Reply(200, tile, OCTETS)
             case "GET", ["keys"]:
                 return self._peers.keys()
             case "GET", ["witness", digest, "checkpoint"]:
@@ -297,8 +303,9 @@ class LedgerEngine:
         if head is None or not 0 <= question.index < head.size:
             return None
         octets = self._log.entry(question.index)
-        assert octets is not None
-        proof = self._log.tree.inclusion(question.index, head.size)
+        proof = self._log.inclusion(question.index, head.size)
+        if octets is None or proof is None:
+            return None
         return ProofFile(question.index, proof, head, octets).encode()
 
     def _shown(self) -> Shown:
@@ -345,6 +352,13 @@ class LedgerEngine:
             return self._log.entry(place)
         return next(iter(self._mirror.entries(origin, place, place + 1)), None)
 
+    def _is_damaged(self, origin: str, error: StoreError) -> None:
+        """The tree that this node holds of a log cannot be read."""
+        if origin == self._notary.origin:
+            self._log.is_damaged(error)
+        else:
+            self._mirror.is_damaged(origin)
+
     # handing on
 
     def _hand_on(self) -> None:
@@ -368,6 +382,8 @@ class LedgerEngine:
             self._read_to = self._log.size
         if court.is_doubled or own in court.frozen:
             self._opening.stop(STOPPED)
+        if self._log.damage:
+            self._opening.stop(self._log.damage)
         for octets, puts in court.take_entries():
             self._add(octets, puts)
         for octets in (*self._opening.take_entries(), *self._days.take_entries()):

@@ -9,13 +9,15 @@ It signs only while `may_sign` says so (opening.py); until then entries wait.  W
 lost is adopted, up to a head that it signed itself: nothing of that is in the log before all of it is on disk.  A
 commit that comes by the feed once more is in the log already: a row remembers each that was adopted and did not come.
 
+A file that is not what was written is `damage`: nothing is signed any more, and what is read of it is None.
+
 Source: notes on the ledger, 2, 4 (group commit) and 5 (APPEND-ONLY, ONE-HEAD, STORE-FIRST).
 """
 
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeVar
 
 from waypost.codec import u64
 from waypost.engine import Apply, Commit, Effect, Put, PutFile, Rows
@@ -44,6 +46,7 @@ WAITING_MAX: Final = 16_384  # entries past which `is_full`
 WAITING_OCTETS_MAX: Final = 64 << 20
 GATHER_S: Final = 0.2  # from the beginning of a commit to that of the next, at least, while nobody waits for it
 
+T = TypeVar("T")
 Puts = Callable[[int], tuple[Put, ...]]  # of the entry's index: rows to write with it
 Then = Callable[[int, Head], tuple[Effect, ...]]  # of its index and the head that it is in: once it is durable
 
@@ -85,6 +88,7 @@ class Log:
         self.head: Head | None = None
         self.day: bytes | None = None
         self.may_sign = False
+        self.damage = ""  # a sentence
         self._notary = notary
         self._archive = Archive(FOLDER, TAIL, b"", notary.read)
         self._waiting: list[_Waiting] = []
@@ -215,19 +219,42 @@ class Log:
         return taken
 
     def entry(self, index: int) -> bytes | None:
-        """None for one that is not durable.  Raises StoreError."""
-        return self._archive.entry(index) if 0 <= index < self.size else None
+        """None for one that is not durable."""
+        found = self.entries(index, index + 1) if 0 <= index < self.size else None
+        return found[0] if found else None
 
-    def entries(self, start: int, stop: int) -> list[bytes]:
-        return self._archive.entries(start, min(stop, self.size))
+    def entries(self, start: int, stop: int) -> list[bytes] | None:
+        """Those of them that are durable."""
+        return self._read_from_disk(lambda: self._archive.entries(start, min(stop, self.size)))
 
     def serve(self, path: str) -> bytes | None:
-        """A tile of what is durable.  Raises StoreError."""
-        return self._archive.serve(path)
+        """A tile of what is durable."""
+        return self._read_from_disk(lambda: self._archive.serve(path))
+
+    def root(self, size: int) -> bytes | None:
+        return self._read_from_disk(lambda: self.tree.root(size))
+
+    def inclusion(self, index: int, size: int) -> tuple[bytes, ...] | None:
+        return self._read_from_disk(lambda: self.tree.inclusion(index, size))
+
+    def consistency(self, old: int, new: int) -> tuple[bytes, ...] | None:
+        return self._read_from_disk(lambda: self.tree.consistency(old, new))
+
+    def is_damaged(self, error: StoreError) -> None:
+        """Whoever reads the tree has found that."""
+        self.damage = self.damage or f"{error}: `waypost log fsck` looks at all of it"
+        self.may_sign = False
 
     def check(self) -> None:
         assert self._archive.size == (self._writing[0] if self._writing else self._archive.durable)
         assert self._adoption is not None or self._archive.durable == self.size
+
+    def _read_from_disk(self, read: Callable[[], T]) -> T | None:
+        try:
+            return read()
+        except StoreError as error:
+            self.is_damaged(error)
+            return None
 
     def _take(self) -> list[_Waiting]:
         """What the next commit has of what waits."""

@@ -5,6 +5,9 @@ that connect it to the head, and kept only if together they have the head's root
 log's own node is asked first, then the mirrors of the others.  What was wrong or missing is counted, and proves nothing
 against anybody.  An origin that is frozen is followed no further, and served up to where it stood.
 
+A copy that this node's disk has damaged is given up, and all of it is fetched again; it is kept where nobody could be
+asked for it, or it is frozen.
+
 Source: C2SP tlog-tiles; notes on the ledger, L4 and 5.
 """
 
@@ -15,8 +18,8 @@ from typing import Final, Protocol
 
 from waypost.codec import u64
 from waypost.engine import Apply, Ask, Commit, Deadlines, Effect, Put, Rows
-from waypost.errors import WireError
-from waypost.ledger.archive import Archive
+from waypost.errors import StoreError, WireError
+from waypost.ledger.archive import SIZE, Archive
 from waypost.ledger.checkpoint import Head, read_head
 from waypost.ledger.peaks import Peaks
 from waypost.ledger.questions import ROOM, Notary, Reply
@@ -32,6 +35,7 @@ READ_MAX: Final = 32  # entries that are given to be read at once: each may cost
 RETRY_S: Final = 10.0  # after nobody had what is missing; twice as long after each time more
 RETRY_MAX_S: Final = 600.0
 NOT_FOUND: Final = Reply(404, b"there is no such file\n")
+DAMAGED: Final = Reply(503, b"the disk is damaged\n")
 _ORIGIN: Final = b"/origin"  # rows beside those of the archive, after the digest
 _HEAD: Final = b"/head"
 _READ: Final = b"/read"  # u64: the entries before it were read by whoever takes them
@@ -70,6 +74,7 @@ class _Copy:
     head: Head | None = None
     next: Head | None = None
     is_known: bool = False  # its origin is on the disk
+    is_damaged: bool = False
     tried: int = 0
     wait_s: float = RETRY_S
     rests: bool = False  # until it is time to ask again
@@ -105,38 +110,58 @@ class Mirror:
         self._effects: list[Effect] = []
         self._unread: dict[str, list[tuple[int, bytes]]] = {}  # by origin, what is to be given, the last first
         self._now = 0.0
-        self._wrong = self._missing = 0
+        self._wrong = self._missing = self._damaged = 0
 
     def restore(self, rows: Rows, now: float) -> None:
-        """Raises StoreError."""
         self._now = now
         for key, value in rows.scan(TABLE):
             if key[32:] == _ORIGIN:
                 copy = self._copy(value.decode())
                 copy.is_known = True
-                copy.archive.restore(rows)
-                whole = rows.get(TABLE, copy.digest + _HEAD)
-                copy.head = read_head(whole) if whole is not None else None
-                first = int.from_bytes(rows.get(TABLE, copy.digest + _READ) or b"", "big")
-                self._to_read(value.decode(), first, copy.archive.entries(first, copy.archive.size))
+                try:
+                    copy.archive.restore(rows)
+                    whole = rows.get(TABLE, copy.digest + _HEAD)
+                    copy.head = read_head(whole) if whole is not None else None
+                    first = int.from_bytes(rows.get(TABLE, copy.digest + _READ) or b"", "big")
+                    self._to_read(value.decode(), first, copy.archive.entries(first, copy.archive.size))
+                except (StoreError, WireError):
+                    copy.archive = self._archive(copy.digest)
+                    self.is_damaged(value.decode())
 
     def size(self, origin: str) -> int:
         copy = self._copies.get(origin)
         return copy.archive.size if copy is not None else 0
 
     def tree(self, origin: str) -> Tree | None:
+        """None if there is none, or it is known to be damaged."""
         copy = self._copies.get(origin)
-        return copy.archive.tree if copy is not None else None
+        return copy.archive.tree if copy is not None and not copy.is_damaged else None
 
     def root_at(self, origin: str, size: int) -> bytes | None:
-        """Of the first `size` leaves, if they are here.  Raises StoreError."""
+        """Of the first `size` leaves, if they are here."""
         tree = self.tree(origin)
-        return tree.root(size) if tree is not None and size <= tree.size else None
+        if tree is None or size > tree.size:
+            return None
+        try:
+            return tree.root(size)
+        except StoreError:
+            self.is_damaged(origin)
+            return None
 
     def entries(self, origin: str, start: int, stop: int) -> list[bytes]:
-        """Those of them that are here.  Raises StoreError."""
+        """Those of them that are here."""
         stop = min(stop, self.size(origin))
-        return self._copies[origin].archive.entries(start, stop) if start < stop else []
+        try:
+            return self._copies[origin].archive.entries(start, stop) if start < stop else []
+        except StoreError:
+            self.is_damaged(origin)
+            return []
+
+    def is_damaged(self, origin: str) -> None:
+        """Whoever reads the tree has found that."""
+        copy = self._copies[origin]
+        self._damaged += not copy.is_damaged
+        copy.is_damaged = True
 
     def serve(self, digest: str, path: str) -> Reply:
         """GET of mirror/<digest>/<path>; `digest` is that of the origin, in hex."""
@@ -154,7 +179,11 @@ class Mirror:
             return NOT_FOUND
         if size is not None and not tile.is_within(size):
             return Reply(403, f"the log is frozen at {size}\n".encode())
-        data = copy.archive.serve(path)
+        try:
+            data = copy.archive.serve(path)
+        except StoreError:
+            self.is_damaged(origin)
+            return DAMAGED
         return Reply(200, data, "application/octet-stream") if data is not None else NOT_FOUND
 
     def follow(self, now: float) -> None:
@@ -175,7 +204,7 @@ class Mirror:
         wanted, asked = transfer.next(), transfer.asked
         assert wanted is not None
         assert asked is not None
-        if self._stop(transfer.origin) is not None:
+        if self._stop(transfer.origin) is not None or self._copies[transfer.origin].is_damaged:
             self._end(transfer.origin, now)
         elif reply is not None and reply.status == 200:
             self._took(transfer, wanted, reply.body, now)
@@ -227,7 +256,11 @@ class Mirror:
         return [(origin, given)]
 
     def counters(self) -> dict[str, int]:
-        return {"ledger_mirror_wrong": self._wrong, "ledger_mirror_missing": self._missing}
+        return {
+            "ledger_mirror_wrong": self._wrong,
+            "ledger_mirror_missing": self._missing,
+            "ledger_mirror_damaged": self._damaged,
+        }
 
     def gauges(self, now: float) -> dict[str, int]:
         behind = sum(max(0, head.size - self.size(origin)) for origin, head in self._heads.items())
@@ -240,10 +273,12 @@ class Mirror:
         copy = self._copies.get(origin)
         if copy is None:
             digest = sha256(origin.encode()).digest()
-            folder = f"{FOLDER}/{digest.hex()}"
-            copy = self._copies[origin] = _Copy(digest, Archive(folder, TABLE, digest, self._notary.read))
+            copy = self._copies[origin] = _Copy(digest, self._archive(digest))
             self._origins[digest.hex()] = origin
         return copy
+
+    def _archive(self, digest: bytes) -> Archive:
+        return Archive(f"{FOLDER}/{digest.hex()}", TABLE, digest, self._notary.read)
 
     def _stop(self, origin: str) -> int | None:
         frozen = self._frozen(origin)
@@ -251,7 +286,9 @@ class Mirror:
 
     def _begin(self, origin: str, now: float) -> None:
         head, copy = self._heads.get(origin), self._copies[origin]
-        if head is None or head.size <= copy.archive.size or origin in self._under_way or copy.rests:
+        if copy.is_damaged and origin not in self._under_way:
+            self._give_up(origin, copy)
+        if copy.is_damaged or head is None or head.size <= copy.archive.size or origin in self._under_way or copy.rests:
             return
         if origin in self._unread or self._stop(origin) is not None:
             return
@@ -265,6 +302,15 @@ class Mirror:
         transfer = Transfer(origin, head, first, stop, peaks, sources[copy.tried % len(sources)], prefix)
         self._copies[origin] = self._copies.pop(origin)
         self._proceed(transfer, now)
+
+    def _give_up(self, origin: str, copy: _Copy) -> None:
+        """A damaged copy, if there is somebody to ask for another."""
+        if not self._sources(origin) or self._stop(origin) is not None:
+            return
+        copy.archive, copy.head, copy.is_damaged = self._archive(copy.digest), None, False
+        self._unread.pop(origin, None)
+        rows = {SIZE: u64(0), _HEAD: None, _READ: u64(0)}
+        self._effects.append(Commit(puts=tuple(Put(TABLE, copy.digest + key, value) for key, value in rows.items())))
 
     def _sources(self, origin: str) -> list[str]:
         """Whom to ask: the node whose log it is, then the others; nobody if it is nobody's."""

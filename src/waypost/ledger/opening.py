@@ -214,8 +214,11 @@ class Opening:
     def _compare(self) -> bool:
         """Those heads whose entries are all here: whether none contradicts."""
         for size in [size for size in sorted(self._heads) if size <= self._log.adopted]:
+            root = self._log.root(size)
+            if root is None:
+                return False
             head = self._heads.pop(size)
-            if self._log.tree.root(size) != head.root:
+            if root != head.root:
                 self._contradict(head)
         return not self._is_final
 

@@ -72,8 +72,8 @@ class Asked:
 
 
 class Rounds:
-    """`head` is the durable head of our log, None while it may not sign; `consistency` the proof between two sizes;
-    `is_accused` says of a cosigner whether it was proved to have cosigned two histories.
+    """`head` is the durable head of our log, None while it may not sign; `consistency` the proof between two sizes,
+    None if the disk is damaged; `is_accused` says of a cosigner whether it was proved to have cosigned two histories.
 
     The engine calls entered() for each new entry that is no head of another log, and hands POST heads to hear_heads()
     and what comes by Apply to applied().  `published` is durable, with its cosignatures; it is told to others, with the
@@ -88,7 +88,7 @@ class Rounds:
         witness: Witness,
         *,
         head: Callable[[], Head | None],
-        consistency: Callable[[int, int], tuple[bytes, ...]],
+        consistency: Callable[[int, int], tuple[bytes, ...] | None],
         is_accused: Callable[[Key], bool],
     ) -> None:
         self._ids = ids
@@ -263,6 +263,8 @@ class Rounds:
     def _ask(self, asked: Asked) -> None:
         head, old, cosigner = asked.round.head, asked.old, asked.cosigner
         proof = self._consistency(old, head.size) if 0 < old < head.size else ()
+        if proof is None:
+            return
         id = next(self._ids)
         self._asked[id] = asked
         body = Submission(old, proof, head).encode()
