@@ -70,6 +70,8 @@ def storm(
         intent_life_s=life_s,
     )
     some = Odds(clock_step_max_ms=round(CLOCK_STEP_MAX * 1000), power_cut=0.04, restart=0.4).some(rng)
+    if rng.random() < 0.25:  # parts that are apart for long: there claims wait
+        some = replace(some, partition=0.2, heal=0.03)
     trouble = Storm(party.world, odds or some)
     roamers = [Roamer(party, number) for number in range(1, rng.randint(4, 10))]
     claims = Claims(party)

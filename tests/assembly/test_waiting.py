@@ -1,11 +1,20 @@
 """What waits at a node for a quorum, in networks of whole nodes."""
 
-from typing import Final
+from random import Random
+from typing import ClassVar, Final
 
-from parties import ask, party
+from parties import THREE, ask, party
 
+from waypost.assembly.engine import Assembly
+from waypost.assembly.installation import Installation
+from waypost.drip.intents import TABLE
+from waypost.drip.messages import Poll, VoteCall
+from waypost.drip.outbox import Tell
 from waypost.drip.outcome import Outcome, State
 from waypost.drip.questions import Cancel, Claim, Settle, ShowVotes, Votes
+from waypost.engine import Ask, Commit, Effect
+from waypost.identity.policy import default
+from waypost.rd.engine import Settings
 from waypost.record import Record, Stamp
 from waypost.record.hlc import Hlc
 from waypost.sim.installed import Party
@@ -85,6 +94,41 @@ def test_what_waits_outlives_a_crash() -> None:
     three.world.network.heal()
     three.run(10.0)
     assert settled(three, "berta", lamp) is State.COMMITTED
+
+
+class Watched(Assembly):
+    """Notes what goes to the disk about what waits, and what votes are called for, in this order."""
+
+    noted: ClassVar[list[str]] = []
+
+    def take_effects(self) -> list[Effect]:
+        effects = super().take_effects()
+        for effect in effects:
+            if isinstance(effect, Commit):
+                self.noted.extend("row" for put in effect.puts if put.table == TABLE)
+            said = effect.then if isinstance(effect, Commit) else (effect,)
+            self.noted.extend("call" for each in said if isinstance(each, Ask) and _calls(each.body))
+        return effects
+
+
+def _calls(body: object) -> bool:
+    return isinstance(body, Tell) and isinstance(body.message, Poll | VoteCall)
+
+
+def test_that_it_is_sent_is_on_disk_before_it_is() -> None:
+    def make(rng: Random, settings: Settings, installation: Installation) -> Assembly:
+        kind = Watched if installation.name == "anna" else Assembly
+        return kind(rng, settings, default().decide, installation=installation)
+
+    three = Party(1, THREE, make=make)
+    three.run(5.0)
+    cut(three)
+    Watched.noted.clear()
+    ask(three, "anna", Claim(record(three, "on"), keeps=True))
+    three.world.network.heal()
+    three.run(10.0)
+    assert Watched.noted[:3] == ["row", "row", "call"]
+    assert Watched.noted[-1] == "row"
 
 
 def test_what_was_taken_back_is_never_sent() -> None:

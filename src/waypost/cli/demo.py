@@ -250,6 +250,8 @@ async def _part(story: Story, street: Street, winner: str, at: int) -> None:
     street.cut_off(*MINORITY)
     await street.until(MINORITY[0], lambda network: not network.has_quorum)
     refusal = await street.refusal(winner, "harbour", "a second boat", at=MINORITY[0])
+    kept = await street.claim("anna", "pier", "anna's new boat", at=MINORITY[0], queue=True)
+    expect(kept.state == "pending", f"a claim that may wait does, and this was {kept.state}")
     known = await street.version("harbour", at=MINORITY[0])
     moved = await street.claim(winner, "harbour", "a larger boat", at=at)
     expect(moved.state == "committed", f"three of five go on voting, and this was {moved.state}")
@@ -257,13 +259,18 @@ async def _part(story: Story, street: Street, winner: str, at: int) -> None:
     text = (
         f"\nNodes {numbers} are cut off from the others.\n"
         f"  A claim at node {MINORITY[0]}: refused, {refusal}.\n"
+        f"  One to {KEY_RANGE}pier that may wait: kept there, and not committed.\n"
         f"  What it knows it still tells: {KEY_RANGE}harbour at version {known}.\n"
         f"  The three others go on: version {moved.version} is committed."
     )
-    story.tell(scenes.Parted(names, refusal, known, moved.version), text)
+    story.tell(scenes.Parted(names, refusal, f"{KEY_RANGE}pier", known, moved.version), text)
     street.cut_off()
     took_ms = int(1000 * await street.agreed("harbour", moved.version))
-    text = f"The cables are mended: all five know version {moved.version} after {took_ms / 1000:.1f} s."
+    await street.agreed("pier", kept.version)
+    text = (
+        f"The cables are mended: all five know version {moved.version} after {took_ms / 1000:.1f} s,\n"
+        f"  and the claim that waited is committed: {KEY_RANGE}pier is at version {kept.version}."
+    )
     story.tell(scenes.Healed(moved.version, took_ms), text)
 
 

@@ -107,10 +107,11 @@ class Proven(Scene, frozen=True):
 
 
 class Parted(Scene, frozen=True):
-    """`minority` was cut off: it refused, and told what it knew; the others went on to `version`."""
+    """`minority` was cut off: it refused, kept a claim to `kept`, told what it knew; the others got to `version`."""
 
     minority: tuple[str, ...]
     refusal: str
+    kept: str
     known: int
     version: int
 

@@ -93,9 +93,12 @@ class Street:
                 raise AssertionError(f"node {at} does not see the network as it should be")
             await asyncio.sleep(LOOK_EVERY_S)
 
-    async def claim(self, person: str, key: str, value: str, *, at: int, new: bool = False) -> Claimed:
-        """`new`: nobody is to have it yet."""
-        ran = await self._claim(person, key, value, at, *(("--if-version", "0") if new else ()))
+    async def claim(
+        self, person: str, key: str, value: str, *, at: int, new: bool = False, queue: bool = False
+    ) -> Claimed:
+        """`new`: nobody is to have it yet; `queue`: it may wait there for a quorum."""
+        more = ("--if-version", "0") * new + ("--queue",) * queue
+        ran = await self._claim(person, key, value, at, *more)
         try:
             return msgspec.json.decode(ran.out, type=Claimed)
         except msgspec.DecodeError as error:
