@@ -344,7 +344,7 @@ class Node:
         hearing.serve_in(peers)
         literal.serve_in(peers)
         tiles(hearing.identify, self._policy.decide, self._gate, network).serve_in(peers)
-        brief = hearing.brief(peers, Asking(self.ask, self._recent_credentials).certified)
+        brief = hearing.brief(peers, Asking(self.ask, self._recent_credentials, decides=False).certified)
         await self._serve("peers", config.peers.listen, peers, secured, undo, brief)
 
     async def _serve(

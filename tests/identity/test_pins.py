@@ -46,6 +46,13 @@ def test_a_certificate_of_its_name_and_another_key_is_refused_and_counted() -> N
     assert by.refused == 1
 
 
+def test_where_somebody_looks_again_it_is_refused_and_not_counted() -> None:
+    by = pins(anna=(OWN,))
+    with pytest.raises(DeniedError):
+        known(by).certified(shown("anna", OTHER), NOW_MS, is_counted=False)
+    assert by.refused == 0
+
+
 def test_it_is_told_what_that_may_mean_and_not_each_time() -> None:
     TOLD.clear()
     by = pins(anna=(OWN,))

@@ -257,6 +257,22 @@ def test_the_counter_grows_with_each_request(home: Home) -> None:
     asyncio.run(story())
 
 
+def test_who_asks_to_be_let_in_says_so_in_a_request_of_its_own(home: Home) -> None:
+    """It may be all that is heard of a node that was given new keys."""
+
+    async def story() -> None:
+        server = home.server()
+        async with home.between(server) as peers:
+            tell(peers, READ)
+            tell(peers, Admit(member("anna")))
+            tell(peers, RosterRequest(1))
+            await until(lambda: len(server.requests) == 2)
+        said = {request.line.split()[1]: request.messages for request in server.requests}
+        assert said == {"/joining": (Admit(member("anna")),), "/reading": (READ, RosterRequest(1))}
+
+    asyncio.run(story())
+
+
 def test_what_is_said_in_one_turn_of_the_loop_goes_in_one_request_on_the_call_of_the_first(home: Home) -> None:
     async def story() -> None:
         server = home.server()

@@ -43,14 +43,20 @@ log = logging.getLogger(__name__)
 
 
 class Asking:
-    """`ask` puts a question to the node; `credentials` says whose certificates are taken, and what is revoked."""
+    """`ask` puts a question to the node; `credentials` says whose certificates are taken, and what is revoked.
+
+    Unless it `decides`, another looks again at whom it refuses.
+    """
 
     def __init__(
         self,
         ask: Ask,
         credentials: Callable[[], Credentials] | None = None,
         wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        *,
+        decides: bool = True,
     ) -> None:
+        self._decides = decides
         self._ask = ask
         self._credentials = credentials
         self._wall_ms = wall_ms
@@ -116,7 +122,7 @@ class Asking:
         if known is not None and known[0] is credentials and 0 <= now_ms - known[1] < CHAIN_MS:
             return known[2]
         self._chains.pop(chain, None)
-        who = credentials.certified(chain, now_ms)
+        who = credentials.certified(chain, now_ms, is_counted=self._decides)
         if len(self._chains) >= CHAINS_MAX:
             self._chains.clear()
         self._chains[chain] = (credentials, now_ms, who)

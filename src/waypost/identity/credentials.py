@@ -45,14 +45,17 @@ class Credentials:
         """The fingerprint of our own key, by which others may know us."""
         return fingerprint(read_certificate(self.chain).public)
 
-    def certified(self, chain: Sequence[bytes], wall_ms: int, *, is_pinned: bool = True) -> Identity:
+    def certified(
+        self, chain: Sequence[bytes], wall_ms: int, *, is_pinned: bool = True, is_counted: bool = True
+    ) -> Identity:
         """Whom a peer's certificates, DER, its own first, stand for.  Raises DeniedError, and nothing else.
 
-        A node that the network knows by its key stands for itself with that key alone, unless not `is_pinned`.
+        A node that the network knows by its key stands for itself with that key alone, unless not `is_pinned`; who has
+        another is counted, unless somebody looks again.
         """
         who = certified(chain, self.trust, wall_ms)
         if is_pinned and self.pins is not None and "peer" in who.roles:
-            self.pins.require(who.name, read_certificate(chain[0]).public)
+            self.pins.require(who.name, read_certificate(chain[0]).public, is_counted=is_counted)
         return who
 
     def __repr__(self) -> str:

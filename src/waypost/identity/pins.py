@@ -27,12 +27,12 @@ class Pins:
         pins = self.of.get(name)
         return pins is None or fingerprint(key) in pins
 
-    def require(self, name: str, key: PublicKey) -> None:
+    def require(self, name: str, key: PublicKey, *, is_counted: bool = True) -> None:
         """Raises DeniedError for another key than the roster has."""
         if self.fits(name, key):
             return
-        self.refused += 1
+        self.refused += is_counted
         sentence = f"the network's authority certified another key for {name} than the roster has"
-        if self.refused.bit_count() == 1:
+        if is_counted and self.refused.bit_count() == 1:
             self._tell(f"{sentence}: unless {name} was given new keys, somebody has the authority's")
         raise DeniedError(sentence)

@@ -278,16 +278,20 @@ class Peers:
                     self._flush_at(when)
 
     def _send(self, name: str, link: Link, lane: Lane, taken: list[tuple[str, bytes]]) -> None:
-        """On the call of the first; in several requests where one cannot hold all."""
-        call, _ = taken[0]
-        for body in parcel.bodies(spelled for _, spelled in taken):
-            lane.under_way += 1
-            request = self._request(name, link, call, body)
-            line = link.line(self._credentials())
-            if line is None:
-                self._begin(self._dial(name, link, lane, request))
-            else:
-                self._post(name, link, lane, line, request)
+        """On the call of the first; in several requests where one cannot hold all.
+
+        Who asks to be let in says so in a request of its own: it may be all that is heard of it.
+        """
+        apart = [item for item in taken if item[0] == parcel.JOINING]
+        for some in (apart, [item for item in taken if item[0] != parcel.JOINING]):
+            for body in parcel.bodies(spelled for _, spelled in some):
+                lane.under_way += 1
+                request = self._request(name, link, some[0][0], body)
+                line = link.line(self._credentials())
+                if line is None:
+                    self._begin(self._dial(name, link, lane, request))
+                else:
+                    self._post(name, link, lane, line, request)
 
     def _request(self, name: str, link: Link, call: str, body: bytes) -> bytes:
         self._counter += 1
