@@ -28,6 +28,7 @@ from waypost.identity.keys import verifies
 from waypost.rd.questions import Announce, Busy
 from waypost.record import ROSTER, Change, Committed, Member, Record, Stamp, roster_in
 from waypost.record.feed import Feed
+from waypost.record.gossiped import Moment
 
 WALL_MS: Final = 1_800_000_000_000
 KEYS: Final = {name: Ed25519PrivateKey.from_private_bytes(name.encode().ljust(32)) for name in ("anna", "berta", "op")}
@@ -268,6 +269,25 @@ def test_who_founds_a_network_tells_its_own_details_with_those_of_the_first_that
         body.pins for body in house.asked if isinstance(body, Reach)
     ]
     assert [(seen.wire, seen.capabilities) for seen in peers.seen] == [(WIRE, CAPABILITIES), (WIRE, ("gossip",))]
+
+
+def test_what_a_member_speaks_is_heard_in_its_heartbeats_and_then_the_roster_says_more(house: House) -> None:
+    """It was updated where it stands: nothing else of it has changed."""
+    house.ask(Introduce("https://127.0.0.1:8481", ("ab" * 32,)))
+    house.wait(2.0)
+    berta = Member("berta", 7, public(KEYS["berta"]), "https://127.0.0.1:8483", "")
+    house.network.hear("berta", (Admit(berta),), house.now)
+    house.settle()
+    for wire in (1, WIRE):
+        beat = Beat(1, True, "active", 7, 1, WALL_MS, Moment(0, WALL_MS), "00" * 32, wire, ())
+        house.network.hear("berta", (beat,), house.now)
+        house.wait(5.0)
+        peers = house.ask(ShowPeers())
+        assert isinstance(peers, Peers)
+        assert [seen.wire for seen in peers.seen] == [WIRE if wire == WIRE else None, wire]
+        assert peers.roster.learners == (berta,)
+        (own,) = peers.roster.voters
+        assert own.tls == (("ab" * 32,) if wire == WIRE else ())
 
 
 def test_what_a_peer_of_the_draft_passes_on_is_learnt_if_the_votes_for_it_prove_it(house: House) -> None:
