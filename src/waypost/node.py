@@ -57,6 +57,7 @@ from waypost.runtime.host import Host, wall_clock_ms
 from waypost.runtime.http import Begin, HttpServer, Secured, serve, serve_locally
 from waypost.runtime.literal import calling
 from waypost.runtime.logs import Logs
+from waypost.runtime.loop import kind_of
 from waypost.runtime.mdns import announcing
 from waypost.runtime.peers import Peers
 from waypost.runtime.places import Places
@@ -370,6 +371,7 @@ class Node:
     def _measure(self) -> Figures:
         return Figures(
             uptime_s=asyncio.get_running_loop().time() - self._started,
+            loop=kind_of(asyncio.get_running_loop()),
             listeners=self.listeners,
             last_error=self._last_error.text,
             counters={

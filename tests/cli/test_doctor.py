@@ -462,7 +462,7 @@ def test_the_exit_code_is_two_if_anything_fails(tmp_path: Path, capsys: pytest.C
             "permissions",
         ),
         *("certificates", "secrets", "policy", "disk sync", "disk space", "file system", "database", "mtu"),
-        *("path mtu", "open files", "receive buffer", "amplification"),
+        *("path mtu", "loop", "open files", "receive buffer", "amplification"),
     ]
     assert list(tmp_path.iterdir()) == [], "nothing is changed"
     (tmp_path / "policy.toml").write_text("nonsense")

@@ -296,11 +296,11 @@ def test_what_may_wait_goes_with_what_may_not(home: Home) -> None:
     async def story() -> None:
         server = home.server()
         async with home.between(server) as peers:
-            for so_far in (0, 2):  # the first opens the connection, so that nothing but the lanes decides
-                await until(lambda so_far=so_far: len(server.heard) == so_far)
+            for _ in range(2):  # the first opens the connection, so that nothing but the lanes decides
+                before = len(server.requests)
                 peers.outside(Whisper("berta", (Have((bytes(16),)),)))
                 tell(peers, READ)
-            await until(lambda: len(server.heard) == 4)
+                await server.request_after(before)
         assert [request.messages for request in server.requests] == [(READ, Have((bytes(16),)))] * 2
 
     asyncio.run(story())

@@ -258,6 +258,7 @@ class Operations:
             uptime_s=round(figures.uptime_s, 3),
             listeners=dict(figures.listeners),
             last_error=figures.last_error if operates else None,
+            loop=figures.loop,
         )
         return Reply(200, status)
 

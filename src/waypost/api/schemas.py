@@ -184,7 +184,8 @@ class Event(Struct, frozen=True, omit_defaults=True):
 class NodeStatus(Struct, frozen=True):
     """`checks` names what readiness depends on; counters start at zero with the node.
 
-    `last_error` is the last thing that the log calls a warning or worse, for those who administer the node.
+    `last_error` is the last thing that the log calls a warning or worse, for those who administer the node.  `loop` is
+    the event loop that it runs on, asyncio or uvloop.
     """
 
     version: str
@@ -195,6 +196,7 @@ class NodeStatus(Struct, frozen=True):
     uptime_s: float = 0.0
     listeners: dict[str, str] = {}
     last_error: str | None = None
+    loop: str = ""
 
 
 Role = Literal["admin", "device", "peer", "reader"]

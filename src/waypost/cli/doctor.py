@@ -100,6 +100,7 @@ def _checks(config: Config, running: "Running", peer: "Endpoint | None") -> "lis
         ("database", lambda: disk.check_database(here)),
         ("mtu", lambda: paths.check_interfaces(outside=outside)),
         ("path mtu", lambda: paths.check_path(peer)),
+        ("loop", lambda: machine.check_loop(running)),
         ("open files", lambda: machine.check_files(running)),
         ("receive buffer", lambda: machine.check_receive_buffer(running)),
         ("amplification", lambda: amplifying.check_amplification(running.listeners)),

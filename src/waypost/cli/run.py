@@ -21,6 +21,7 @@ from waypost.cli.reports import Ready
 from waypost.config import Config, Log
 from waypost.config.settling import build, settle
 from waypost.errors import ConfigError, WaypostError
+from waypost.runtime.loop import kind_of, maker
 
 if TYPE_CHECKING:
     from waypost.node import Node
@@ -41,7 +42,8 @@ def run(file: Path | None, output: str, **options: Any) -> None:
     config = build(settings.values())
     log_to_standard_error(config.log)
     try:
-        asyncio.run(serve(config))
+        with asyncio.Runner(loop_factory=maker(config.loop)) as runner:
+            runner.run(serve(config))
     except ConfigError as error:
         # The listener that could not be opened names its address; say which key that is.
         raise ConfigError(
@@ -79,7 +81,7 @@ async def serve(config: Config) -> None:
         async with Node(config) as node:
             settle_memory()
             if config.log.format == "human":
-                note(banner(config, node.name, node.listeners))
+                note(banner(config, node.name, node.listeners, kind_of(loop)))
             token = await node.first_token()
             if token is not None:
                 show_token(token, config.log)
@@ -130,9 +132,9 @@ def show_token(token: str, log: Log) -> None:
         note(json.dumps({"event": "an administrator's token: shown once", "level": "warning", "admin_token": token}))
 
 
-def banner(config: Config, name: str, listeners: dict[str, str]) -> str:
+def banner(config: Config, name: str, listeners: dict[str, str], loop: str) -> str:
     width = max(map(len, ("state", *listeners))) + 1
-    lines = [f"waypost {__version__}, node {name}", f"  {'state':<{width}}{config.dir}"]
+    lines = [f"waypost {__version__} on {loop}, node {name}", f"  {'state':<{width}}{config.dir}"]
     lines += [f"  {listener:<{width}}{address}" for listener, address in listeners.items()]
     lines.append("  who may do what: policy.toml there; who opens the socket waypost.sock is the operator")
     return "\n".join(lines)

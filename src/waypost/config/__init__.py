@@ -237,6 +237,10 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     insecure: Annotated[
         tuple[str, ...], Meta(description="Listeners that other machines may reach without authentication.")
     ] = ()
+    loop: Annotated[
+        Literal["auto", "asyncio", "uvloop"],
+        Meta(description="The event loop; auto: uvloop where it is installed, by the extra fast."),
+    ] = "auto"
     log: Log = Log()
     coap: Coap = Coap()
     coaps: Coaps = Coaps()

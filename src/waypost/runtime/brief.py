@@ -86,8 +86,8 @@ class Brief:
         self._parts: list[bytes] = []  # of the request whose body is not whole, head and all
         self._missing = 0  # octets
         self._loop = asyncio.get_running_loop()
-        self._until = self._loop.time() + idle_s
-        self._timer = self._loop.call_at(self._until, self._on_timer)
+        self._until = self._timer_at = self._loop.time() + idle_s
+        self._timer = self._loop.call_at(self._timer_at, self._on_timer)
 
     def close(self) -> None:
         self._timer.cancel()
@@ -128,14 +128,18 @@ class Brief:
 
     def _until_in(self, seconds: float) -> None:
         self._until = self._loop.time() + seconds
-        if self._until < self._timer.when():
+        if self._until < self._timer_at:
             self._timer.cancel()
-            self._timer = self._loop.call_at(self._until, self._on_timer)
+            self._arm()
 
     def _on_timer(self) -> None:
         if self._loop.time() < self._until:  # something has come meanwhile
-            self._timer = self._loop.call_at(self._until, self._on_timer)
+            self._arm()
             return
         if self._parts:
             self._transport.write(LATE)
         self._transport.close()
+
+    def _arm(self) -> None:
+        self._timer_at = self._until
+        self._timer = self._loop.call_at(self._timer_at, self._on_timer)

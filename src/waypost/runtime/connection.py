@@ -51,7 +51,7 @@ class Connection:
         link = host.link(self._send)
         self._path = Path(transport, peer._replace(session=link), local, link, who, validated=True, message_max=0)
         self._closing = False
-        self._timer = self._loop.call_at(stream.next_timer(), self._on_timer)
+        self._arm()
 
     def deliver(self, datagram: bytes) -> None:
         """What the stream has read, if it is for the engine; then send what is to be sent."""
@@ -82,7 +82,11 @@ class Connection:
         self.flush()
 
     def _on_timer(self) -> None:
-        self.stream.handle_timer(max(self._timer.when(), self._loop.time()))
+        self.stream.handle_timer(max(self._timer_at, self._loop.time()))
         self.flush()
         if not self._closing:
-            self._timer = self._loop.call_at(self.stream.next_timer(), self._on_timer)
+            self._arm()
+
+    def _arm(self) -> None:
+        self._timer_at = self.stream.next_timer()
+        self._timer = self._loop.call_at(self._timer_at, self._on_timer)

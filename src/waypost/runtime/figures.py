@@ -36,9 +36,13 @@ class Labelled:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Names are as in a Report (assembly/questions.py); `listeners` are addresses with their ports."""
+    """Names are as in a Report (assembly/questions.py); `listeners` are addresses with their ports.
+
+    `loop` is as in runtime/loop.py.
+    """
 
     uptime_s: float = 0.0
+    loop: str = ""
     listeners: Mapping[str, str] = field(default_factory=dict)
     last_error: str | None = None
     counters: Mapping[str, int | Labelled] = field(default_factory=dict)

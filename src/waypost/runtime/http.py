@@ -12,14 +12,15 @@ Source: RFC 9110, 15.5.9 (408) and 15.6.4 (503); RFC 8446.
 """
 
 import asyncio
+import errno
 import logging
 import socket
 import ssl
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from aiohttp import ClientPayloadError, web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -49,6 +50,9 @@ class Limits:
 
 LIMITS: Final = Limits()
 BACKLOG: Final = 256  # connections that the kernel has accepted and we have not
+OUT_OF: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+AGAIN_S: Final = 1.0  # until connections are taken again, after one of those
+NUMERIC: Final = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
 FULL: Final = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 Secured = Callable[[], ssl.SSLContext]
@@ -71,23 +75,37 @@ class HttpServer:
         self._brief: set[_Connection] = set()  # those that aiohttp knows nothing of
         self._secured = secured
         self._handshakes: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.get_running_loop()
+        self._server: asyncio.Server | None = None  # of a listener that is not secured
+        self._again: asyncio.TimerHandle | None = None
         self.places = Places(limits.connections, limits.connections_per_source)
         self._lines = Buckets(1.0, 20)  # of the log, a second and at once
         self.done = 0  # handshakes
         self.failed: Counter[str] = Counter()  # by reason
 
     async def listen(self, host: str, port: int) -> None:
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self._connection, host, port, backlog=BACKLOG)
-        self.address = endpoint(self._server.sockets[0].getsockname())
+        if self._secured is None:
+            self._server = await self._loop.create_server(self._connection, host, port, backlog=BACKLOG)
+            self.address = endpoint(self._server.sockets[0].getsockname())
+            return
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=NUMERIC)[0]
+        self._listening = socket.create_server(address, family=family, backlog=BACKLOG)
+        self._listening.setblocking(False)
+        self.address = endpoint(self._listening.getsockname())
+        self._go_on()
 
     async def listen_on(self, bound: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_unix_server(self._connection, sock=bound, backlog=BACKLOG)
+        self._server = await self._loop.create_unix_server(self._connection, sock=bound, backlog=BACKLOG)
 
     async def close(self) -> None:
         """Take no connections, finish the requests under way, end."""
-        self._server.close()
+        if self._server is not None:
+            self._server.close()
+        else:
+            if self._again is not None:
+                self._again.cancel()
+            self._loop.remove_reader(self._listening.fileno())
+            self._listening.close()
         for connection in tuple(self._brief):
             connection.close()
         for handshake in self._handshakes:
@@ -96,38 +114,52 @@ class HttpServer:
         await self._runner.cleanup()
 
     def _connection(self) -> asyncio.Protocol:
+        return _Connection(self, self._made())
+
+    def _made(self) -> asyncio.Protocol:
         assert self._runner.server is not None
-        return _Connection(self, self._runner.server())
+        return self._runner.server()
 
-    @property
-    def is_secured(self) -> bool:
-        return self._secured is not None
+    def _accept(self) -> None:
+        """What has come to a secured listener: each has a place before its handshake begins."""
+        for _ in range(BACKLOG):
+            try:
+                accepted, address = self._listening.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                if error.errno not in OUT_OF:
+                    raise
+                log.error("no connection can be taken: %s", error.strerror)
+                self._loop.remove_reader(self._listening.fileno())
+                self._again = self._loop.call_later(AGAIN_S, self._go_on)
+                return
+            accepted.setblocking(False)
+            connection = _Connection(self, self._made())
+            if connection.admit(address):
+                task = self._loop.create_task(self._handshake(accepted, connection, address))
+                self._handshakes.add(task)
+                task.add_done_callback(self._handshakes.discard)
+            else:
+                accepted.close()
 
-    def secure(self, transport: asyncio.Transport, connection: "_Connection") -> None:
-        """Begin the handshake; connection.secured() follows, or the transport is closed."""
-        transport.pause_reading()  # until the handshake reads
-        task = asyncio.get_running_loop().create_task(self._handshake(transport, connection))
-        self._handshakes.add(task)
-        task.add_done_callback(self._handshakes.discard)
+    def _go_on(self) -> None:
+        self._loop.add_reader(self._listening.fileno(), self._accept)
 
-    async def _handshake(self, transport: asyncio.Transport, connection: "_Connection") -> None:
+    async def _handshake(self, accepted: socket.socket, connection: "_Connection", address: Sequence[str]) -> None:
         assert self._secured is not None
         try:
-            inside = await asyncio.get_running_loop().start_tls(
-                transport, connection, self._secured(), server_side=True, ssl_handshake_timeout=self._limits.handshake_s
+            await self._loop.connect_accepted_socket(
+                lambda: connection, accepted, ssl=self._secured(), ssl_handshake_timeout=self._limits.handshake_s
             )
         except (OSError, asyncio.CancelledError) as error:  # ssl.SSLError is an OSError
-            self._note(error, transport)
-            transport.abort()
+            self._note(error, address[0])
+            accepted.close()
             connection.gone()
             if isinstance(error, asyncio.CancelledError):
                 raise
-            return
-        if inside is None:  # closed meanwhile
-            connection.gone()
         else:
             self.done += 1
-            connection.secured(inside)
 
     def read_briefly(self, transport: asyncio.Transport, connection: "_Connection") -> Brief | None:
         """What reads a connection before aiohttp does; connection.forget() follows."""
@@ -139,14 +171,13 @@ class HttpServer:
     def forget(self, connection: "_Connection") -> None:
         self._brief.discard(connection)
 
-    def _note(self, error: BaseException, transport: asyncio.Transport) -> None:
+    def _note(self, error: BaseException, source: str) -> None:
         """Count it, and say what was wrong with a certificate: the peer hears no more than that it is let go."""
         reason = reason_of(error)
         self.failed[reason] += 1
         if reason == "certificate" and not self._lines.take("all", asyncio.get_running_loop().time()):
-            peer = transport.get_extra_info("peername")
             detail = getattr(error, "verify_message", "") or getattr(error, "reason", "")
-            log.warning("refused the certificate of %s: %s", peer[0] if peer else "a peer that has left", detail)
+            log.warning("refused the certificate of %s: %s", source, detail)
 
 
 class _Connection(asyncio.Protocol):
@@ -158,35 +189,27 @@ class _Connection(asyncio.Protocol):
         self._begun = False  # the inner one knows of the connection
         self._brief: Brief | None = None  # reads before the inner one does
         self._transport: asyncio.Transport | None = None  # that HTTP goes over
-        self._early = b""  # what came with the end of a handshake
         self._source: bytes | None = None  # under which a place is taken
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        transport = cast(asyncio.Transport, transport)  # uvloop's is one, and does not say so
-        assert self._inner is not None
-        source = source_of(transport.get_extra_info("peername"))
+    def admit(self, address: Any) -> bool:
+        """Whether there is a place for it; gone() gives it back."""
+        source = source_of(address)
         if self._server.places.admit(source):
             self._source = source
-            if self._server.is_secured:
-                self._server.secure(transport, self)
-            else:
-                self.secured(transport)
-            return
+            return True
         self._inner = None
-        if not self._server.is_secured:
-            transport.write(FULL)
-        transport.close()
+        return False
 
-    def secured(self, transport: asyncio.BaseTransport) -> None:
-        """What comes from now on is HTTP."""
-        if self._inner is not None:
-            self._transport = cast(asyncio.Transport, transport)
-            self._brief = self._server.read_briefly(self._transport, self)
-            if self._brief is None:
-                self._begin()
-            early, self._early = self._early, b""
-            if early:
-                self.data_received(early)
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """What comes from now on is HTTP; a secured one has a place since before its handshake."""
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is one, and does not say so
+        if self._source is None and not self.admit(transport.get_extra_info("peername")):
+            self._transport.write(FULL)
+            self._transport.close()
+            return
+        self._brief = self._server.read_briefly(self._transport, self)
+        if self._brief is None:
+            self._begin()
 
     def close(self) -> None:
         """Of one that the inner one does not know."""
@@ -213,9 +236,6 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._inner is None:
-            return
-        if self._transport is None:
-            self._early += data
             return
         if self._brief is not None:
             left = self._brief.receive(data)

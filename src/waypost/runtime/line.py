@@ -43,8 +43,8 @@ class Line(asyncio.Protocol):
         self._done: Done | None = None
         self._lost: Lost | None = None
         self._got = b""
-        self._until = self._loop.time() + idle_s
-        self._timer = self._loop.call_at(self._until, self._on_timer)
+        self._until = self._timer_at = self._loop.time() + idle_s
+        self._timer = self._loop.call_at(self._timer_at, self._on_timer)
 
     def post(self, request: bytes, done: Done, lost: Lost) -> None:
         """The whole request, head and body; one of the two is called later, once."""
@@ -52,9 +52,9 @@ class Line(asyncio.Protocol):
         assert self._done is None
         self._done, self._lost, self._got = done, lost, b""
         self._until = self._loop.time() + self._answer_s
-        if self._until < self._timer.when():
+        if self._until < self._timer_at:
             self._timer.cancel()
-            self._timer = self._loop.call_at(self._until, self._on_timer)
+            self._arm()
         self._transport.write(request)
 
     def abort(self) -> None:
@@ -124,8 +124,12 @@ class Line(asyncio.Protocol):
 
     def _on_timer(self) -> None:
         if self._loop.time() < self._until:  # something went over it meanwhile
-            self._timer = self._loop.call_at(self._until, self._on_timer)
+            self._arm()
         elif self._done is not None:
             self._fail(TimeoutError("it does not answer"))
         else:
             self._close()
+
+    def _arm(self) -> None:
+        self._timer_at = self._until
+        self._timer = self._loop.call_at(self._timer_at, self._on_timer)

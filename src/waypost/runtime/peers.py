@@ -166,6 +166,7 @@ class Peers:
         self._links: dict[str, Link] = {}
         self._own: list[Said] = []
         self._flushing: asyncio.TimerHandle | None = None
+        self._flushing_at = 0.0
         self._spelled: dict[int, tuple[Said, bytes]] = {}  # since the last flush, by id()
         self._tasks: set[asyncio.Task[None]] = set()
         self._counter = 0
@@ -248,9 +249,10 @@ class Peers:
 
     def _flush_at(self, when: float) -> None:
         """No later than that."""
-        if self._flushing is None or when < self._flushing.when():
+        if self._flushing is None or when < self._flushing_at:
             if self._flushing is not None:
                 self._flushing.cancel()
+            self._flushing_at = when
             self._flushing = self._loop.call_at(when, self._flush)
 
     def _queue(self, link: Link, message: Said) -> None:

@@ -88,6 +88,17 @@ def _adjtimex() -> int | None:
     return int(state) if state >= 0 else None
 
 
+def check_loop(running: Running) -> list[Finding]:
+    """On which event loop the running node is."""
+    if running.status is None or not running.status.loop:
+        return [skip("loop", "no node runs of which it could be seen on which event loop")]
+    if running.status.loop == "asyncio":
+        return [
+            fine("loop", "the node runs on asyncio; uvloop takes less of the processor: pip install 'waypost[fast]'")
+        ]
+    return [fine("loop", f"the node runs on {running.status.loop}")]
+
+
 def check_files(running: Running, limits: Path | None = None) -> list[Finding]:
     """How many files the node, or what is started from here, may have open."""
     whose, most = "a node started from here", resource.getrlimit(resource.RLIMIT_NOFILE)[0]
