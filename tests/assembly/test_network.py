@@ -9,8 +9,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from handmade import Rows
 
+from waypost.assembly.founders import FOUNDING
 from waypost.assembly.installation import Installation, Introduce, Introduced, Reach
-from waypost.assembly.network import FOUNDING, NO_QUORUM, VOTED, Network
+from waypost.assembly.network import NO_QUORUM, VOTED, Network
 from waypost.drip import calls
 from waypost.drip.allowance import POINTS_MAX
 from waypost.drip.guard import FORGED_COST

@@ -6,7 +6,7 @@ Source: design, Contracts, 3 and 5.
 from typing import Final
 
 from waypost.engine import Apply, Commit, Effect, Put
-from waypost.rd.questions import Announce, Busy
+from waypost.rd.questions import Announce, Busy, Exclude
 from waypost.record import Change, Hlc, HlcClock
 from waypost.record.feed import Feed
 
@@ -34,8 +34,10 @@ class Carrier:
     def handle_clock(self, now: float, wall_ms: int) -> None:
         self._read_at, self._wall_ms = now, wall_ms
 
-    def announce(self, id: int, announce: Announce, now: float) -> Busy | None:
+    def announce(self, id: int, announce: Announce | Exclude, now: float) -> Busy | None:
         """Busy at once, or None: applied() will name the question once the change is durable and applied."""
+        if isinstance(announce, Exclude):
+            return None  # there are no others
         if len(self._waiting) >= WAITING_MAX:
             return Busy(BUSY_RETRY, "the disk is behind: come back later")
         wall_ms = self._wall_ms + round((now - self._read_at) * 1000)

@@ -12,7 +12,9 @@ from waypost.assembly.carrier import BUSY_RETRY, RECORDS, ROOM, WAITING_MAX
 from waypost.drip.gossip import Restated
 from waypost.drip.mesh import Mesh
 from waypost.engine import Answer, Apply, Commit, Effect, Rows
-from waypost.rd.questions import Announce, Busy
+from waypost.rd.evictions import ROOM as EVICTED
+from waypost.rd.evictions import is_sound as is_eviction
+from waypost.rd.questions import Announce, Busy, Exclude
 from waypost.rd.sound import is_sound
 from waypost.record import Change
 from waypost.record.feed import Feed
@@ -27,10 +29,19 @@ class Carrying:
         self._mesh = mesh
         self._kept: dict[int, int] = {}  # change of this node alone -> the directory's question
         self._silent: dict[int, None] = {}  # questions of our own to the mesh
+        self._untold: dict[bytes, Exclude] = {}  # names, each once: no more than evictions
+        self._tell_at: float | None = None
         self._effects: list[Effect] = []
 
-    def announce(self, id: int, announce: Announce, now: float) -> Busy | None:
-        """Busy at once, or None: applied() will name the question once the change is durable and applied."""
+    def announce(self, id: int, announce: Announce | Exclude, now: float) -> Busy | None:
+        """Busy at once, or None: applied() will name the question once the change is durable and applied.
+
+        Of an exclusion nobody is told: it is announced now, or as soon as it can be.
+        """
+        if isinstance(announce, Exclude):
+            self._untold[announce.key] = announce
+            self._tell(now)
+            return None
         gossiped = self._mesh.store.get(ROOM, announce.key)
         is_gossiped = gossiped is not None and gossiped.value is not None
         if not announce.local and (is_gossiped or announce.value is not None):
@@ -42,6 +53,27 @@ class Carrying:
                 return busy
             self._silent[silent] = None
         return self._keep(id, announce, now)
+
+    def is_told(self, key: bytes) -> bool:
+        """Whether the mesh has an eviction of that name."""
+        return self._mesh.store.get(EVICTED, key) is not None
+
+    def _tell(self, now: float) -> None:
+        for key, exclude in list(self._untold.items()):
+            id = next(self._ids)
+            if self._mesh.announce(id, EVICTED, key, exclude.value, exclude.expires_ms, now) is not None:
+                self._tell_at = now + BUSY_RETRY
+                return
+            self._silent[id] = None
+            del self._untold[key]
+        self._tell_at = None
+
+    def handle_timer(self, now: float) -> None:
+        if self._tell_at is not None and now >= self._tell_at:
+            self._tell(now)
+
+    def next_timer(self) -> float | None:
+        return self._tell_at
 
     def applied(self, change: Change, now: float) -> int | None:
         """It is durable and its readers have it; the question of announce() that it answers, if there is one."""
@@ -86,4 +118,4 @@ class Carrying:
 
 def takes(namespace: str, key: bytes, value: bytes) -> bool:
     """Whether a gossiped namespace takes a record."""
-    return namespace == ROOM and is_sound(key, value)
+    return (namespace == ROOM and is_sound(key, value)) or (namespace == EVICTED and is_eviction(key, value))

@@ -35,8 +35,9 @@ from waypost.ledger.engine import LedgerEngine
 from waypost.rd import interface
 from waypost.rd.access import ANYTHING, decide_range, may_observe
 from waypost.rd.engine import Directory, Settings
+from waypost.rd.evictions import ROOM as EVICTED
 from waypost.rd.observation import Query
-from waypost.rd.questions import Announce, Announced, Fetch, Found, Lookup, Outcome, Question, Read, Refused
+from waypost.rd.questions import Announce, Announced, Exclude, Fetch, Found, Lookup, Outcome, Question, Read, Refused
 from waypost.record import Change
 from waypost.record.feed import Feed
 from waypost.record.gossiped import VALUE_MAX
@@ -108,6 +109,7 @@ class Assembly:
         if self._network is not None:
             self._network.restore(rows, now)
             self._directory.say(self._network.uncarried(rows))
+            self._directory.untold(self._network.is_told)
         if self._ledger is not None and self._network is not None:
             self._ledger.restore(rows, self._network.id, now)
             for change in self._feed.since(rows, VOTED, self._ledger.cursor):
@@ -190,6 +192,8 @@ class Assembly:
             self._directory.apply(change, now)
         elif self._network is not None:
             carrier = self._network
+            if change.room == EVICTED:
+                self._directory.excluded(change, now)
         answered = carrier.applied(change, now)
         if answered is not None:
             self._directory.answered(answered, Announced(), now)
@@ -294,7 +298,7 @@ class Assembly:
 
     def _put(self, id: int, question: object, now: float) -> None:
         """A question of the directory to whoever answers it."""
-        if isinstance(question, Announce):
+        if isinstance(question, Announce | Exclude):
             busy = self._carrier.announce(id, question, now)
             if busy is not None:
                 self._directory.answered(id, busy, now)

@@ -16,10 +16,9 @@ from dataclasses import replace
 from random import Random
 from typing import Final, get_args
 
-import msgspec
-
 from waypost.assembly.carrier import RECORDS, ROOM
 from waypost.assembly.carrying import Carrying, takes
+from waypost.assembly.founders import first_roster
 from waypost.assembly.installation import Installation, Introduce, Introduced, LetIn, Reach
 from waypost.assembly.showing import counted, measured, open_votes, peers_seen, tellers
 from waypost.drip import mesh
@@ -40,13 +39,12 @@ from waypost.drip.outcome import Outcome, State
 from waypost.drip.parcel import Said
 from waypost.drip.questions import Cancel, Claim, Consult, Force, Settle, ShowPeers, ShowVotes
 from waypost.drip.relay import Relay
-from waypost.drip.roster import NODE
 from waypost.drip.rules import Rules
 from waypost.drip.rumours import Beat, Probed, Rumour
 from waypost.drip.voter import Credentials
 from waypost.engine import Answer, Apply, Ask, Commit, Effect, Put, Rows
-from waypost.errors import StoreError
-from waypost.rd.questions import Announce, Busy
+from waypost.rd.evictions import ROOM as EVICTED
+from waypost.rd.questions import Announce, Busy, Exclude
 from waypost.record import (
     Change,
     Committed,
@@ -59,10 +57,8 @@ from waypost.record import (
 from waypost.record.feed import Feed
 from waypost.record.gossiped import Gossiped
 from waypost.record.roster import roster_in
-from waypost.record.vote import founding
 
 VOTED: Final = "voted"  # the room of what was voted on
-FOUNDING: Final = b"founding"
 NO_QUORUM: Final = "no quorum of voters can be reached"
 QUORUM_RETRY_S: Final = 1
 GUESTS_MAX: Final = 64  # nodes of no roster yet, whose URLs are known from what they asked
@@ -94,7 +90,9 @@ class Network:
     def restore(self, rows: Rows, now: float) -> None:
         """Raises StoreError if the disk knows of another network than it should."""
         self._begin(now)
-        self._founding = first = self._first(rows)
+        first, puts = first_roster(rows, self._me)
+        self._founding = first
+        self._effects += [Commit(puts=puts)] if puts else []
         roster = roster_in(first.record)
         self.id = network_of(roster)
         me = self._me
@@ -113,7 +111,7 @@ class Network:
             self._votes.begin(own.incarnation if founds and own else me.incarnation, now)
         assert self._votes.incarnation is not None
         author = Author(self.id, me.name, self._votes.incarnation, me.sign)
-        spaces = (ROOM,) if me.carries else ()
+        spaces = (ROOM, EVICTED) if me.carries else ()
         self._mesh = mesh.Mesh(self._rng, self._ids, author, me.verify, self._feed, spaces, is_sound=takes, voted=self)
         self._mesh.restore(rows, now)
         self._carrying = Carrying(self._ids, self._feed, self._mesh)
@@ -133,13 +131,14 @@ class Network:
 
     def handle_timer(self, now: float) -> None:
         self._begin(now)
-        for part in (self._votes, self._intents, self._mesh, self._literal):
+        for part in (self._votes, self._intents, self._mesh, self._carrying, self._literal):
             part.handle_timer(now)
 
     def next_timer(self) -> float | None:
         if not self._is_timed:
             self._is_timed = True
-            timers = [part.next_timer() for part in (self._votes, self._intents, self._mesh, self._literal)]
+            parts = self._votes, self._intents, self._mesh, self._carrying, self._literal
+            timers = [part.next_timer() for part in parts]
             self._timer = min((when for when in timers if when is not None), default=None)
         return self._timer
 
@@ -182,10 +181,14 @@ class Network:
 
     # the directory's carrier
 
-    def announce(self, id: int, announce: Announce, now: float) -> Busy | None:
+    def announce(self, id: int, announce: Announce | Exclude, now: float) -> Busy | None:
         """Busy at once, or None: applied() will name the question once the change is durable and applied."""
         self._begin(now)
         return self._carrying.announce(id, announce, now)
+
+    def is_told(self, key: bytes) -> bool:
+        """Whether all nodes are told of an eviction, or will be."""
+        return not self._me.carries or self._carrying.is_told(key)
 
     def uncarried(self, rows: Rows) -> list[bytes]:
         """What the directory's table has and the mesh does not: it was the embedded carrier's, or is of this node."""
@@ -432,16 +435,3 @@ class Network:
                 del self._guests[next(iter(self._guests))]
             self._guests[node] = member.url
             self._has_moved = True
-
-    def _first(self, rows: Rows) -> Committed:
-        """The network's first roster."""
-        stored = rows.get(NODE, FOUNDING)
-        given = self._me.founding
-        if stored is not None:
-            first = msgspec.json.decode(stored, type=Committed)
-            if given is not None and given != first:
-                raise StoreError("the database is of another network than keys/network.json")
-            return first
-        first = given or founding(self._me.alone())
-        self._effects.append(Commit(puts=(Put(NODE, FOUNDING, first.encode()),)))
-        return first

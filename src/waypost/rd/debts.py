@@ -7,7 +7,7 @@ Source: design, Contracts, 5.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from waypost.rd.announcing import Announcements, UnderWay
@@ -25,10 +25,20 @@ ROUNDING_MS: Final = 2  # that what was said may seem later than it was: it must
 
 
 class Debts:
-    """`record_octets_max` is what the carrier brings to other nodes; 0, any number."""
+    """`record_octets_max` is what the carrier brings to other nodes; 0, any number.
 
-    def __init__(self, registrations: Registrations, announcements: Announcements, record_octets_max: int) -> None:
+    `is_barred`: the registration was evicted, and this node is to say so, for it went on with it.
+    """
+
+    def __init__(
+        self,
+        registrations: Registrations,
+        announcements: Announcements,
+        record_octets_max: int,
+        is_barred: Callable[[Registration], bool],
+    ) -> None:
         self.record_octets_max = record_octets_max
+        self._is_barred = is_barred
         self._registrations = registrations
         self._announcements = announcements
         self._owed: dict[bytes, None] = {}  # names whose registration must be announced as it is
@@ -71,6 +81,8 @@ class Debts:
         registration = self._registrations.by_key.get(key)
         refreshed_ms = 0 if registration is None else self._registrations.refreshed_ms(registration)
         if refreshed_ms <= said_ms or self._announcements.get(key) is not None:
+            return False
+        if registration is None or self._is_barred(registration):
             return False
         self._overruled[key] = value or b"", refreshed_ms
         return True
@@ -117,7 +129,9 @@ class Debts:
             registration = self._owes(key, now)
             if registration is None or self._announcements.get(key):
                 continue
-            if self._registrations.is_past(registration, now):
+            if self._is_barred(registration):
+                yield UnderWay(key, None, Removed(), "removed")
+            elif self._registrations.is_past(registration, now):
                 yield UnderWay(key, None, Removed(), "forgotten")
             else:
                 yield self._restated(key, registration, now)
@@ -138,7 +152,7 @@ class Debts:
         if registration is None:
             return None
         owes = key in self._unsaid or key in self._overruled or self._registrations.owes(registration, now)
-        return registration if owes else None
+        return registration if owes or self._is_barred(registration) else None
 
     def _as_stored(self, registration: Registration) -> Record:
         return self._registrations.record(registration, registration.stored_ms)

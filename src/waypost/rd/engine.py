@@ -18,7 +18,7 @@ A step of the wall clock moves no deadline; it may only leave stored expiries th
 Source: RFC 9176, 5; design, Contracts, 5.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from random import Random
 from typing import Final, assert_never
 
@@ -33,7 +33,7 @@ from waypost.rd.brake import Brake
 from waypost.rd.changes import Changes, Settings
 from waypost.rd.clocks import Clocks
 from waypost.rd.debts import Debts
-from waypost.rd.evictions import Evictions, Row
+from waypost.rd.evictions import Evictions, Row, exclusion
 from waypost.rd.index import Registration
 from waypost.rd.observation import NOTHING, Plans
 from waypost.rd.parameters import require_registration
@@ -59,7 +59,7 @@ from waypost.rd.questions import (
     Renew,
 )
 from waypost.rd.reading import Reading
-from waypost.rd.record import decode
+from waypost.rd.record import decode, key_of
 from waypost.rd.registrations import Registrations
 from waypost.rd.simple import Simple
 from waypost.record import Change, Hlc
@@ -100,12 +100,13 @@ class Directory:
         self._registrations = Registrations(self._clocks, settings.grace_s, settings.node)
         self._brake = Brake(settings.brake_share, settings.brake_hold_s)
         self._announcements = Announcements(max(settings.grace_s, self._brake.longest()) + KEEP_MORE)
-        self._evictions = Evictions(self._clocks)
+        self._evictions = Evictions(self._clocks, is_alone=not settings.node)
         self._changes = Changes(rng, settings, self._registrations, self._announcements)
         self._simple = Simple(ids, settings.document_octets_max) if settings.simple else None
         self._reading = Reading(self._registrations.index, self._evictions, decide)
         self.plans = Plans(self._registrations.index)
-        self._debts = Debts(self._registrations, self._announcements, settings.record_octets_max)
+        self._node = settings.node
+        self._debts = Debts(self._registrations, self._announcements, settings.record_octets_max, self._is_barred)
         self._placed = False  # what was restored waits for the wall clock
         self._counters = dict.fromkeys(COUNTERS, 0)
         self._now = 0.0
@@ -193,6 +194,20 @@ class Directory:
             self._brake.count(now, len(self._registrations.index.visible) + 1)
         self.plans.compare(before, self.plans.view(new), now)
         self._debts.owe(change.key, now)
+
+    def excluded(self, change: Change, now: float) -> None:
+        """Some node keeps a name out, or lets it back in: it is durable."""
+        self._now = now
+        puts = self._evictions.told(change.key, change.value)
+        self._effects += [Commit(puts=puts)] if puts else []
+        self._debts.owe(change.key, now)
+        self._pay(now)
+
+    def untold(self, known: Callable[[bytes], bool]) -> None:
+        """After restore(): tell the other nodes of the evictions that are not `known` to them."""
+        for key, row in self._evictions.rows().items():
+            if not known(key):
+                self._exclude(key, row)
 
     def review(self) -> None:
         """The policy has changed: lookups under way are decided anew.  Changes that wait are, when they go on."""
@@ -378,15 +393,26 @@ class Directory:
         if isinstance(puts, Busy):
             return puts
         self._effects.append(Commit(puts=puts))
+        self._exclude(registration.key, row)
         return self._change(id, Remove(question.location, who=question.who, evicts=True), now)
 
     def _readmit(self, id: int, question: Readmit) -> Outcome | None:
         kept = self._evictions.find(question.id)
         if kept is None or decide_one(self._decide, question, kept.d, kept.ep, None) is not None:
             return absent(self._decide, question, f"nobody is kept out under {question.id[:64]}")
+        self._exclude(key_of(kept.d, kept.ep), None)
         puts = self._evictions.readmit(question.id)
         self._effects.append(Commit(puts=puts, then=(Answer(id, Removed()),)))
         return None
+
+    def _exclude(self, key: bytes, row: Row | None) -> None:
+        if self._node:  # there are others
+            self._effects.append(Ask(next(self._ids), exclusion(key, row)))
+
+    def _is_barred(self, registration: Registration) -> bool:
+        """It was evicted, and is this node's to end."""
+        ours = self._node != "" and registration.node == self._node
+        return ours and self._evictions.bars(registration.key, registration.location)
 
     def _announce(self, under_way: UnderWay) -> None:
         id = next(self._ids)

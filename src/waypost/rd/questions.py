@@ -356,6 +356,18 @@ class Announce:
 
 
 @dataclass(frozen=True, slots=True)
+class Exclude:
+    """Have all nodes that hold this directory keep a name out, as `value` says; None: let it back in.
+
+    Nobody answers: it is told as soon as that can be.  It may be forgotten at `expires_ms`, wall-clock time.
+    """
+
+    key: bytes
+    value: bytes | None
+    expires_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Announced:
     pass
 
