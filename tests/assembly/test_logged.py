@@ -11,6 +11,7 @@ from waypost.ledger.policy import Policy
 from waypost.ledger.proof import ProofFile, verify_proof
 from waypost.ledger.questions import Prove, ShowLog, Shown
 from waypost.record import Committed, Place
+from waypost.record.feed import FEED
 from waypost.sim.installed import Party
 from waypost.sim.notaries import cosigner_key, entries_of, log_key
 from waypost.sim.people import Fast
@@ -67,6 +68,7 @@ def test_a_start_goes_on_in_the_feed_where_the_log_ended(party: Party) -> None:
         while not any(b"version %d" % version in row for row in party.rows("berta", HISTORY).values()):
             party.run(0.0001)
         assert commits(party, "berta")[-1] == (BOAT, version - 1)
+        assert not any(b"version" in row for row in party.rows("berta", FEED).values()), "it is stored twice"
         berta.crash()
         berta.start()
         party.run(8.0)

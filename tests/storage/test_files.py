@@ -57,17 +57,32 @@ def test_all_files_are_written_before_the_first_is_synced_and_synced_before_the_
     assert seen[-2:] == [("a", named), ("b", named)]
 
 
+def test_a_new_directory_has_its_name_durably_before_a_file_in_it_has(tmp_path: Path) -> None:
+    root, seen = tmp_path.resolve(), list[tuple[str, bool]]()
+
+    def sync(descriptor: int) -> None:
+        place = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+        if place.is_relative_to(root):
+            seen.append((str(place.relative_to(root)), (root / "a/b/1").exists()))
+
+    Files(root, sync).write([PutFile("a/b/1", b"1")])
+    assert list(dict.fromkeys(seen)) == [(".", False), ("a", False), ("a/b/.1.new", False), ("a/b", True)]
+
+
 def test_many_files_are_not_open_at_once(tmp_path: Path) -> None:
     most = 0
 
+    def are_open() -> int:
+        return len(os.listdir("/proc/self/fd"))
+
     def sync(descriptor: int) -> None:
         nonlocal most
-        most = max(most, descriptor)
+        most = max(most, are_open())
 
-    before = os.open(tmp_path, os.O_RDONLY)
-    os.close(before)
+    before = are_open()
     Files(tmp_path, sync).write(PutFile(f"{number}", b"%d" % number) for number in range(OPEN_MAX + 10))
-    assert most < before + OPEN_MAX + 10
+    assert most == before + OPEN_MAX
+    assert are_open() == before
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {
         f"{number}": b"%d" % number for number in range(OPEN_MAX + 10)
     }
