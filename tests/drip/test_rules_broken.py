@@ -17,13 +17,13 @@ StormOver = Callable[[int, Rules], Mesh]
 
 # breakage, storm, pinned seed, the invariants that it breaks there, seeds to search
 BREAKAGES: list[tuple[Rules, StormOver, int, str, int]] = [
-    (breakages.Forgets(), fixed_storm, 17, "I5", 500),
+    (breakages.Forgets(), fixed_storm, 25, "I5", 500),
     (breakages.RoundZeroForEverybody(), fixed_storm, 3, "I1", 50),
     (breakages.NoPromiseCheck(), fixed_storm, 0, "I5", 20),
     (breakages.NoAdoption(), fixed_storm, 13, "I1", 100),
     (breakages.NoSeal(), roster_storm, 0, "I14", 20),
     (breakages.NoMerge(), hasty_storm, 21, "I1", 100),
-    (breakages.RoundZeroOverMerged(), hasty_storm, 23, "I1", 1_000),
+    (breakages.RoundZeroOverMerged(), hasty_storm, 10, "I1", 1_000),
     (breakages.ReachableQuorum(), fixed_storm, 0, "I3, I7", 20),
 ]
 NAMES = [type(rules).__name__ for rules, *_ in BREAKAGES]

@@ -7,8 +7,8 @@ Source: notes on DRiP, 4.4 (initiator).
 
 from dataclasses import dataclass, field
 
-from waypost.drip.messages import Proposal
-from waypost.record import Ballot, Matter, Record, Vote
+from waypost.drip.messages import Poll, Proposal, VoteCall
+from waypost.record import Ballot, Committed, Matter, Place, Record, Vote
 
 
 @dataclass(slots=True)
@@ -37,4 +37,12 @@ class Attempt:
     denials: dict[str, str] = field(default_factory=dict)
     finals: dict[Record, dict[str, None]] = field(default_factory=dict)  # who will never have a record, in this term
     refusals: dict[str, None] = field(default_factory=dict)
+    bare: dict[str, None] = field(default_factory=dict)  # voters that were asked without the version before
     counters: dict[str, tuple[int, int]] = field(default_factory=dict)  # each voter's, when the question left
+
+    def question(self, place: Place, base: Committed | None) -> Poll | VoteCall:
+        """The last one; `base` is the version before."""
+        return self.poll(place, base) if self.value is None else VoteCall(self.value, self.ballot, base)
+
+    def poll(self, place: Place, base: Committed | None) -> Poll:
+        return Poll(*place, self.version, self.ballot, base)

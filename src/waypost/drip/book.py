@@ -22,6 +22,7 @@ from msgspec import Struct
 from waypost.drip.gaps import Gap, Gaps, ReadRows
 from waypost.drip.messages import Proposal
 from waypost.drip.outbox import Outbox
+from waypost.drip.outcome import Outcome, State
 from waypost.drip.shelf import Shelf
 from waypost.engine import Rows
 from waypost.record import NEVER, ROSTER, Ballot, Certificate, Committed, Mark, Place, Proof, Record
@@ -144,6 +145,16 @@ class Book:
                     committed = msgspec.json.decode(value, type=Committed)
                     known = self.hash_of(committed), committed.record.txid
         return known
+
+    def became(self, record: Record) -> Outcome:
+        """What became of a record whose version is over; of one not learnt, the version after it tells."""
+        place, hash = record.place, record.hash(self._network)
+        held, was = self.committed.get(place), self.past(place, record.version)
+        if was is not None:
+            return Outcome(State.COMMITTED if was[0] == hash else State.LOST, held)
+        if held is not None and held.record.version == record.version + 1:
+            return Outcome(State.COMMITTED if held.record.prev == hash else State.LOST, held)
+        return Outcome(State.UNKNOWN, held, "the version is too long ago")
 
     def take(self, committed: Committed) -> None:
         """A verified version, newer than the one held; the vote for it is over."""

@@ -90,7 +90,9 @@ class Yes(Struct, frozen=True, tag="yes", gc=False):
 
 
 class No(Struct, frozen=True, tag="no", omit_defaults=True, gc=False):
-    """`committed` is what made the version stale; `rosters` are those after the ballot's epoch.
+    """`committed` is what made the version stale, None where it is the voter that lacks the version before.
+
+    `rosters` are those after the ballot's epoch.
 
     `final`: this voter has not accepted the record that it was asked about, and in this term never will.
     """

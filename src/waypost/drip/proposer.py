@@ -17,10 +17,11 @@ from typing import Final
 import msgspec
 
 from waypost.drip.attempt import Attempt
+from waypost.drip.bases import Bases
 from waypost.drip.book import Book
 from waypost.drip.citing import AGAIN_S
 from waypost.drip.counting import Counting
-from waypost.drip.messages import Nack, No, Poll, Promise, VoteCall, Yes, place_of
+from waypost.drip.messages import Nack, No, Promise, VoteCall, Yes, place_of
 from waypost.drip.outbox import Outbox
 from waypost.drip.outcome import Outcome, State
 from waypost.drip.roster import Electorate
@@ -82,6 +83,7 @@ class Proposer:
         self._waiting: dict[Place, list[tuple[Record, int | None, float, bool]]] = {}
         self._unjudged = Unjudged()
         self._deadlines: Deadlines[Place] = Deadlines()
+        self._bases = Bases(book)
 
     def __len__(self) -> int:
         return len(self._attempts)
@@ -123,6 +125,7 @@ class Proposer:
 
     def learnt(self, place: Place, now: float) -> None:
         """The book has a newer version of a key."""
+        self._bases.learnt(place, now)
         attempt = self._attempts.get(place)
         if attempt is not None and self._book.version(place) >= attempt.version:
             self._settle(place, attempt, now)
@@ -153,7 +156,7 @@ class Proposer:
         alive = (item for item in attempt.promises.values() if item and not self._is_dead(attempt, item.record, now))
         value = self._rules.adopt(alive, attempt.record)
         if value is not None:
-            self._call(place, attempt, value)
+            self._call(place, attempt, value, now)
         else:
             is_out = attempt.about is not None and attempt.about in attempt.finals  # who accepted it may yet find a way
             state = State.UNKNOWN if is_out else State.DENIED
@@ -196,6 +199,9 @@ class Proposer:
         place = place_of(no)
         attempt = self._awaiting(place, no.version, no.ballot, node)
         if attempt is None or no.reason in ("stale", "epoch"):
+            lacked = self._bases.lacked(place, attempt, node, no) if attempt else None
+            if attempt and lacked:
+                self._outbox.tell_now(node, attempt.question(place, lacked))
             return
         attempt.denial = no.detail or no.reason
         if attempt.value is not None and no.reason != "busy":
@@ -268,7 +274,7 @@ class Proposer:
         place, held = record.place, self._book.committed.get(record.place)
         version = self._book.version(place)
         if record.version <= version:
-            self._answer(id, self._past(record))
+            self._answer(id, self._book.became(record))
         elif record.version > version + 1:
             self._answer(id, Outcome(State.DENIED, held, "the version before it is not committed here"))
         elif place in self._book.stopped:
@@ -295,16 +301,6 @@ class Proposer:
             else:
                 self._open(place, now)
 
-    def _past(self, record: Record) -> Outcome:
-        """What became of a record whose version is over; of one not learnt, the version after it tells."""
-        place, hash = record.place, record.hash(self._credentials.network)
-        held, was = self._book.committed.get(place), self._book.past(place, record.version)
-        if was is not None:
-            return Outcome(State.COMMITTED if was[0] == hash else State.LOST, held)
-        if held is not None and held.record.version == record.version + 1:
-            return Outcome(State.COMMITTED if held.record.prev == hash else State.LOST, held)
-        return Outcome(State.UNKNOWN, held, "the version is too long ago")
-
     def _open(self, place: Place, now: float) -> None:
         """Rule 1: the home uses round 0 once for a version and term, remembered on disk; anybody else asks first.
 
@@ -321,7 +317,7 @@ class Proposer:
         self._book.save_rounds(place, msgspec.structs.replace(rounds, zero=True))
         attempt.ballot = Ballot(epoch, 0, me)
         assert attempt.record is not None
-        self._call(place, attempt, attempt.record)
+        self._call(place, attempt, attempt.record, now)
         self._arm(place, attempt, now + self._vote_s())
 
     def _poll(self, place: Place, now: float) -> None:
@@ -336,13 +332,14 @@ class Proposer:
         attempt.value, attempt.matter, attempt.is_backing_off = None, None, False
         attempt.promises, attempt.refusals = {}, {}
         attempt.counters = self._counting.counters()
-        poll = Poll(*place, attempt.version, attempt.ballot, self._book.committed.get(place))
-        for name in self._others(self._electorate.roster):
+        others = self._others(self._electorate.roster)
+        poll = attempt.poll(place, self._bases.along(place, attempt, others, now))
+        for name in others:
             self._outbox.tell(name, poll)
         self._voter.receive_poll(self._electorate.name, poll)
         self._arm(place, attempt, now + self._vote_s())
 
-    def _call(self, place: Place, attempt: Attempt, value: Record) -> None:
+    def _call(self, place: Place, attempt: Attempt, value: Record, now: float) -> None:
         """Rule 2: the vote.
 
         A ballot is on disk before it leaves: round 0 together with this node's own vote, others since their poll.
@@ -353,9 +350,10 @@ class Proposer:
         attempt.counters = self._counting.counters()
         roster = self._electorate.known(attempt.ballot.epoch)
         assert roster is not None
-        call = VoteCall(value, attempt.ballot, self._book.committed.get(place))
+        others = self._others(roster)
+        call = VoteCall(value, attempt.ballot, self._bases.along(place, attempt, others, now))
         tell = self._outbox.tell_now if attempt.ballot.round else self._outbox.tell
-        for name in self._others(roster):
+        for name in others:
             tell(name, call)
         self._voter.receive_vote(self._electorate.name, call)
 
@@ -413,7 +411,7 @@ class Proposer:
         return self._timers.vote_s * self._rng.uniform(1.0, 1.25)
 
     def _settle(self, place: Place, attempt: Attempt, now: float) -> None:
-        outcome = self._past(attempt.about) if attempt.about else self._unknown(place, attempt)
+        outcome = self._book.became(attempt.about) if attempt.about else self._unknown(place, attempt)
         self._finish(place, attempt, outcome, now, is_known=True)
 
     def _finish(self, place: Place, attempt: Attempt, outcome: Outcome, now: float, *, is_known: bool = False) -> None:

@@ -29,7 +29,7 @@ from waypost.drip.outbox import Outbox
 from waypost.drip.roster import Electorate
 from waypost.drip.rules import Rules
 from waypost.errors import WireError
-from waypost.record import NEVER, ROSTER, Ballot, Cited, Matter, Place, Record, Sign, Verify, Vote, roster_in
+from waypost.record import NEVER, ROSTER, Ballot, Cited, Committed, Matter, Place, Record, Sign, Verify, Vote, roster_in
 from waypost.record.vote import cast
 
 SKEW_MAX_MS: Final = 30_000  # how far a record's clock may be ahead of a voter's (notes, 4.5)
@@ -85,7 +85,7 @@ class Voter:
 
     def receive_poll(self, node: str, poll: Poll) -> None:
         place = place_of(poll)
-        if poll.ballot.round == 0 or not self._may_answer(node, place, poll.version, poll.ballot):
+        if poll.ballot.round == 0 or not self._may_answer(node, place, poll.version, poll.ballot, poll.base):
             return
         instance = self._book.instance(place)
         if not self._rules.may_promise(poll.ballot, instance.promised):
@@ -97,7 +97,7 @@ class Voter:
 
     def receive_vote(self, node: str, call: VoteCall) -> None:
         record, ballot = call.record, call.ballot
-        if not self._may_answer(node, record.place, record.version, ballot):
+        if not self._may_answer(node, record.place, record.version, ballot, call.base):
             return
         instance = self._book.instance(record.place)
         if instance.accepted == Proposal(ballot, record) and instance.mark:  # the same vote again
@@ -181,7 +181,7 @@ class Voter:
             is_open = self._book.instance(place).accepted is not None
             self._outbox.tell(node, ReadAnswer(read.id, read.epoch, self._book.committed.get(place), is_open))
 
-    def _may_answer(self, node: str, place: Place, version: int, ballot: Ballot) -> bool:
+    def _may_answer(self, node: str, place: Place, version: int, ballot: Ballot, base: Committed | None) -> bool:
         """Rules 1 and 2; the engine has learnt what the question brought with it."""
         electorate, book = self._electorate, self._book
         last_term = electorate.known(ballot.epoch) if ballot.epoch < electorate.term else None
@@ -197,6 +197,8 @@ class Voter:
             self._outbox.tell_now(node, self._no(place, version, ballot, "stale", ""))
             return False
         if book.version(place) < version - 1:
+            if base is None and electorate.may_vote(ballot.epoch):  # whoever asks has it, and asks again with it
+                self._outbox.tell_now(node, No(*place, version, ballot, "stale", "", None, ()))
             return False
         if place in book.stopped:
             self._outbox.tell_now(node, self._no(place, version, ballot, "stopped", "a voter signed two records"))
