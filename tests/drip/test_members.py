@@ -7,9 +7,11 @@ from random import Random
 import msgspec
 import pytest
 
+from waypost.drip.history import CAPABILITY as HISTORY
 from waypost.drip.members import (
     ALL_MAX,
     BEAT_EVERY,
+    CAPABILITIES,
     MISSES_MAX,
     PROBED_FOR_MAX,
     PROBERS,
@@ -73,6 +75,16 @@ class Watch:
 @pytest.fixture
 def watch() -> Watch:
     return Watch()
+
+
+def test_who_can_do_what_is_known_of_the_living_by_their_beats(watch: Watch) -> None:
+    watch.run(1.0)
+    assert watch.members.capable(HISTORY) == ()
+    for name in "cd":
+        beat = Beat(9, True, "active", 1, 1, WALL_MS, Moment(0, WALL_MS), ROOT, WIRE, (HISTORY,))
+        watch.members.receive_beat(name, beat, own(1.0), 1.0)
+    assert watch.members.capable(HISTORY) == ("c", "d")
+    assert HISTORY in CAPABILITIES
 
 
 def test_everybody_that_is_watched_is_beaten_to_every_five_seconds(watch: Watch) -> None:

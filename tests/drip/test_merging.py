@@ -244,6 +244,19 @@ def test_pages_of_the_two_ways_are_never_mixed() -> None:
     assert not dora.drip.is_voting
 
 
+@pytest.mark.parametrize("roots", [None, {}], ids=["of everything", "of open votes"])
+def test_a_last_page_counts_after_those_before_it_alone(roots: dict[str, str] | None) -> None:
+    """It may be of a question from before a restart."""
+    dora = newcomer()
+    for name in SOURCES[:2]:
+        dora.hear(name, SealSnapshot(1, START, (), ("names", "100"), roots))
+        assert dora.hear(name, SealSnapshot(1, ("names", "150"), (), None, roots)) == []
+    assert not dora.drip.is_voting
+    for name in SOURCES[:2]:
+        dora.hear(name, SealSnapshot(1, ("names", "100"), (), None, roots))
+    assert dora.drip.is_voting
+
+
 def test_an_entry_that_cannot_be_verified_yet_does_not_count_as_told() -> None:
     """Else what was accepted after it would be left out."""
     third = committed(next_roster(SECOND, ("anna",)), "anna", "dora", ballot=Ballot(2, 1, "anna"))

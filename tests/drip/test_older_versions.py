@@ -8,7 +8,7 @@ from people import record
 
 from waypost.drip.book import BARE, HISTORY, RECENT_MAX, RECORDS, history_key, row_key
 from waypost.drip.gaps import GAPS
-from waypost.drip.history import ANSWER_S, EVERY_MAX
+from waypost.drip.history import ANSWER_S, EVERY, EVERY_MAX
 from waypost.drip.messages import PARCEL_MAX, VERSIONS_MAX, WANTED_MAX, History, HistoryRequest, Past, Wanted
 from waypost.drip.outcome import Outcome, State
 from waypost.engine import Commit, Put
@@ -241,23 +241,39 @@ def test_a_version_of_which_nobody_has_more_is_kept_as_its_certificate() -> None
     assert versions(emma) == [1, 2, 4, 5]
 
 
-def test_who_does_not_answer_or_has_nothing_is_not_asked_for_ever() -> None:
-    """The pause grows, and another is asked about other gaps."""
+def test_who_does_not_answer_is_asked_again_after_a_while() -> None:
+    dora = late(story(3), 3)
+    times = [when for when, _ in asks(dora, 40.0, answers=False)]
+    assert {round(later - earlier) for earlier, later in pairwise(times)} == {round(ANSWER_S)}
+    assert len(times) == 10
+
+
+def test_answers_that_bring_nothing_make_the_pause_longer_and_one_that_brings_something_ends_that() -> None:
     told = story(3)
-    dora = late(told, 3)
-    asked: list[float] = []
-    until = dora.now + 120.0
-    while dora.now < until:
-        dora.wait(0.1)
-        asked += [dora.now] * len(dora.says(HistoryRequest))
-    pauses = [round(later - earlier, 1) for earlier, later in pairwise(asked)]
-    assert pauses[0] <= 2 * ANSWER_S
-    assert max(pauses) <= max(ANSWER_S, EVERY_MAX) + 0.2
-    assert len(asked) < 40
-    anna = Hand("anna")
+    dora, anna = late(told, 3), Hand("anna")
+    times = [when for when, _ in asks(dora, 120.0, answers=True)]
+    pauses = [later - earlier for earlier, later in pairwise(times)]
+    assert pauses[0] < 2 * EVERY + 0.2
+    assert max(pauses) < EVERY_MAX + 0.2
+    assert len(times) < 20
     anna.learn(*told)
     closed(dora, anna)
     assert versions(dora) == [1, 2, 3]
+    dora.learn(committed(record("5", committed(record("4", told[2].record, txid=4)).record, txid=5)))
+    assert asks(dora, 2 * EVERY, answers=False)
+
+
+def asks(hand: Hand, seconds: float, *, answers: bool) -> list[tuple[float, HistoryRequest]]:
+    """When it asked anna, who has nothing, and what."""
+    asked: list[tuple[float, HistoryRequest]] = []
+    until = hand.now + seconds
+    while hand.now < until:
+        hand.wait(0.1)
+        for message in [message for _, message in hand.told if isinstance(message, HistoryRequest)]:
+            asked.append((hand.now, message))
+            if answers:
+                hand.hear("anna", History(message.id, ()))
+    return asked
 
 
 def test_a_gap_that_nobody_can_close_leaves_the_others_their_turn() -> None:

@@ -179,7 +179,6 @@ class Book:
     def add(self, committed: Committed) -> None:
         """A verified version that is older than the one held."""
         record = committed.record
-        self._note(committed, record.place)
         self._outbox.put(HISTORY, history_key(record.place, record.version), committed.encode())
 
     def add_bare(self, certificate: Certificate) -> None:
