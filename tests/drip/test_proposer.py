@@ -405,6 +405,25 @@ def test_a_record_from_long_ago_is_closed_if_somebody_has_it_and_else_denied(ann
     assert outcome.state == State.COMMITTED
 
 
+def test_one_that_was_kept_for_its_author_is_proposed_however_old_it_is(anna: Hand) -> None:
+    late = record("off", LAMP, wall_ms=WALL_MS - 10**9)
+    anna.drip.claim(late, anna.now, was_kept=True)
+    anna.settle()
+    assert anna.calls().record == late
+
+
+def test_so_it_is_when_it_had_to_wait_for_another(anna: Hand) -> None:
+    late = record("off", LAMP, wall_ms=WALL_MS - 10**9)
+    anna.claim(OFF)
+    anna.wait(5.0)
+    anna.drip.claim(late, anna.now, was_kept=True)
+    anna.settle()
+    anna.wait(4.95)
+    anna.wait(0.1)  # the other's time is over
+    promises(anna, ("berta", None), ("carla", None))
+    assert anna.calls().record == late
+
+
 def test_the_same_record_again_is_committed_once(anna: Hand) -> None:
     """Notes 3.4: a unique id for each write."""
     later = committed(OFF, ballot=Ballot(1, 0, "anna"))

@@ -192,7 +192,7 @@ def tell_of_tokens(story: Story) -> None:
 
 def tell_of_records(story: Story) -> None:
     key = story.secret("network.pem", story.lines["init"][0]["operator_key"])
-    story.call("claim", "lamp", "coap://[2001:db8::1]", "--key", key)
+    story.call("claim", "lamp", "coap://[2001:db8::1]", "--queue", "--key", key)
     story.call("claim", "lamp", "late", "--if-version", "0", "--key", key, code=4, fails=False)
     story.call("find", "--record", "lamp", "--quorum")
     heir = story.secret("heir.pem", write_private(make_ed25519()).decode())
