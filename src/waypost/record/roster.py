@@ -187,8 +187,16 @@ _decoder: Final = msgspec.json.Decoder(Roster)
 
 @lru_cache(maxsize=16)
 def _decoded(value: str) -> Roster:
-    """The same few rosters are looked at for every new key."""
-    return Roster.of(value)
+    """The same few rosters are looked at for every new key.  Most members are as they were in the epoch before."""
+    roster = Roster.of(value)
+    voters, learners = (tuple(map(_known, members)) for members in (roster.voters, roster.learners))
+    return msgspec.structs.replace(roster, voters=voters, learners=learners)
+
+
+@lru_cache(maxsize=2 * (VOTERS_MAX + LEARNERS_MAX))
+def _known(member: Member) -> Member:
+    """An equal one, which other rosters have: a node keeps those of all epochs."""
+    return member
 
 
 def _packed(data: bytes) -> str:
