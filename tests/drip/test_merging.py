@@ -123,6 +123,18 @@ def test_every_namespace_is_compared() -> None:
     assert dora.drip.committed(("others", "lamp")) == other
 
 
+def test_rosters_are_told_by_themselves() -> None:
+    """One that lets in a learner is no difference to be waited for."""
+    dora, sources = newcomer(*MANY), voters(*MANY)
+    third = next_roster(SECOND, ("anna", "dora", "emma"), ("berta", "carla", "frieda"))
+    for hand in sources.values():
+        hand.learn(SECOND, committed(third, "anna", "emma", ballot=ANNA_2, counter=0))
+        assert hand.drip.epoch == 3
+    said = merge(dora, sources)
+    assert dora.drip.is_voting
+    assert kinds(said) == {"SealRequest": 3, "SealSnapshot": 3}
+
+
 def test_what_was_accepted_comes_first_and_keeps_to_its_version() -> None:
     """A vote that was open: its record is told, with what it follows."""
     sources = voters(*MANY)
