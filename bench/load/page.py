@@ -10,6 +10,11 @@ from statistics import median
 from textwrap import fill
 from typing import Any
 
+import msgspec
+
+from load.servers import LOOP
+from waypost.runtime.loop import Wanted, kind_of, maker
+
 Report = dict[str, Any]
 
 WIDTH = 118
@@ -40,11 +45,18 @@ def machine(folder: Path) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "kernel": f"{platform.system()} {platform.release()}",
-        "python": platform.python_version(),
+        "python": f"{platform.python_version()} on {loop()}",
         "sqlite": sqlite3.sqlite_version,
         "load": round(os.getloadavg()[0], 1),
         "fdatasync_ms": round(fdatasync_ms(folder), 2),
     }
+
+
+def loop() -> str:
+    """The event loop that our nodes run on, as the environment says."""
+    made = maker(msgspec.convert(os.environ.get(LOOP, "auto"), Wanted))()
+    made.close()
+    return kind_of(made)
 
 
 def fdatasync_ms(folder: Path) -> float:

@@ -19,6 +19,7 @@ HOST = "127.0.0.1"
 START_S = 15.0
 STOP_S = 60.0  # a million registrations take a while to be let go
 UNLIMITED = "1000000000"
+LOOP = "WAYPOST_LOOP"  # says on which event loop our nodes are measured; the page tells
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def libcoap() -> Iterator[Server | None]:
 def process(
     command: list[str], settings: dict[str, str], stdout: int = subprocess.DEVNULL, stderr: int | None = None
 ) -> Iterator[subprocess.Popen[str]]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("WAYPOST_")}
+    environment = {name: value for name, value in os.environ.items() if name == LOOP or not name.startswith("WAYPOST_")}
     with subprocess.Popen(command, env=environment | settings, stdout=stdout, stderr=stderr, text=True) as child:
         try:
             yield child
