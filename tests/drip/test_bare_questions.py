@@ -71,6 +71,7 @@ def test_no_other_answer_brings_it(anna: Hand) -> None:
     anna.claim(OFF)
     assert anna.hear("berta", No(*PLACE, 2, HOME, "stale", "", FIRST, ())) == []
     assert anna.hear("berta", No(*PLACE, 2, HOME, "busy", "", None, ())) == []
+    assert anna.hear("berta", No(*PLACE, 2, HOME, "epoch", "", None, ())) == []
 
 
 def test_who_has_it_already_is_not_shown_it(anna: Hand) -> None:
@@ -93,6 +94,19 @@ def test_a_poll_leaves_it_out_and_so_does_the_vote_that_follows() -> None:
     dora.settle()
     assert set(questions(dora, VoteCall).values()) == {None}
     assert dora.hear("carla", No(*PLACE, 2, ballot, "stale", "", None, ())) == [VoteCall(OFF, ballot, FIRST)]
+
+
+def test_the_vote_that_follows_leaves_out_what_went_along_with_the_poll() -> None:
+    dora = Hand("dora")
+    dora.learn(FIRST)
+    dora.claim(OFF)
+    assert set(questions(dora, Poll).values()) == {FIRST}
+    (ballot,) = {message.ballot for _, message in dora.told if isinstance(message, Poll)}
+    dora.told = []
+    for name in ("anna", "berta"):
+        dora.drip.hear(name, (Promise(*PLACE, 2, ballot, 1, None),), dora.now)
+    dora.settle()
+    assert set(questions(dora, VoteCall).values()) == {None}
 
 
 def test_what_was_tried_before_brings_it_again(anna: Hand) -> None:

@@ -181,3 +181,11 @@ def test_any_octets_are_a_key_or_raise_wire_error(data: bytes) -> None:
     for read in (keys.read_private, keys.read_public):
         with pytest.raises(WireError):
             read(data)
+
+
+@given(st.binary(max_size=2_000))
+def test_a_signer_makes_what_its_key_makes(message: bytes) -> None:
+    key = keys.make_ed25519()
+    signature = keys.signer(key)(message)
+    assert signature == key.sign(message)
+    assert keys.verifies(key.public_key().public_bytes_raw(), signature, message)

@@ -9,7 +9,7 @@ from waypost.config import Config
 from waypost.drip.gaps import ReadRows
 from waypost.drip.literal import Peer as LiteralPeer
 from waypost.identity.certificates import identity_of, read_certificates
-from waypost.identity.keys import verifies
+from waypost.identity.keys import signer, verifies
 from waypost.ledger.checkpoint import cosigner_of
 from waypost.ledger.note import Algorithm, Key
 from waypost.ledger.questions import Notary, Outside
@@ -43,7 +43,7 @@ def open_network(config: Config, keyring: Keyring, read: ReadRows) -> Installati
         keyring.operator.public_bytes_raw().hex(),
         config.peers.organisation,
         now_ms,
-        verify.signing(public, keyring.node.sign),
+        verify.signing(public, signer(keyring.node)),
         verify,
         known.founding if known else None,
         known.contacts if known else {},

@@ -16,13 +16,14 @@ is computed with it.  A text never shows a private key: only its fingerprint, SH
 Source: RFC 8032, 5.1; notes on the ledger, L11; notes on reliability, D1 (key sizes).
 """
 
+from collections.abc import Callable
 from hashlib import sha256
 from typing import Final
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from nacl.bindings import crypto_sign_open
+from nacl.bindings import crypto_sign, crypto_sign_open, crypto_sign_seed_keypair
 from nacl.exceptions import BadSignatureError
 
 from waypost.errors import WireError
@@ -56,6 +57,12 @@ def verifies(public: bytes, signature: bytes, message: bytes) -> bool:
     except BadSignatureError:
         return False
     return True
+
+
+def signer(key: ed25519.Ed25519PrivateKey) -> Callable[[bytes], bytes]:
+    """What key.sign() makes (RFC 8032 leaves no choice), by libsodium, in three quarters of the time: for votes."""
+    _, secret = crypto_sign_seed_keypair(key.private_bytes_raw())
+    return lambda message: crypto_sign(message, secret)[:64]
 
 
 def is_sound(point: bytes) -> bool:
