@@ -53,6 +53,7 @@ class Alone:
             for effect in effects:
                 self.carry(effect)
         self.engine.check()
+        self.engine.next_timer()  # as whoever runs it asks
 
     def carry(self, effect: Effect) -> None:
         match effect:

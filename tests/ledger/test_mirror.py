@@ -405,7 +405,24 @@ def test_a_damaged_copy_is_kept_where_nobody_can_give_another_or_it_is_frozen() 
         story.follow(berta.head())
         assert story.mirror.size(berta.origin) == 3000
         assert story.mirror.serve(digest_of(berta), "tile/entries/000").status == 200
+        assert story.mirror.serve(digest_of(berta), "tile/entries/001").status == 503
+        assert story.mirror.counters() == counted(damaged=1)
         assert berta.calls == []
+
+
+def test_a_copy_that_was_given_up_is_so_after_a_crash() -> None:
+    story, berta = mirrored(3000)
+    damage(story, "tile/entries/001", berta)
+    assert story.mirror.entries(berta.origin, 300, 301) == []
+    story.heads[berta.origin] = berta.head()
+    story.mirror.follow(story.now)
+    story.carry_out()
+    story.disk.cut_power()
+    story.start()
+    assert story.mirror.size(berta.origin) == 0
+    assert story.mirror.counters() == counted()
+    story.follow(berta.head())
+    assert story.holds(berta)
 
 
 def test_a_log_of_nobody_in_the_network_is_not_followed() -> None:

@@ -478,3 +478,15 @@ def test_of_a_head_that_others_cosigned_only_the_own_line_is_kept() -> None:
     waking = Waking(disk, berta=Peer(kept, replace(head, note=head.note.signed(line)))).start()
     assert waking.state == SIGNING
     assert waking.log.head == head
+
+
+def test_what_a_damaged_disk_cannot_be_compared_with_contradicts_nothing() -> None:
+    kept = filled(200)
+    peer = Peer(kept, kept.log.head)
+    kept.enter(*entries(2_000, 200))
+    waking = Waking(kept.disk, berta=peer)
+    kept.disk.files["tiles/log/tile/0/000"] = b"damaged"
+    waking.start()
+    assert waking.opening.counters()["ledger_opening_contradicted"] == 0
+    assert "tile/0/000" in waking.log.damage
+    assert not waking.log.may_sign

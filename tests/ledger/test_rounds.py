@@ -665,3 +665,12 @@ def test_a_witness_that_was_found_to_lie_counts_no_more() -> None:
     town.run(30.0)
     assert anna.rounds.published is not None
     assert anna.rounds.published.note.by(berta.notary.cosigner) is None
+
+
+def test_nobody_is_asked_about_a_head_that_cannot_be_proved_to_have_grown() -> None:
+    town = Town("anna", "berta", "carla").calm()
+    town["anna"].is_damaged = True
+    town["anna"].enter(3, town.now)
+    town["berta"].enter(3, town.now)
+    town.run(60.0)
+    assert {name for name, call in town.calls if call.path == "add-checkpoint"} == {"berta"}

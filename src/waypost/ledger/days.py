@@ -248,10 +248,7 @@ class Days:
         """A portion."""
         if work.counted < work.stop:
             counted = min(work.counted + PORTION, work.stop)
-            entries = self._log.entries(work.counted, counted)
-            if entries is None:  # the disk is damaged, and the log signs no more
-                self._work, self._when = None, None
-                return
+            entries = self._log.entries(work.counted, counted) or ()  # a log that is damaged publishes nothing
             for kind, number in count_kinds(entries).items():
                 work.counts[kind] = work.counts.get(kind, 0) + number
             work.counted = counted

@@ -204,7 +204,7 @@ class Mirror:
         wanted, asked = transfer.next(), transfer.asked
         assert wanted is not None
         assert asked is not None
-        if self._stop(transfer.origin) is not None or self._copies[transfer.origin].is_damaged:
+        if self._stop(transfer.origin) is not None:
             self._end(transfer.origin, now)
         elif reply is not None and reply.status == 200:
             self._took(transfer, wanted, reply.body, now)
