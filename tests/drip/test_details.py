@@ -6,7 +6,7 @@ from handmade import Hand, committed, next_roster, promise, yes
 from older import old_reads
 from people import FOUNDERS, FOUNDING, NETWORK, key_of, member, record
 
-from waypost.drip.judge import amends
+from waypost.drip.judge import amends, follows
 from waypost.drip.messages import Admit, Poll
 from waypost.record import ROSTER, Ballot, Committed, Member, Roster
 from waypost.record.roster import DETAILED
@@ -248,3 +248,27 @@ def test_what_no_member_says_of_its_wire_is_forgotten() -> None:
     for number in range(1_000):
         speak(anna, f"stranger-{number}")
     anna.drip.check()
+
+
+def test_an_applicant_is_shown_as_the_roster_may_name_it() -> None:
+    """Whoever promotes it puts nothing into the roster that a member of before could not read."""
+    anna, back = Hand("anna"), detailed(member("berta", 2), NEW)
+    assert not anna.drip.admit(back, anna.now)
+    assert anna.drip.applicants == (back.plain,)
+    speak(anna, "carla", "dora", "emma")
+    assert not anna.drip.admit(back, anna.now)
+    assert anna.drip.applicants == (back,)
+
+
+@pytest.mark.parametrize(
+    ("before", "come", "may"),
+    [
+        (ALL, FRIEDA, True),
+        (ALL, FRIEDA.plain, False),
+        (replace(ALL, voters=(ANNA, *FOUNDERS.voters[1:]), learners=()), FRIEDA, True),  # the others said so themselves
+        (FOUNDERS, FRIEDA.plain, True),
+    ],
+)
+def test_nobody_votes_for_a_member_that_could_not_read_the_roster(before: Roster, come: Member, may: bool) -> None:
+    """Not even on the operator's word: it would hear of no roster any more."""
+    assert follows(before, replace(before, epoch=before.epoch + 1, learners=(*before.learners, come))) is may

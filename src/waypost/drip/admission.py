@@ -95,7 +95,7 @@ class Admission:
                 msgspec.structs.replace(roster, voters=voters, learners=(*others, stated)), is_read
             )
         if record is None:
-            self._apply(member)
+            self._apply(stated)
             return False
         self._let_in = {name: when for name, when in self._let_in.items() if now < when + AGAIN_S}
         if member.name in self._let_in or len(self._let_in) >= LET_IN_MAX or not self._claim(record, now):

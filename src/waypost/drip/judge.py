@@ -15,6 +15,7 @@ import msgspec
 
 from waypost.errors import WireError
 from waypost.record import ROSTER, Place, Record, Roster, roster_in
+from waypost.record.roster import DETAILED
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +63,11 @@ class Holders:
 def follows(old: Roster, new: Roster) -> bool:
     """Whether a roster may come after another: a node's key changes only with its incarnation, which only grows.
 
-    Nobody votes on one that is forced: it needs no votes.
+    Nobody votes on one that is forced: it needs no votes.  Nor on one that names somebody anew who could not read it.
     """
-    return new.forced is None and keeps_installations(old, new)
+    come = set(new.members) - set(old.members) if old.has_details else ()
+    reads = all(member.wire >= DETAILED for member in come)
+    return new.forced is None and reads and keeps_installations(old, new)
 
 
 def keeps_installations(old: Roster, new: Roster) -> bool:
