@@ -74,7 +74,7 @@ def test_who_is_let_back_in_is_let_in_at_all() -> None:
 
 def test_a_refresh_at_a_node_that_has_not_heard_of_it_brings_nothing_back() -> None:
     made = party()
-    place = location(ask(made, "anna", register(lt=600)))
+    place = location(ask(made, "carla", register(lt=600)))
     made.run(1.0)
     split(made, ("anna", "berta"), ("carla",))
     assert ask(made, "berta", Evict(place, 60, OPERATOR)) == Removed()
@@ -109,7 +109,7 @@ def test_a_registration_that_is_announced_after_the_eviction_is_ended_by_who_ann
 def test_what_was_removed_and_not_evicted_comes_back_by_a_later_refresh() -> None:
     """The device's word is the later one."""
     made = party()
-    place = location(ask(made, "anna", register(lt=600)))
+    place = location(ask(made, "carla", register(lt=600)))
     made.run(1.0)
     split(made, ("anna", "berta"), ("carla",))
     assert ask(made, "berta", remove(place)) == Removed()
@@ -155,3 +155,24 @@ def test_only_a_sound_eviction_is_taken() -> None:
     assert not is_sound(key_of(None, "lamp"), Row(None, "lamp", "x", 0).encode())
     assert not is_sound(key_of(None, "lamp"), b"{}")
     assert ROWS_MAX == 10_000
+
+
+def test_a_crash_does_not_take_a_refresh_back_that_came_after_a_removal() -> None:
+    """The refresh is known to its node alone, and on no disk; the removal, which is older, comes to the disk first."""
+    made = party()
+    place = location(ask(made, "carla", register(lt=600)))
+    made.run(1.0)
+    split(made, ("anna", "berta"), ("carla",))
+    assert ask(made, "berta", remove(place)) == Removed()
+    made.run(10.0)
+    before = made.rows("carla", "gossip")
+    assert ask(made, "carla", renew(place)) == Renewed()
+    made.run(5.0)
+    assert made.rows("carla", "gossip") == before, "it was silent"
+    made.world.network.heal()
+    while made.rows("carla", "gossip") == before:
+        made.run(0.001)
+    made.nodes["carla"].crash()
+    made.nodes["carla"].start()
+    made.run(60.0)
+    assert everywhere(made) == {"lamp": place}

@@ -94,6 +94,13 @@ class Carrying:
         """What the directory's table has and the mesh does not."""
         return [key for key, _ in rows.scan(RECORDS) if self._mesh.store.get(ROOM, key) is None]
 
+    def overruled(self, rows: Rows) -> Iterator[tuple[bytes, bytes | None, int]]:
+        """Of whose rows the mesh says something else, what, and when that was said: key, value, milliseconds."""
+        for key, value in rows.scan(RECORDS):
+            said = self._mesh.store.get(ROOM, key)
+            if said is not None and said.value != value:
+                yield key, said.value, said.hlc.hlc.wall_ms
+
     def take_effects(self) -> list[Effect]:
         """Of the mesh, too."""
         effects, self._effects = self._effects, []

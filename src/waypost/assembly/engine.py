@@ -108,8 +108,8 @@ class Assembly:
         self._directory.restore(rows, now)
         if self._network is not None:
             self._network.restore(rows, now)
-            self._directory.say(self._network.uncarried(rows))
-            self._directory.untold(self._network.is_told)
+            self._directory.say(self._network.uncarried(rows), self._network.overruled(rows), self._network.is_told)
+            self._network.keeps = self._directory.keeps
         if self._ledger is not None and self._network is not None:
             self._ledger.restore(rows, self._network.id, now)
             for change in self._feed.since(rows, VOTED, self._ledger.cursor):

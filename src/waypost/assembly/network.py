@@ -11,7 +11,7 @@ for a node that cannot be reached go by way of others.
 Source: design, Contracts, 1 to 5 and 7; notes on DRiP, 4.3, 4.9 to 4.11.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from random import Random
 from typing import Final, get_args
@@ -79,6 +79,7 @@ class Network:
         self._timer: float | None = None  # as it was when that was worked out
         self._is_idle = True  # since the effects were taken: every datagram asks for them, and most concern nobody here
         self._epoch = 0  # the last one that the mesh was told of
+        self.keeps: Callable[[Change], bool] = lambda change: False  # whether the directory's row stays as it is
         self.others: Mapping[str, str] | None = None  # the node keys of the other members, once they are known
         self._guests: dict[str, str] = {}
         self._missed: dict[str, float] = {}  # when a node could last not be reached
@@ -185,6 +186,9 @@ class Network:
         """Busy at once, or None: applied() will name the question once the change is durable and applied."""
         self._begin(now)
         return self._carrying.announce(id, announce, now)
+
+    def overruled(self, rows: Rows) -> list[tuple[bytes, bytes | None, int]]:
+        return list(self._carrying.overruled(rows)) if self._me.carries else []
 
     def is_told(self, key: bytes) -> bool:
         """Whether all nodes are told of an eviction, or will be."""
@@ -374,7 +378,7 @@ class Network:
                 case Answer(id, Outcome() as outcome) if self._intents.expects(id):
                     self._intents.answered(id, outcome, self._now)
                 case Apply(change) if change.room == ROOM:
-                    puts.append(Put(RECORDS, change.key, change.value))
+                    puts += [] if self.keeps(change) else [Put(RECORDS, change.key, change.value)]
                     then.append(effect)
                 case _:
                     then.append(effect)

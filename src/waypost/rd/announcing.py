@@ -51,6 +51,7 @@ class Announcements:
         self._by_key: dict[bytes, UnderWay] = {}
         self._by_id: dict[int, UnderWay] = {}
         self._locations: Counter[str] = Counter()  # of the records under way
+        self._coming: Counter[bytes] = Counter()
         self.creating = 0
         self.holdings = Holdings()  # of the new registrations
         self.own = 0
@@ -61,6 +62,19 @@ class Announcements:
 
     def get(self, key: bytes) -> UnderWay | None:
         return self._by_key.get(key)
+
+    def comes(self, key: bytes) -> None:
+        """A change that others made is on its way to the disk."""
+        self._coming[key] += 1
+
+    def has_come(self, key: bytes) -> None:
+        if self._coming[key] <= 1:
+            del self._coming[key]
+        else:
+            self._coming[key] -= 1
+
+    def is_coming(self, key: bytes) -> bool:
+        return key in self._coming
 
     def begin(self, id: int, under_way: UnderWay) -> Announce:
         assert under_way.key not in self._by_key, "one at a time"

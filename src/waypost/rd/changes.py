@@ -263,6 +263,8 @@ class Changes:
         return None
 
     def _refresh(self, registration: Registration, lt: int, now: float) -> bool:
+        if self._announcements.is_coming(registration.key):
+            return False  # what only this node knows would be lost in a crash: all are told
         refreshed = self._registrations.refresh(registration, lt, now)
         self.refreshed += refreshed
         return refreshed

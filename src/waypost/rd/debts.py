@@ -24,6 +24,9 @@ SAY_EVERY: Final = 0.1  # seconds
 ROUNDING_MS: Final = 2  # that what was said may seem later than it was: it must not seem so
 
 
+Overruled = tuple[bytes, bytes | None, int]  # key, the value that others know, and when that was said, in milliseconds
+
+
 class Debts:
     """`record_octets_max` is what the carrier brings to other nodes; 0, any number.
 
@@ -59,8 +62,15 @@ class Debts:
     def knows(self, key: bytes) -> bool:
         return key in self._owed
 
-    def say(self, keys: Iterable[bytes]) -> None:
-        """Bring them to others, as far as that can be: they are on this node alone."""
+    def say(self, keys: Iterable[bytes], overruled: Iterable[Overruled]) -> None:
+        """Bring them to others, as far as that can be: they are on this node alone.
+
+        And those that had `overruled` what others say, before this start.
+        """
+        for key, value, said_ms in overruled:
+            if self.fits(self._as_stored(self._registrations.by_key[key])):
+                self._overruled[key] = value or b"", said_ms
+                self._saying.append(key)
         for key in keys:
             registration = self._registrations.by_key[key]
             registration.node = ""
@@ -78,14 +88,17 @@ class Debts:
 
         Then it is owed to the client that others know it, too.
         """
-        registration = self._registrations.by_key.get(key)
-        refreshed_ms = 0 if registration is None else self._registrations.refreshed_ms(registration)
-        if refreshed_ms <= said_ms or self._announcements.get(key) is not None:
+        if not self.knows_later(key, said_ms):
             return False
-        if registration is None or self._is_barred(registration):
-            return False
+        refreshed_ms = self._registrations.refreshed_ms(self._registrations.by_key[key])
         self._overruled[key] = value or b"", refreshed_ms
         return True
+
+    def knows_later(self, key: bytes, said_ms: int) -> bool:
+        registration = self._registrations.by_key.get(key)
+        if registration is None or self._announcements.get(key) is not None or self._is_barred(registration):
+            return False
+        return self._registrations.refreshed_ms(registration) > said_ms
 
     def fits(self, record: Record) -> bool:
         """The carrier can bring it to other nodes."""

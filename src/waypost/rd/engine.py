@@ -32,7 +32,7 @@ from waypost.rd.announcing import Change as Wanted
 from waypost.rd.brake import Brake
 from waypost.rd.changes import Changes, Settings
 from waypost.rd.clocks import Clocks
-from waypost.rd.debts import Debts
+from waypost.rd.debts import Debts, Overruled
 from waypost.rd.evictions import Evictions, Row, exclusion
 from waypost.rd.index import Registration
 from waypost.rd.observation import NOTHING, Plans
@@ -122,9 +122,12 @@ class Directory:
         for key, value in rows.scan(TABLE):
             self._registrations.restore(key, decode(key, value))
 
-    def say(self, keys: Iterable[bytes]) -> None:
-        """After restore(): what the carrier should bring to others, as far as it can, is on this node alone."""
-        self._debts.say(keys)
+    def say(self, keys: Iterable[bytes], overruled: Iterable[Overruled], is_told: Callable[[bytes], bool]) -> None:
+        """After restore(): what is on this node alone is brought to others; and evictions, unless each `is_told`."""
+        self._debts.say(keys, overruled)
+        for key, row in self._evictions.rows().items():
+            if not is_told(key):
+                self._exclude(key, row)
 
     def ask(self, id: int, question: Question, now: float) -> Outcome | None:
         """The outcome, or None: then Answer(id, outcome) follows."""
@@ -181,6 +184,7 @@ class Directory:
     def apply(self, change: Change, now: float) -> None:
         """Raises StoreError for a record that cannot be read."""
         self._now = now
+        self._announcements.has_come(change.key)
         self._debts.said(change.key)
         if isinstance(change.version, Hlc) and self._debts.overrules(change.key, change.value, change.version.wall_ms):
             self._debts.owe(change.key, now)
@@ -195,19 +199,17 @@ class Directory:
         self.plans.compare(before, self.plans.view(new), now)
         self._debts.owe(change.key, now)
 
+    def keeps(self, change: Change) -> bool:
+        """Whether a change on its way to the disk is older than a client's word here, whose row stays as it is."""
+        self._announcements.comes(change.key)
+        return isinstance(change.version, Hlc) and self._debts.knows_later(change.key, change.version.wall_ms)
+
     def excluded(self, change: Change, now: float) -> None:
         """Some node keeps a name out, or lets it back in: it is durable."""
         self._now = now
-        puts = self._evictions.told(change.key, change.value)
-        self._effects += [Commit(puts=puts)] if puts else []
+        self._effects += [Commit(puts=puts)] if (puts := self._evictions.told(change.key, change.value)) else []
         self._debts.owe(change.key, now)
         self._pay(now)
-
-    def untold(self, known: Callable[[bytes], bool]) -> None:
-        """After restore(): tell the other nodes of the evictions that are not `known` to them."""
-        for key, row in self._evictions.rows().items():
-            if not known(key):
-                self._exclude(key, row)
 
     def review(self) -> None:
         """The policy has changed: lookups under way are decided anew.  Changes that wait are, when they go on."""
