@@ -2,10 +2,10 @@
 
 The thread takes everything that waits, up to BATCH_MAX, as one batch: while the disk works on one
 batch the next one gathers, so a slow disk means larger batches.  A commit that comes alone waits for
-a single fsync; those that come one after the other share one each GATHER_S.  They gather longer where many
-come, and where the loop is late: what would be durable sooner would only wait for its turn there, and each
-transaction takes of the processor that the loop has too little of.  Batches come back to the event loop in
-the order they were submitted, a slice at a time.
+a single fsync; those that come one after the other share one each GATHER_S.  They gather longer where
+many come, and where more are to be expected while the loop is late: what would be durable sooner would
+only wait for its turn there, and each transaction takes of the processor that the loop has too little
+of.  Batches come back to the event loop in the order they were submitted, a slice at a time.
 
 All methods belong to the event loop's thread.  A store that raises ends the writer: nothing is
 committed after a failure, because commits are first in, first out.
@@ -31,7 +31,8 @@ GATHER_EACH_S: Final = 0.00025  # seconds for each commit of the first, if that 
 GATHER_MANY_S: Final = 0.01  # seconds at most for their number
 GATHER_LATE: Final = 2.0  # times as long as the loop is late, if that is more
 GATHER_LATE_S: Final = 0.02  # seconds at most for that
-LATELY: Final = 0.125  # share of the last batch in how late the loop is
+GAP_MAX_S: Final = 0.05  # seconds: commits that come at longer intervals count as if at these
+LATELY: Final = 0.125  # share of the last batch in how late the loop is, and in how often commits come
 SLICE: Final = 8  # commits whose effects the loop carries out in one go: under 2 ms
 
 SIZES: Final = (1, 2, 4, 8, 16, 32, 64, BATCH_MAX)  # commits
@@ -139,9 +140,10 @@ class Writer:
 
     def _write(self, loop: asyncio.AbstractEventLoop) -> None:
         """The thread."""
-        start, size = 0.0, 0
-        while (batch := self._take(start, size)) is not None:
-            start, size = self._clock(), len(batch)
+        start, size, every_s = 0.0, 0, GAP_MAX_S
+        while (batch := self._take(start, size, every_s)) is not None:
+            before, start, size = start, self._clock(), len(batch)
+            every_s += LATELY * (min(start - before, GAP_MAX_S) / size - every_s)
             try:
                 self._store.commit(batch)
             except Exception as error:  # a StoreError, or a bug of the store: either way nothing more is promised
@@ -149,13 +151,13 @@ class Writer:
                 return
             loop.call_soon_threadsafe(self._hand_back, batch, start, self._clock())
 
-    def _take(self, start: float, size: int) -> list[Commit] | None:
+    def _take(self, start: float, size: int, every_s: float) -> list[Commit] | None:
         """Wait for commits, and for what gathers since a transaction of `size` commits began; None once stopped."""
         first = self._queue.get()
         if first is None:
             return None
         batch = first
-        wait = start + gather_s(size, self.late_s) - self._clock()
+        wait = start + gather_s(size, self.late_s, every_s) - self._clock()
         if wait > 0:
             self._sleep(wait)
         try:
@@ -166,7 +168,11 @@ class Writer:
         return batch
 
 
-def gather_s(size: int, late_s: float) -> float:
-    """Seconds from the beginning of a transaction of `size` commits to that of the next."""
+def gather_s(size: int, late_s: float, every_s: float) -> float:
+    """Seconds from the beginning of a transaction of `size` commits to that of the next.
+
+    `every_s` is how far commits are from one another lately: where none is to be expected, none is waited for.
+    """
     many_s = min(size * GATHER_EACH_S, GATHER_MANY_S)
-    return max(GATHER_S, many_s, min(late_s * GATHER_LATE, GATHER_LATE_S))
+    wait_s = min(late_s * GATHER_LATE, GATHER_LATE_S)
+    return max(GATHER_S, many_s, wait_s if wait_s > every_s else 0.0)
