@@ -202,6 +202,11 @@ def test_the_policy_has_a_say(home: Home) -> None:
     assert home.heard == []
 
 
+def test_who_asks_for_another_host_is_not_heard(home: Home) -> None:
+    assert home.asks(headers={**HEADERS, "Host": "elsewhere.example"})[0] == 421
+    assert home.heard == []
+
+
 def test_a_token_makes_nobody_a_node(home: Home) -> None:
     assert home.asks(headers={**HEADERS, "Authorization": "Bearer wp_x"}, is_anonymous=True)[0] == 401
 

@@ -36,7 +36,7 @@ from waypost.identity.credentials import Credentials
 from waypost.record import Ballot, Committed, Record, Stamp
 from waypost.record.gossiped import Moment
 from waypost.runtime.nodes import ANSWER_S
-from waypost.runtime.peers import QUEUE_MAX, UNDER_WAY_MAX, Peers
+from waypost.runtime.peers import GATHER_S, LATE_S, QUEUE_MAX, UNDER_WAY_MAX, Link, Peers
 from waypost.runtime.tls import server_context
 from waypost.sim.people import member
 
@@ -304,6 +304,25 @@ def test_what_may_wait_goes_with_what_may_not(home: Home) -> None:
         assert [request.messages for request in server.requests] == [(READ, Have((bytes(16),)))] * 2
 
     asyncio.run(story())
+
+
+def test_the_more_goes_at_once_the_longer_the_next_gathers_and_who_says_one_thing_waits_for_nothing() -> None:
+    link = Link("https://127.0.0.1:1")
+
+    def say(count: int) -> float:
+        """So much at a time, for a while; how long what comes next waits."""
+        for _ in range(50):
+            for _ in range(count):
+                link.asked.put(parcel.READING, b"{}")
+            link.take(link.asked, 100.0)
+        return link.asked.due() - 100.0
+
+    assert say(1) == pytest.approx(0.0, abs=1e-6)
+    assert say(2) == pytest.approx(GATHER_S / 2, abs=1e-4)
+    assert 0.9 * GATHER_S < say(20) < GATHER_S
+    assert say(1) == pytest.approx(0.0, abs=1e-4)
+    link.asked.under_way = 1
+    assert say(1) == pytest.approx(LATE_S)
 
 
 def test_more_than_one_body_holds_goes_in_several(home: Home) -> None:

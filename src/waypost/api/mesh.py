@@ -146,7 +146,7 @@ class _Caller:
     def take(self, head: Head, body: bytes) -> bytes | None:
         start = time.perf_counter()
         call = self._call_of(head.path)
-        if call is None or _NETWORK not in head.fields or not self._is_served(head.fields["host"]):
+        if call is None or not self._is_served(head.fields["host"]):
             return None
         try:
             who = self._certified(self._connection)
