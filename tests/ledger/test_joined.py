@@ -187,8 +187,8 @@ def test_commits_gather_before_they_are_entered_and_a_statement_takes_them_along
     assert alone.shown().size == size + 1, "what comes alone does not wait"
     for seq in range(2, 50):
         commit(seq)
+        assert alone.engine.next_timer() == alone.now + GATHER_S
     assert alone.shown().size == size + 1
-    assert alone.engine.next_timer() == alone.now + GATHER_S
     alone.run(GATHER_S)
     assert alone.shown().size == size + 49
     commit(50)

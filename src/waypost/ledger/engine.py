@@ -101,7 +101,7 @@ class LedgerEngine:
         self._is_idle = True
         self._has_followed = False  # since the effects were taken, and nothing else happened if it is idle
         self._timer: float | None = None
-        self._is_timed = False  # `_timer` is still so
+        self._is_timed = False  # it is still so since effects were taken last
         self._has_news = False  # something is entered, or on its way, that others should see
         self._has_dropped = False  # entries of the feed, which the next start finds again
         self._effects: list[Effect] = []
@@ -407,7 +407,7 @@ class LedgerEngine:
         return self._witness.linking(head)
 
     def _begin(self, now: float) -> None:
-        self._now, self._is_idle, self._is_timed = now, False, False
+        self._now, self._is_idle = now, False
 
     def _wall(self) -> int:
         return self._wall_ms + int((self._now - self._read_at) * 1000)
