@@ -20,6 +20,7 @@ from waypost.sim.people import member
 LATEST: Final = 45.0  # seconds after which no copy of a datagram is on its way any more
 CLOCK_STEP_MAX: Final = 2.0  # seconds
 MARGIN: Final = 0.25  # of a lifetime, by which clocks may differ and shorten no promise
+ENDED_WITHIN: Final = 60.0  # seconds until what was kept is over, once all nodes hold the same
 LINKS: Final = b'</light>;rt="light"'
 REFUSED: Final = (Code.SERVICE_UNAVAILABLE,)
 
@@ -132,11 +133,15 @@ class Waiting:
     claimed: Claimed
     state: State = State.PENDING
 
+    @property
+    def is_open(self) -> bool:
+        return self.state in (State.PENDING, State.UNKNOWN)
+
     def told(self, answer: object) -> None:
         """What is over is over: another word for it later is a broken one."""
         if not isinstance(answer, Outcome) or answer.state is self.state:
             return
-        if self.state not in (State.PENDING, State.UNKNOWN):
+        if not self.is_open:
             raise Lost(f"{self.claimed} was {self.state} and is {answer.state}")
         self.state = answer.state
 
@@ -224,12 +229,14 @@ class Claims:
 
 def require_ended(party: Party, claims: Claims) -> None:
     """What was kept is over, as its client is told; it is the version that it was to be just if that is `committed`."""
-    for waiting in claims.waiting:
-        claims.ask_about(waiting)
-    party.run(10.0)
+    until = party.world.now + ENDED_WITHIN
+    while party.world.now < until and any(waiting.is_open for waiting in claims.waiting):
+        for waiting in claims.waiting:
+            claims.ask_about(waiting)
+        party.run(5.0)
     versions = set(history(party).values())
     for waiting in claims.waiting:
-        if waiting.state in (State.PENDING, State.UNKNOWN):
+        if waiting.is_open:
             raise Lost(f"{waiting.claimed} is {waiting.state} still")
         if (waiting.claimed.record in versions) is not (waiting.state is State.COMMITTED):
             raise Lost(f"{waiting.claimed} is {waiting.state}")

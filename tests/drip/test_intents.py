@@ -10,7 +10,7 @@ from handmade import Rows
 from people import FOUNDING, NETWORK, WALL_MS, key_of, public_of
 from people import record as made
 
-from waypost.drip.intents import ENDED_MS, LOOK_S, REST_MAX_S, TABLE, Intents, Limits
+from waypost.drip.intents import ENDED_MS, LOOK_S, PAST_MS, REST_MAX_S, TABLE, Intents, Limits
 from waypost.drip.judge import Holders
 from waypost.drip.outcome import BUSY, Outcome, State
 from waypost.drip.questions import Unkept
@@ -340,12 +340,17 @@ def test_what_was_learnt_otherwise_ends_it_without_a_quorum(desk: Desk) -> None:
     assert desk.state(LAMP) == "lost"
 
 
-def test_a_version_that_is_too_long_over_is_unknown_for_good(desk: Desk) -> None:
+def test_a_version_that_is_too_long_over_is_unknown_once_nobody_brings_it(desk: Desk) -> None:
     kept(desk, LAMP)
-    desk.votes.committed_[LAMP.place] = Committed(NEXT, None)
+    desk.has_quorum = True
     desk.wait(LOOK_S)
-    desk.say(Outcome(State.UNKNOWN, None, "the version is too long ago"))
-    assert desk.state(LAMP) == "unknown"
+    desk.say(Outcome(State.UNKNOWN, None, "no quorum of voters answered in time"))
+    desk.votes.committed_[LAMP.place] = Committed(NEXT, None)
+    for state in ("pending", "unknown"):
+        desk.wait(REST_MAX_S)
+        desk.say(Outcome(State.UNKNOWN, None, "the version is too long ago"))
+        assert desk.state(LAMP) == state
+        desk.now += LIFE_S + PAST_MS / 1000
 
 
 def test_a_denial_of_the_only_attempt_is_final(desk: Desk) -> None:

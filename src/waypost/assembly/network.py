@@ -238,6 +238,8 @@ class Network:
         id = next(self._ids)
         if isinstance(question, LiteralQuestion):
             self._literal.ask(id, question, now)
+        elif isinstance(question, Settle):  # what is over is on disk before anybody is told, or it might be open again
+            self._effects.append(Commit(then=(Answer(id, self._told(question, now)),)))
         else:
             self._effects.append(Answer(id, self._told(question, now)))
         return id

@@ -43,6 +43,7 @@ from waypost.record.wire import encode
 
 TABLE: Final = "drip_intent"
 ENDED_MS: Final = 7 * 86_400_000  # for which it is
+PAST_MS: Final = 86_400_000  # for which the version that it was to be may still be brought, after its time is over
 LOOK_S: Final = 0.25  # between two looks for a quorum, while something waits
 REST_S: Final = 1.0  # before another attempt, after one that came to nothing; twice as long each time
 REST_MAX_S: Final = 10.0
@@ -270,7 +271,7 @@ class Intents:
                 self._end(transaction, "denied", outcome.reason, now)
             case State.DENIED if outcome.reason != BUSY and intent.until_ms <= self._wall(now):
                 self._end(transaction, "unknown", outcome.reason, now)  # an attempt before may have come to something
-            case State.UNKNOWN if is_over:
+            case State.UNKNOWN if is_over and intent.until_ms + PAST_MS <= self._wall(now):
                 self._end(transaction, "unknown", outcome.reason, now)
             case _:
                 if outcome.reason == BUSY and not is_over:  # this attempt began nothing
@@ -299,8 +300,10 @@ class Intents:
         intent = self._intents[transaction]
         assert intent.record is not None
         is_over = self._version(place) >= transaction[1]
+        if self._resting.get(place, now) > now:
+            return
         if not is_over:
-            if not has_quorum or len(self._sending) >= self._limits.sending or self._resting.get(place, now) > now:
+            if not has_quorum or len(self._sending) >= self._limits.sending:
                 return
             self._save(transaction, msgspec.structs.replace(intent, attempts=intent.attempts + 1))
         id = self._votes.claim(intent.record, now, was_kept=True)
