@@ -32,13 +32,14 @@ class Lost(AssertionError):
 class Roamer:
     """One device under one name; one request at a time, to whichever node.
 
-    `until` is what it was promised, None if it was promised nothing; `is_gone` if its last word was a removal.
+    `until` is what it was promised, None if it was promised nothing; `removed` is where it was, if its last word was a
+    removal.
     """
 
     def __init__(self, party: Party, number: int) -> None:
         self.ep = f"lamp-{number}"
         self.until: float | None = None
-        self.is_gone = False
+        self.removed: str | None = None
         self.working = True
         self._party = party
         self._rng = Random(f"{party.world.seed}/{self.ep}")
@@ -87,7 +88,7 @@ class Roamer:
         sent, before, is_promised = self._party.world.now, self.until, self.promised()
         # A removal that is repeated finds nothing any more if it meets a restarted node (RFC 7252, 4.5).
         is_known = is_promised and self._promiser == self._node and code == Code.POST
-        self.until, self.is_gone = None, False
+        self.until, self.removed = None, None
 
         def on_answer(answer: Response | None) -> None:
             if answer is None:  # it may have happened, and may still happen
@@ -117,7 +118,9 @@ class Roamer:
 
     def _removed(self, answer: Response, sent: float) -> None:
         assert answer.code in (Code.DELETED, Code.NOT_FOUND), answer
-        self._location, self._left, self.is_gone = None, self._location, answer.code == Code.DELETED
+        self._location, self._left = None, self._location
+        if answer.code == Code.DELETED and self._left is not None:
+            self.removed = self._left.rpartition("/")[2]
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,7 +122,8 @@ def require_kept(party: Party, roamers: list[Roamer]) -> None:
         for roamer in roamers:
             if roamer.promised() and roamer.ep not in shown:
                 raise Lost(f"{roamer.ep} was promised until {roamer.until}, and {name} has {shown}")
-            if roamer.is_gone and roamer.ep in shown:
+            # A copy of its registration that was long on its way makes another one, at another location.
+            if roamer.removed is not None and roamer.removed == shown.get(roamer.ep):
                 raise Lost(f"{roamer.ep} was removed, and {name} has {shown}")
 
 
