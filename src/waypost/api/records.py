@@ -68,7 +68,8 @@ class RecordOperations:
         record = _record(request.body, place)
         before = await self._consult(place, quorum=False)
         held = before.current.record.version if before.current else 0
-        _require_conditions(request, record, await self._more("denied", place, before.current), held)
+        if unmet := _unmet(request, record):
+            raise Refusal(412, unmet, more=await self._more("denied", place, before.current))
         outcome = await self._claim(record, before, keeps=intents.may_wait(request.prefer))
         if outcome.state is State.COMMITTED:
             return Reply(200, _claimed(record, outcome), _tag(record.version))
@@ -327,23 +328,23 @@ def _record(body: bytes, place: Place) -> Record:
     return record
 
 
-def _require_conditions(request: Request, record: Record, more: dict[str, object], held: int) -> None:
-    """What stands in If-Match and If-None-Match must be what the record says of itself (RFC 9110, 13.1)."""
+def _unmet(request: Request, record: Record) -> str:
+    """What stands in If-Match or If-None-Match and is not what the record says of itself (RFC 9110, 13.1), if anything.
+
+    Raises Refusal for what cannot stand there.
+    """
     before = record.version - 1
-    match = request.if_match
-    if match is not None and match.strip() != "*":
-        tag = TAG.fullmatch(match.strip())
-        if tag is None:
-            raise Refusal(400, 'If-Match has one version here, as in "3"')
-        if int(tag[1]) != before:
-            raise Refusal(412, f"the record follows version {before}, and not {tag[1]}", more=more)
-    if match is not None and not before:
-        raise Refusal(412, "the record would be the first version", more=more)
-    none = request.if_none_match
+    match, none = request.if_match, request.if_none_match
+    named = None if match is None or match.strip() == "*" else TAG.fullmatch(match.strip())
+    if match is not None and match.strip() != "*" and named is None:
+        raise Refusal(400, 'If-Match has one version here, as in "3"')
     if none is not None and none.strip() != "*":
         raise Refusal(400, "If-None-Match is * here: the record must be the first version")
-    if none is not None and before:
-        raise Refusal(412, f"the record follows version {before}", more=more)
+    if named is not None and int(named[1]) != before:
+        return f"the record follows version {before}, and not {named[1]}"
+    if match is not None and not before:
+        return "the record would be the first version"
+    return f"the record follows version {before}" if none is not None and before else ""
 
 
 def _claimed(record: Record, outcome: Outcome, status: str = "") -> voted.Claimed:
