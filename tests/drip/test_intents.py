@@ -39,6 +39,12 @@ class Ballots:
         self.asked[id] = record, was_kept
         return id
 
+    def outcome(self, place: Place, version: int, txid: str) -> Outcome | None:
+        held = self.committed_.get(place)
+        if held is None or held.record.version != version:
+            return None
+        return Outcome(State.COMMITTED if held.record.txid == txid else State.LOST, held)
+
     def committed(self, place: Place) -> Committed | None:
         return self.committed_.get(place)
 
@@ -336,6 +342,19 @@ def test_what_was_learnt_otherwise_ends_it_without_a_quorum(desk: Desk) -> None:
     desk.votes.committed_[LAMP.place] = Committed(RIVAL, None)
     desk.wait(LOOK_S)
     assert desk.sent() == [LAMP]
+    desk.say(lost(RIVAL))
+    assert desk.state(LAMP) == "lost"
+
+
+def test_what_the_votes_know_of_it_is_told_at_once_and_stays_so(desk: Desk) -> None:
+    kept(desk, LAMP)
+    desk.votes.committed_[LAMP.place] = Committed(RIVAL, None)
+    assert desk.state(LAMP) == "lost"
+    desk.cancel(LAMP)
+    assert desk.state(LAMP) == "lost", "what is over cannot be cancelled"
+    desk.now += LIFE_S
+    desk.wait(LOOK_S)
+    assert desk.state(LAMP) == "lost", "nor does it expire"
     desk.say(lost(RIVAL))
     assert desk.state(LAMP) == "lost"
 

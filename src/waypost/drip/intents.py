@@ -103,6 +103,10 @@ class Voting(Protocol):
         """Answered under that number with an Outcome; one that was kept may be of long ago."""
         ...
 
+    def outcome(self, place: Place, version: int, txid: str) -> Outcome | None:
+        """What became of a transaction, if that is known here."""
+        ...
+
     def committed(self, place: Place) -> Committed | None: ...
 
 
@@ -134,7 +138,7 @@ class Intents:
         self._sending: dict[int, Transaction] = {}  # under which number
         self._busy: dict[Place, None] = {}  # keys of these
         self._direct: dict[int, Record] = {}  # claims that are kept only if nobody can say what came of them
-        self._resting: dict[Place, float] = {}  # until when
+        self._resting: dict[Place, tuple[float, bool]] = {}  # until when, and whether the version was over
         self._ended: dict[Transaction, None] = {}  # the oldest first
         self._whole = Share()
         self._authors: dict[str, Share] = {}
@@ -200,7 +204,8 @@ class Intents:
         """Answered with the Outcome, cancelled if nothing had been sent; with None if nothing is known of it."""
         id = next(self._ids)
         intent = self._intents.get(transaction)
-        if intent is not None and intent.record is not None and not intent.attempts:
+        is_unsent = intent is not None and intent.record is not None and not intent.attempts
+        if is_unsent and self._votes.outcome(*transaction) is None:
             self._end(transaction, "cancelled", "", now)
         self._outbox.answer(id, self.outcome(transaction))
         return id
@@ -212,6 +217,8 @@ class Intents:
         intent = self._intents.get(transaction)
         if intent is None:
             return None
+        if intent.record is not None and (known := self._votes.outcome(*transaction)) is not None:
+            return known
         current = self._votes.committed(transaction[0])
         reason = intent.reason or ("it has been sent" if intent.attempts and intent.record is not None else "")
         return Outcome(State(intent.state), current, reason, intent.until_ms)
@@ -277,7 +284,7 @@ class Intents:
                 if outcome.reason == BUSY and not is_over:  # this attempt began nothing
                     self._save(transaction, msgspec.structs.replace(intent, attempts=intent.attempts - 1))
                 rest_s = min(REST_S * 2 ** min(intent.attempts, 16), REST_MAX_S)
-                self._resting[place] = now + rest_s * self._rng.uniform(0.5, 1.0)
+                self._resting[place] = now + rest_s * self._rng.uniform(0.5, 1.0), is_over
 
     # Inside
 
@@ -286,7 +293,8 @@ class Intents:
         for place, queue in list(self._waiting.items()):
             for transaction in list(queue):
                 intent = self._intents[transaction]
-                if not intent.attempts and intent.until_ms <= wall_ms:
+                is_over = self._version(place) >= transaction[1]
+                if not intent.attempts and not is_over and intent.until_ms <= wall_ms:
                     self._end(transaction, "expired", "", now)
             if queue and place not in self._busy:
                 self._try(place, queue[0], now, has_quorum=has_quorum)
@@ -300,7 +308,8 @@ class Intents:
         intent = self._intents[transaction]
         assert intent.record is not None
         is_over = self._version(place) >= transaction[1]
-        if self._resting.get(place, now) > now:
+        rests_until, was_over = self._resting.get(place, (now, is_over))
+        if rests_until > now and was_over is is_over:
             return
         if not is_over:
             if not has_quorum or len(self._sending) >= self._limits.sending:
