@@ -153,7 +153,7 @@ def test_a_new_term_merges_what_voters_of_all_of_the_last_one_had_accepted() -> 
     third = committed(next_roster(LET_IN, ("anna", "dora", "frieda")), ballot=BY_ANNA)
     dora = Hand("dora")
     dora.learn(LET_IN, third)
-    assert [message for _, message in dora.told] == [SealRequest(1, third, START)] * 3
+    assert [message for _, message in dora.told] == [SealRequest(1, third, START, brief=True)] * 3
     berta = Hand("berta")
     berta.hear("anna", VoteCall(LAMP, BY_ANNA, None))
     assert berta.hear("dora", SealRequest(1, third, START)) == [RosterRequest(1)]
