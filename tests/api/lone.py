@@ -114,6 +114,8 @@ class Lone:
                 return Reading(True, self.drip.committed(place), self.age_s)
             case Settle(place=place, version=version, txid=txid):
                 return await self._answer(self.drip.status(place, version, txid, self.now))
+            case Cancel():
+                return None  # nothing waits here
             case ShowPeers():
                 return self._peers()
             case ShowVotes():

@@ -192,6 +192,7 @@ def test_the_status_has_the_nodes_figures(api: Api, script: Script) -> None:
         "uptime_s": 0.0,
         "listeners": {},
         "last_error": None,
+        "loop": "",
     }
     assert script.asked == [Status()]
 
