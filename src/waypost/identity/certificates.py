@@ -22,6 +22,7 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from hashlib import sha256
 from ipaddress import ip_address
 from typing import Final
@@ -43,6 +44,7 @@ ROOT_DAYS: Final = 3_650
 CERTIFICATE_DAYS: Final = 365
 DAYS_MAX: Final = 36_500
 BACKDATED_MS: Final = 300_000  # a certificate is valid this long before it is made: clocks differ
+CERTIFICATES_KEPT: Final = 64  # once they are read
 CERTIFICATE_MAX: Final = 16_384  # octets, as DER or PEM
 ALTERNATIVES_MAX: Final = 32  # names of one certificate
 NAMES_MAX: Final = 32  # parts of a subject's or an issuer's name
@@ -177,8 +179,12 @@ def read_request(data: bytes) -> Request:
     return Request(public, common[0] if len(common) == 1 else "", _hosts(names))
 
 
+@lru_cache(CERTIFICATES_KEPT)
 def read_certificate(data: bytes) -> Certificate:
-    """PEM or DER.  Raises WireError for any bytes but one X.509 v3 certificate of a kind and size that we take."""
+    """PEM or DER.  Raises WireError for any bytes but one X.509 v3 certificate of a kind and size that we take.
+
+    The same few are shown again and again: those that were read last are not read again.
+    """
     if len(data) > CERTIFICATE_MAX:
         raise WireError(f"a certificate has {CERTIFICATE_MAX} octets at most, and this has {len(data)}")
     try:
