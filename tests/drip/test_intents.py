@@ -10,7 +10,7 @@ from handmade import Rows
 from people import FOUNDING, NETWORK, WALL_MS, key_of, public_of
 from people import record as made
 
-from waypost.drip.intents import ENDED_MS, LOOK_S, PAST_MS, REST_MAX_S, TABLE, Intents, Limits
+from waypost.drip.intents import ENDED_MS, LOOK_S, LOOKED_MAX, PAST_MS, REST_MAX_S, TABLE, Intents, Limits
 from waypost.drip.judge import Holders
 from waypost.drip.outcome import BUSY, Outcome, State
 from waypost.drip.questions import Unkept
@@ -344,6 +344,18 @@ def test_what_was_learnt_otherwise_ends_it_without_a_quorum(desk: Desk) -> None:
     assert desk.sent() == [LAMP]
     desk.say(lost(RIVAL))
     assert desk.state(LAMP) == "lost"
+
+
+def test_one_look_is_at_so_many_keys_and_the_next_at_the_others() -> None:
+    count = LOOKED_MAX + 5
+    desk = Desk(limits=Limits(author=count, author_octets=1 << 30, sending=count))
+    for number in range(count):
+        kept(desk, made("on", place=("names", f"lamp-{number}"), txid=number + 1))
+    desk.has_quorum = True
+    desk.wait(LOOK_S)
+    assert len(desk.sent()) == LOOKED_MAX
+    desk.wait(LOOK_S)
+    assert len({each.key for each in desk.sent()}) == count
 
 
 def test_what_the_votes_know_of_it_is_told_at_once_and_stays_so(desk: Desk) -> None:

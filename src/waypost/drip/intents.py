@@ -26,6 +26,7 @@ Source: notes on DRiP, 4.4 (client contract), 4.7 and 4.10; invariants I7 and I1
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from random import Random
 from typing import Final, Literal, Protocol
 
@@ -45,6 +46,7 @@ TABLE: Final = "drip_intent"
 ENDED_MS: Final = 7 * 86_400_000  # for which it is
 PAST_MS: Final = 86_400_000  # for which the version that it was to be may still be brought, after its time is over
 LOOK_S: Final = 0.25  # between two looks for a quorum, while something waits
+LOOKED_MAX: Final = 1_000  # keys at one look, 1 ms: the others come next
 REST_S: Final = 1.0  # before another attempt, after one that came to nothing; twice as long each time
 REST_MAX_S: Final = 10.0
 
@@ -290,7 +292,8 @@ class Intents:
 
     def _look(self, now: float) -> None:
         wall_ms, has_quorum = self._wall(now), self._has_quorum(now)
-        for place, queue in list(self._waiting.items()):
+        for place in list(islice(self._waiting, LOOKED_MAX)):
+            queue = self._waiting[place] = self._waiting.pop(place)  # the last in turn
             for transaction in list(queue):
                 intent = self._intents[transaction]
                 is_over = self._version(place) >= transaction[1]
